@@ -1,0 +1,38 @@
+"""Gram-GAN: 4x super-resolution that shows a GAN what real texture looks like.
+
+The public API; everything is imported when it is first used, so that `import gramgan` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gramgan.errors import UserError
+    from gramgan.evaluation.compare import evaluate
+    from gramgan.networks.build import load_generator
+    from gramgan.texture.database import TextureDatabase
+    from gramgan.training.run import train
+    from gramgan.upscaling.engine import upscale
+
+_HOME = {
+    "UserError": "gramgan.errors",
+    "TextureDatabase": "gramgan.texture.database",
+    "evaluate": "gramgan.evaluation.compare",
+    "load_generator": "gramgan.networks.build",
+    "train": "gramgan.training.run",
+    "upscale": "gramgan.upscaling.engine",
+}
+
+__all__ = ["TextureDatabase", "UserError", "__version__", "evaluate", "load_generator", "train", "upscale"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gramgan' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

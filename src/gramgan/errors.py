@@ -1,0 +1,9 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something that the user can put right.
+
+    The message is one line: which file or key, what is wrong with it, what to do. The command line prints it without a
+    traceback and exits with code 2; any other exception is a defect of the program and keeps its traceback.
+    """

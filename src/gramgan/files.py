@@ -1,0 +1,98 @@
+"""Writing files so that a crash, a full disk or a second reader never meets half of one."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gramgan.errors import UserError
+
+
+def ensure_folder(folder: Path) -> Path:
+    """Create `folder` and its parents, and return it.
+
+    Raises:
+        UserError: it cannot be created or written to, or a file stands in its place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: a file stands where a folder is needed; choose another output folder") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot create this folder ({error.strerror}); choose another one") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: this folder is not writable; choose another one or change its permissions")
+    return folder
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); on success it is synced and renamed over `path`.
+
+    If the block raises, the temporary file is removed and whatever stood at `path` before stays as it was.
+
+    Raises:
+        UserError: the folder is not writable or the disk is full.
+    """
+    ensure_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _write_error(path, error) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _keep_umask(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically (see `atomic_path`)."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path` atomically (see `atomic_path`)."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the file at `path`, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_error(path: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: the disk is full, nothing was written; free some space and run the command again")
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
+
+
+def _keep_umask(path: Path) -> None:
+    # mkstemp makes files private; a finished result has the permissions that any new file would have.
+    if os.name == "posix":
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must reach the disk; only POSIX lets a folder be opened for that.
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,115 @@
+"""The generator: residual-in-residual dense blocks (RRDBNet, Wang et al., "ESRGAN", ECCVW 2018)."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_RESIDUAL_SCALE = 0.2
+_SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class RRDBConfig:
+    """Architecture of an `RRDBNet`.
+
+    `nf` feature channels, `nb` RRDB blocks, `gc` growth channels of a dense block. `upsampler` is `pixelshuffle` (the
+    method's own: sub-pixel convolutions) or `nearest` (ESRGAN's: nearest-neighbour ×2, then a convolution).
+    """
+
+    nf: int = 64
+    nb: int = 23
+    gc: int = 32
+    upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+    scale: Literal[4] = 4
+
+    def to_dict(self) -> dict[str, int | str]:
+        """Plain values for a card or a checkpoint; `RRDBConfig(**values)` reads them back."""
+        return asdict(self)
+
+
+class DenseBlock(nn.Module):
+    """Five densely connected 3×3 convolutions, `[B, nf, H, W]` → the same shape."""
+
+    def __init__(self, nf: int, gc: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(nf, gc, 3, padding=1)
+        self.conv2 = nn.Conv2d(nf + gc, gc, 3, padding=1)
+        self.conv3 = nn.Conv2d(nf + 2 * gc, gc, 3, padding=1)
+        self.conv4 = nn.Conv2d(nf + 3 * gc, gc, 3, padding=1)
+        self.conv5 = nn.Conv2d(nf + 4 * gc, nf, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, nf, H, W]` → `[B, nf, H, W]`."""
+        x1 = _lrelu(self.conv1(x))
+        x2 = _lrelu(self.conv2(torch.cat((x, x1), 1)))
+        x3 = _lrelu(self.conv3(torch.cat((x, x1, x2), 1)))
+        x4 = _lrelu(self.conv4(torch.cat((x, x1, x2, x3), 1)))
+        x5 = self.conv5(torch.cat((x, x1, x2, x3, x4), 1))
+        return torch.add(x, x5, alpha=_RESIDUAL_SCALE)
+
+
+class RRDB(nn.Module):
+    """Three dense blocks with a scaled residual around them."""
+
+    def __init__(self, nf: int, gc: int) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(nf, gc)
+        self.rdb2 = DenseBlock(nf, gc)
+        self.rdb3 = DenseBlock(nf, gc)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, nf, H, W]` → `[B, nf, H, W]`."""
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=_RESIDUAL_SCALE)
+
+
+class RRDBNet(nn.Module):
+    """×4 generator, RGB `[B, 3, H, W]` in [0, 1] → `[B, 3, 4H, 4W]` (about [0, 1], not clamped).
+
+    State-dict keys are those of ESRGAN's current form (`conv_first`, `body.0.rdb1.conv1`, …, `conv_last`), so that the
+    community's weights load as they are into the `nearest` variant.
+    """
+
+    def __init__(self, config: RRDBConfig) -> None:
+        super().__init__()
+        self.config = config
+        nf, gc = config.nf, config.gc
+        self.conv_first = nn.Conv2d(3, nf, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(nf, gc) for _ in range(config.nb)))
+        self.conv_body = nn.Conv2d(nf, nf, 3, padding=1)
+        up = 4 * nf if config.upsampler == "pixelshuffle" else nf
+        self.conv_up1 = nn.Conv2d(nf, up, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(nf, up, 3, padding=1)
+        self.conv_hr = nn.Conv2d(nf, nf, 3, padding=1)
+        self.conv_last = nn.Conv2d(nf, 3, 3, padding=1)
+        self._initialise()
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1] → `[B, 3, 4H, 4W]`."""
+        features = self.conv_first(lr)
+        features = features + self.conv_body(self.body(features))
+        features = self._upsample(features, self.conv_up1)
+        features = self._upsample(features, self.conv_up2)
+        return self.conv_last(_lrelu(self.conv_hr(features)))
+
+    def _upsample(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
+        if self.config.upsampler == "pixelshuffle":
+            return _lrelu(F.pixel_shuffle(conv(features), 2))
+        return _lrelu(conv(F.interpolate(features, scale_factor=2, mode="nearest")))
+
+    def _initialise(self) -> None:
+        # ESRGAN scales the Kaiming initialisation of the dense blocks by 0.1, so that a deep stack starts near identity.
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=_SLOPE)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+                if name.startswith("body."):
+                    with torch.no_grad():
+                        module.weight.mul_(0.1)
+
+
+def _lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, _SLOPE, inplace=True)
