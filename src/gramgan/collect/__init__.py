@@ -1,0 +1,7 @@
+"""Where photographs come from, and under which licence."""
+
+from gramgan.collect.gather import MIN_SIZE, Collected, collect_folder, collect_samples
+from gramgan.collect.holdout import split
+from gramgan.collect.manifest import Entry, LeftOut, read_manifest
+
+__all__ = ["MIN_SIZE", "Collected", "Entry", "LeftOut", "collect_folder", "collect_samples", "read_manifest", "split"]

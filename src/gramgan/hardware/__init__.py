@@ -1,0 +1,1 @@
+"""What this machine is good at, measured once and remembered."""

@@ -101,14 +101,13 @@ class RRDBNet(nn.Module):
 
     def _initialise(self) -> None:
         # ESRGAN scales the Kaiming initialisation of the dense blocks by 0.1, so that a deep stack starts near identity.
-        for name, module in self.named_modules():
+        for module in self.body.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=_SLOPE)
+                nn.init.kaiming_normal_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-                if name.startswith("body."):
-                    with torch.no_grad():
-                        module.weight.mul_(0.1)
+                with torch.no_grad():
+                    module.weight.mul_(0.1)
 
 
 def _lrelu(x: Tensor) -> Tensor:

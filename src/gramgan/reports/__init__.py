@@ -1,0 +1,1 @@
+"""Self-contained HTML pages, plots and picture strips: how runs, evaluations and databases are shown."""

@@ -1,0 +1,124 @@
+"""The two lists beside collected photographs: `manifest.csv` says what each is, `left-out.csv` what was not taken."""
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from gramgan.errors import UserError
+from gramgan.files import write_text
+
+MANIFEST = "manifest.csv"
+LEFT_OUT = "left-out.csv"
+
+Side = Literal["train", "holdout"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One photograph of a collection, a line of `manifest.csv`.
+
+    `file` is its name in the folder; `width` and `height` are in pixels, upright; `sha256` is of the file's bytes,
+    `pixels_sha256` of the decoded pixels; `source` says where the file was taken from and `page_url` where it was first
+    published. Photographs of one `group` show the same thing and are always on the same side of `split`.
+    """
+
+    file: str
+    width: int
+    height: int
+    sha256: str
+    pixels_sha256: str
+    source: str
+    licence: str
+    licence_url: str
+    author: str
+    title: str
+    page_url: str
+    group: str
+    split: Side
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One file that was not taken, a line of `left-out.csv`; `reason` is a few words."""
+
+    file: str
+    reason: str
+
+
+def read_manifest(folder: Path) -> list[Entry] | None:
+    """The photographs that `folder/manifest.csv` lists; None if there is no such file or another program wrote it.
+
+    Raises:
+        UserError: a line of it is damaged.
+    """
+    path = folder / MANIFEST
+    rows = _read(path, [field.name for field in fields(Entry)])
+    return None if rows is None else [_entry(path, line, row) for line, row in enumerate(rows, start=2)]
+
+
+def read_left_out(folder: Path) -> list[LeftOut] | None:
+    """What `folder/left-out.csv` lists; None if there is no such file or another program wrote it."""
+    rows = _read(folder / LEFT_OUT, [field.name for field in fields(LeftOut)])
+    return None if rows is None else [LeftOut(**row) for row in rows]
+
+
+def write_manifest(folder: Path, entries: list[Entry]) -> None:
+    """Write `folder/manifest.csv`, sorted by file name."""
+    _write(folder / MANIFEST, Entry, [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.file)])
+
+
+def write_left_out(folder: Path, left_out: list[LeftOut]) -> None:
+    """Write `folder/left-out.csv`, sorted by file name; only its header if nothing was left out."""
+    _write(folder / LEFT_OUT, LeftOut, [asdict(one) for one in sorted(left_out, key=lambda one: one.file)])
+
+
+def refuse_foreign_lists(folder: Path) -> None:
+    """Make sure that writing the two lists overwrites no file of the user's.
+
+    Raises:
+        UserError: a file of the same name stands there which this module did not write.
+    """
+    for name, read in ((MANIFEST, read_manifest), (LEFT_OUT, read_left_out)):
+        if (folder / name).exists() and read(folder) is None:
+            raise UserError(f"{folder / name}: not written by gramgan collect; move it or choose another output folder")
+
+
+def _read(path: Path, columns: list[str]) -> list[dict[str, str]] | None:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); restore it, or delete it and collect again") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if reader.fieldnames != columns:
+            return None
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged ({error}); restore it, or delete it and collect again") from None
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}: line {line} has not {len(columns)} columns; correct it, or delete the file")
+    return rows
+
+
+def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
+    numbers: dict[str, int] = {}
+    for column in ("width", "height"):
+        if not row[column].isdecimal():
+            raise UserError(f"{path}: line {line}: {column} '{row[column]}' is not a number; correct it")
+        numbers[column] = int(row[column])
+    if row["split"] not in get_args(Side):
+        raise UserError(f"{path}: line {line}: split '{row['split']}' is neither train nor holdout; correct it")
+    return Entry(**{**row, **numbers})  # type: ignore[arg-type]
+
+
+def _write(path: Path, kind: type, rows: list[dict[str, object]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

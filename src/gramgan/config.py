@@ -1,0 +1,314 @@
+"""Settings of a training run: typed, documented, unknown keys refused."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gramgan.errors import UserError
+
+PRESETS = Path(__file__).parent / "presets"
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Photographs to train on and to validate with."""
+
+    photos: Path = Field(
+        Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
+    )
+    validation: Path | None = Field(
+        None, description="folder of HR images to validate on; default: the manifest's held-out part"
+    )
+    crop: Positive = Field(192, description="side of HR training crops in pixels, a multiple of 4")
+    augment: bool = Field(True, description="random flips and quarter turns")
+    degradation: Literal["bicubic"] = Field("bicubic", description="how LR is made from HR")
+
+
+class GeneratorConfig(_Section):
+    """The generator, and what it starts from."""
+
+    start: str | None = Field(
+        None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
+    )
+    nf: Positive = 64
+    nb: Positive = 23
+    gc: Positive = 32
+    upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+
+
+class DiscriminatorSettings(_Section):
+    """The discriminator, and what it starts from."""
+
+    start: Path | None = Field(None, description="a gramgan_*_D file to start from; none: noise")
+    spectral_norm: bool = False
+
+
+class TextureConfig(_Section):
+    """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR)."""
+
+    candidates: Literal["local", "database", "both"] = "local"
+    database: Path | None = Field(None, description="a NAME.lance made by `gramgan db build`")
+    database_version: Positive | None = Field(
+        None, description="version of the table; none: the newest, written down when a run starts"
+    )
+    descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = "rgb"
+    k: Annotated[int, Field(ge=2, le=32)] = Field(4, description="patch side in pixels, also the stride")
+    alpha: Weight = Field(1.0, description="α: how much the target should resemble the HR patch")
+    beta: Weight = Field(1.0, description="β: how much the target should resemble the SR patch")
+    search: Literal["auto", "kdtree", "blocked", "faiss-flat"] = "auto"
+    warp: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        0.003, description="magnitude of the random affine warp of local candidates"
+    )
+
+
+class MaskConfig(_Section):
+    """Which part of the images the discriminator sees: where luma deviates by at least `threshold` in a `window`."""
+
+    threshold: Annotated[float, Field(ge=0, le=0.5)] = 0.005
+    window: Annotated[int, Field(ge=3)] = 11
+
+
+class LossConfig(_Section):
+    """Weights η of the five losses; 0 leaves a loss out and saves its cost."""
+
+    texture: Weight = Field(1.0, description="η₁ of L_PT, patch texture")
+    disc_perceptual: Weight = Field(1.0, description="η₂ of L_DP, discriminator perceptual")
+    perceptual: Weight = Field(1.0, description="η₃ of L_P, VGG perceptual")
+    adversarial: Weight = Field(0.005, description="η₄ of L_G, relativistic GAN")
+    pixel: Weight = Field(1.0, description="η₅ of L_C, L1")
+    trunk: Literal["vgg19", "st-vgg16"] = Field("vgg19", description="perceptual trunk of L_P")
+    relativistic: Literal["average", "paired"] = Field(
+        "average", description="compare with the batch's mean, or SR with its HR"
+    )
+
+
+Stage = Literal["pretrain", "warm_discriminator", "adversarial"]
+
+
+class StageConfig(_Section):
+    """Iterations of the three stages, in this order."""
+
+    pretrain: NotNegative = Field(0, description="L_C alone")
+    warm_discriminator: NotNegative = Field(0, description="the discriminator alone, generator frozen")
+    adversarial: NotNegative = Field(600_000, description="all five losses")
+
+    @property
+    def total(self) -> int:
+        """Iterations of all stages."""
+        return self.pretrain + self.warm_discriminator + self.adversarial
+
+    def at(self, iteration: int) -> tuple[Stage, int]:
+        """The stage of an iteration (counted from 0 over all stages), and its number within that stage."""
+        if iteration < self.pretrain:
+            return "pretrain", iteration
+        iteration -= self.pretrain
+        if iteration < self.warm_discriminator:
+            return "warm_discriminator", iteration
+        return "adversarial", iteration - self.warm_discriminator
+
+    @property
+    def last_of_generator(self) -> Stage:
+        """The last stage in which the generator learns: the one whose results are kept."""
+        return "adversarial" if self.adversarial else "pretrain"
+
+
+class ScheduleConfig(_Section):
+    """Learning rates, the same course for both networks within each stage."""
+
+    rate: Rate = Field(1e-4, description="of the generator")
+    rate_discriminator: Rate = Field(1e-4, description="of the discriminator")
+    rate_pretrain: Rate = Field(2e-4, description="of the generator while it learns L_C alone")
+    warmup: NotNegative = 500
+    restart_every: Positive = 200_000
+    minimum: Annotated[float, Field(ge=0)] = 1e-7
+
+
+class TrainConfig(_Section):
+    """The machine's part."""
+
+    batch_size: Positive = 8
+    seed: int = 0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.999, description="of the averaged generator, the one that is kept"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto measures whether bf16 is fast and right here"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="auto: measured with the precision"
+    )
+    clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest norm of the generator's gradient")
+
+
+class LogConfig(_Section):
+    """Intervals in iterations."""
+
+    every: Positive = 100
+    validate_every: Positive = 5000
+    checkpoint_every: Positive = 5000
+    keep: Positive = Field(3, description="how many checkpoints are kept")
+    validation_images: Positive = Field(8, description="at most so many are validated on")
+    validation_crop: Positive = Field(512, description="their centre, at most so many HR pixels a side")
+    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
+        "st_lpips", description="validation score that decides what is best"
+    )
+
+
+class Config(_Section):
+    """Everything that a training run needs to know."""
+
+    preset: str = "paper"
+    data: DataConfig = DataConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    texture: TextureConfig = TextureConfig()
+    mask: MaskConfig = MaskConfig()
+    losses: LossConfig = LossConfig()
+    stages: StageConfig = StageConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.data.crop % 4:
+            raise ValueError(f"data.crop: {self.data.crop} is not a multiple of 4")
+        if self.data.crop % self.texture.k:
+            raise ValueError(
+                f"texture.k: crops of {self.data.crop} pixels do not divide into patches of {self.texture.k}"
+            )
+        if self.uses_discriminator and self.data.crop < 64:
+            raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {self.data.crop}")
+        if self.uses_database and self.texture.database is None:
+            raise ValueError(
+                f"texture.database: texture.candidates={self.texture.candidates} needs one; build it with `gramgan db build "
+                "PHOTOS -o NAME.lance` and set texture.database=NAME.lance, or set texture.candidates=local"
+            )
+        if self.texture.alpha + self.texture.beta == 0:
+            raise ValueError("texture.alpha, texture.beta: one of them must be above 0")
+        if self.mask.window % 2 == 0:
+            raise ValueError(f"mask.window: {self.mask.window} is even; it must be odd")
+        if not self.stages.total:
+            raise ValueError("stages: all three have 0 iterations; there is nothing to train")
+        if self.stages.adversarial and not any(self.loss_weights.values()):
+            raise ValueError("losses: all five weights are 0; there is nothing to minimise")
+        return self
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """η of each loss by name."""
+        names = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel")
+        return {name: getattr(self.losses, name) for name in names}
+
+    @property
+    def uses_discriminator(self) -> bool:
+        """Whether any stage needs the discriminator."""
+        judged = self.losses.adversarial > 0 or self.losses.disc_perceptual > 0
+        return self.stages.warm_discriminator > 0 or (self.stages.adversarial > 0 and judged)
+
+    @property
+    def uses_database(self) -> bool:
+        """Whether the texture loss looks into a database."""
+        return self.stages.adversarial > 0 and self.losses.texture > 0 and self.texture.candidates != "local"
+
+    def to_yaml(self) -> str:
+        """All settings, resolved, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def preset_names() -> list[str]:
+    """Names for `--preset`."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(preset: str | None = None, file: Path | None = None, overrides: list[str] | None = None) -> Config:
+    """Settings from a preset or a YAML file, with dotted overrides such as `train.batch_size=8` on top.
+
+    Raises:
+        UserError: no such preset or file, an unknown key (the nearest one is suggested) or an impossible value.
+    """
+    if file is not None:
+        values, where = _read_yaml(file), str(file)
+    else:
+        preset = preset or "paper"
+        if preset not in preset_names():
+            raise UserError(f"--preset {preset}: there is no such preset; choose one of {', '.join(preset_names())}")
+        values, where = _read_yaml(PRESETS / f"{preset}.yaml"), f"preset {preset}"
+    for override in overrides or []:
+        _apply(values, override)
+        where = f"{where} with --set"
+    return validated(values, where)
+
+
+def validated(values: dict[str, Any], where: str) -> Config:
+    """Check plain values; `where` names their origin in the message.
+
+    Raises:
+        UserError: with the key's path, what is wrong, and for an unknown key the nearest known one.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_problem(error)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a YAML file of settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid YAML ({str(error).splitlines()[0]}); correct it") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no settings; expected sections such as train: and data:")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: expected KEY=VALUE, for example train.batch_size=8")
+    *sections, name = key.strip().split(".")
+    target = values
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise UserError(f"--set {override}: {section} is a value, not a section")
+    try:
+        target[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML; put it in quotes") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else "; see `gramgan train --show-settings`"
+        return f"{key}: unknown setting{hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    more = error.error_count() - 1
+    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + (f" (and {more} more)" if more else "")
+
+
+def _known_keys() -> list[str]:
+    keys = []
+    for name, field in Config.model_fields.items():
+        keys.append(name)
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys += [f"{name}.{inner}" for inner in section.model_fields]
+    return keys

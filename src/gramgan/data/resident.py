@@ -1,0 +1,91 @@
+"""Training photographs held as 8-bit images in the training device's memory; crops are cut there."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gramgan.errors import UserError
+from gramgan.images import read_rgb8
+from gramgan.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+
+class ResidentPhotos:
+    """All photographs as uint8 on one device, and random HR crops of them.
+
+    Every photograph has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out, logged
+    and kept in `skipped` (path and reason).
+
+    Raises:
+        UserError: nothing is left to train on.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        crop: int,
+        device: str | torch.device = "cpu",
+        *,
+        augment: bool = True,
+        progress: Progress = silent,
+    ) -> None:
+        self.crop = crop
+        self.augment = augment
+        self.names: list[str] = []
+        self.skipped: dict[Path, str] = {}
+        self._photos: list[Tensor] = []
+        every = list(paths)
+        for number, path in enumerate(every, start=1):
+            self._add(path, device)
+            progress(number, len(every))
+        if self.skipped:
+            listing = "; ".join(f"{path.name} ({reason})" for path, reason in list(self.skipped.items())[:5])
+            more = f"; and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
+            log.warning("%d of %d photographs are left out: %s%s", len(self.skipped), len(every), listing, more)
+        if not self._photos:
+            raise UserError(
+                f"data.photos: none of {len(every)} images can be trained on (readable and at least {crop}x{crop} pixels); "
+                "give larger photographs or a smaller data.crop"
+            )
+
+    def _add(self, path: Path, device: str | torch.device) -> None:
+        try:
+            photo = torch.from_numpy(read_rgb8(path))
+        except UserError as error:
+            self.skipped[path] = str(error).removeprefix(f"{path}: ")
+            return
+        if min(photo.shape[-2:]) < self.crop:
+            self.skipped[path] = f"{photo.shape[-1]}x{photo.shape[-2]} is smaller than a crop of {self.crop}"
+            return
+        self.names.append(path.name)
+        self._photos.append(photo.to(device))
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def sample(self, batch: int, generator: torch.Generator) -> Tensor:
+        """`batch` random crops, flipped and turned if `augment`: float32 `[B, 3, crop, crop]` in [0, 1] on the device.
+
+        `generator` is a CPU generator; its state alone decides what is drawn.
+        """
+        return torch.stack([self._crop(generator) for _ in range(batch)]).float().div_(255)
+
+    def _crop(self, generator: torch.Generator) -> Tensor:
+        photo = self._photos[_draw(len(self._photos), generator)]
+        top = _draw(photo.shape[-2] - self.crop + 1, generator)
+        left = _draw(photo.shape[-1] - self.crop + 1, generator)
+        crop = photo[:, top : top + self.crop, left : left + self.crop]
+        if self.augment:
+            turn = _draw(8, generator)  # the eight symmetries of the square
+            crop = torch.rot90(crop, turn % 4, (-2, -1))
+            if turn >= 4:
+                crop = crop.flip(-1)
+        return crop
+
+
+def _draw(below: int, generator: torch.Generator) -> int:
+    return int(torch.randint(below, (), generator=generator))

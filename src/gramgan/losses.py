@@ -1,0 +1,91 @@
+"""Gram-GAN's five losses and their weighted sum (Song et al., 2023). All in float32, all scalars.
+
+L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramgan.networks.discriminator import Critique
+from gramgan.texture.candidates import Targets
+from gramgan.texture.descriptors import Descriptor
+
+Relativistic = Literal["average", "paired"]
+
+
+def patch_texture_loss(gram_sr: Tensor, targets: Targets, descriptor: Descriptor) -> Tensor:
+    """L_PT: mean over patches of ‖G(e_i) - G(p*_i)‖₁, over all entries of the (standardised) Gram matrices.
+
+    Args:
+        gram_sr: standardised Gram vectors of the SR images, `[B, N, D]`; the gradient flows through these alone.
+        targets: the chosen real textures.
+        descriptor: the one that made `gram_sr`.
+    """
+    return descriptor.matrix_l1(gram_sr - targets.gram.detach()).mean()
+
+
+def discriminator_perceptual_loss(sr: Critique, hr: Critique) -> Tensor:
+    """L_DP: L1 between the discriminator's conv 5 and conv 11 features of SR and HR, summed over the two layers."""
+    return _l1(sr.early, hr.early) + _l1(sr.late, hr.late)
+
+
+def perceptual_loss(sr: Mapping[str, Tensor], hr: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """L_P: weighted sum over layers of the L1 distance between a perceptual trunk's features of SR and HR.
+
+    Raises:
+        ValueError: no weights were given.
+    """
+    if not weights:
+        raise ValueError("the perceptual loss needs at least one layer")
+    terms = [weight * _l1(sr[layer], hr[layer]) for layer, weight in weights.items()]
+    return sum(terms[1:], start=terms[0])
+
+
+def generator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativistic) -> Tensor:
+    """L_G: the SR images should look more real than the HR ones (Jolicoeur-Martineau, "The relativistic discriminator", 2018).
+
+    Args:
+        sr: logits of SR images, `[B, 1]`.
+        hr: logits of HR images, `[B, 1]`; no gradient flows into them.
+        relativistic: `average` compares each image with the mean of the others' side; `paired` each SR with its own HR.
+    """
+    return _relativistic_loss(real=sr, fake=hr.detach(), relativistic=relativistic)
+
+
+def discriminator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativistic) -> Tensor:
+    """The discriminator's own loss: HR images should look more real than SR ones. Arguments as for the generator's."""
+    return _relativistic_loss(real=hr, fake=sr, relativistic=relativistic)
+
+
+def pixel_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """L_C: L1 between SR and HR images `[B, 3, H, W]`."""
+    return _l1(sr, hr)
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Σ η·L over the losses that were computed.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not losses:
+        raise ValueError("there is no loss to minimise: all weights are 0")
+    terms = [weights[name] * value for name, value in losses.items()]
+    return sum(terms[1:], start=terms[0])
+
+
+def _relativistic_loss(real: Tensor, fake: Tensor, relativistic: Relativistic) -> Tensor:
+    real, fake = real.float(), fake.float()
+    if relativistic == "paired":
+        return F.softplus(fake - real).mean()
+    # -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x): binary cross-entropy with targets 1 and 0.
+    return (F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()) / 2
+
+
+def _l1(sr: Tensor, hr: Tensor) -> Tensor:
+    if sr.shape != hr.shape:
+        raise ValueError(f"SR and HR differ in shape: {list(sr.shape)} and {list(hr.shape)}")
+    return F.l1_loss(sr.float(), hr.detach().float())

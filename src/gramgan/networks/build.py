@@ -1,0 +1,122 @@
+"""Generators out of weight files: the one place that puts an `RRDBNet` and its weights together."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gramgan.errors import UserError
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.weights.card import Card
+from gramgan.weights.catalog import KNOWN, weight_path
+from gramgan.weights.formats import WEIGHT_SUFFIXES, load_strict, read_weights
+
+_NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up1.weight")
+_HINT = "give weights of an ESRGAN-type ×4 generator"
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A generator ready to run: network in evaluation mode, its architecture, and the card of its weights."""
+
+    network: RRDBNet
+    config: RRDBConfig
+    card: Card
+
+
+def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> LoadedGenerator:
+    """Build the generator of known weights (a name of `gramgan weights list`) or of a weight file.
+
+    A name of the table wins over a file of the same name; write `./NAME` for the file. The architecture is read from
+    the tensors' shapes and must agree with the card, where the file has one.
+
+    Args:
+        spec: name, or path of a `.safetensors`, `.pth`, `.pt`, `.param` or `.bin` file.
+        device: where the network is to live.
+
+    Raises:
+        UserError: there is no such name or file, the known weights are not in the cache yet (the message says the
+            command
+            that brings them), or the weights are damaged, incomplete or of another architecture.
+    """
+    known = KNOWN.get(str(spec))
+    if known is not None and known.kind != "generator":
+        raise UserError(f"{spec}: {known.title}, not a generator; {_HINT}, for example {', '.join(_generators())}")
+    path = weight_path(known.name) if known is not None else Path(spec)
+    if known is None and not path.is_file():
+        raise _not_there(path)
+    weights = read_weights(path)
+    config = infer_rrdb(weights.state, path)
+    card = known.card(config.to_dict()) if known is not None else weights.card or _plain_card(path, config)
+    _check_card(card, config, path)
+    with torch.device("meta"):
+        network = RRDBNet(config)
+    load_strict(network, weights.state, path)
+    return LoadedGenerator(network.eval().to(device), config, card)
+
+
+def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> RRDBConfig:
+    """Read the architecture of an `RRDBNet` from the shapes of its state dict; `source` names it in messages.
+
+    Only what decides the architecture is looked at; whether all the rest is there, `load_strict` says.
+
+    Raises:
+        UserError: the tensors are those of another network, or of an RRDBNet for another scale.
+    """
+    missing = [name for name in _NEEDED if name not in state or state[name].ndim != 4]
+    if missing:
+        raise UserError(
+            f"{source}: not an RRDBNet generator: {', '.join(missing)} missing, it has {len(state)} others such as "
+            f"{', '.join(list(state)[:3]) or 'none'}; {_HINT}"
+        )
+    first, growth, up = (state[name] for name in _NEEDED)
+    nf, gc = first.shape[0], growth.shape[0]
+    if first.shape[1] != 3:
+        raise UserError(
+            f"{source}: takes {first.shape[1]} channels instead of RGB, as generators for ×1 and ×2 do; {_HINT}"
+        )
+    upsamplers: dict[int, Literal["pixelshuffle", "nearest"]] = {4 * nf: "pixelshuffle", nf: "nearest"}
+    upsampler = upsamplers.get(up.shape[0])
+    if upsampler is None or nf < 1 or gc < 1:
+        raise UserError(f"{source}: conv_up1 has {up.shape[0]} channels, neither {nf} nor {4 * nf}; {_HINT}")
+    blocks = {match[1] for match in (re.match(r"body\.(\d+)\.", name) for name in state) if match}
+    return RRDBConfig(nf=nf, nb=len(blocks), gc=gc, upsampler=upsampler)
+
+
+def _generators() -> list[str]:
+    return [name for name, known in KNOWN.items() if known.kind == "generator"]
+
+
+def _plain_card(path: Path, config: RRDBConfig) -> Card:
+    return Card(
+        name=path.stem,
+        architecture={"network": "rrdb", **config.to_dict()},
+        licence="unknown",
+        origin=str(path),
+        notes=["The file has no card: data, licence and overlap are not known."],
+    )
+
+
+def _check_card(card: Card, config: RRDBConfig, path: Path) -> None:
+    if card.architecture["network"] != "rrdb":
+        raise UserError(f"{path}: its card says {card.architecture['network']!r}, not a generator; {_HINT}")
+    for key, value in config.to_dict().items():
+        if card.architecture.get(key, value) != value:
+            raise UserError(
+                f"{path}: its card says {key}={card.architecture[key]} and its tensors say {value}; get the file again"
+            )
+
+
+def _not_there(path: Path) -> UserError:
+    beside = []
+    if path.parent.is_dir():
+        beside = [file.name for file in path.parent.iterdir() if file.suffix.lower() in WEIGHT_SUFFIXES]
+    near = difflib.get_close_matches(path.name, [*_generators(), *sorted(beside)], n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"give a file or one of {', '.join(_generators())}"
+    what = "a folder, not a weight file" if path.is_dir() else "neither a weight file nor known weights"
+    return UserError(f"{path}: {what}; {hint}")

@@ -1,0 +1,89 @@
+"""The discriminator, whose features also serve as a perceptual loss (Song et al., 2023)."""
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+_WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512)
+_FEATURE_LAYERS = (5, 11)  # counted from 1; the paper's conv 5 and conv 11
+_HIDDEN = 256
+_SLOPE = 0.2
+MINIMUM_SIZE = 64
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Architecture of a `Discriminator`; `spectral_norm` bounds each layer's Lipschitz constant (Miyato et al., 2018)."""
+
+    spectral_norm: bool = False
+
+    def to_dict(self) -> dict[str, bool]:
+        """Plain values for a card or a checkpoint; `DiscriminatorConfig(**values)` reads them back."""
+        return asdict(self)
+
+
+class Critique(NamedTuple):
+    """What the discriminator says: `logit` `[B, 1]` (larger: more real), and features before activation.
+
+    `early` is conv 5's output `[B, 256, H/4, W/4]`, `late` conv 11's `[B, 512, H/32, W/32]`.
+    """
+
+    logit: Tensor
+    early: Tensor
+    late: Tensor
+
+
+class Discriminator(nn.Module):
+    """Eleven 3×3 convolutions, every second one of stride 2, global pooling and two linear layers; no batch normalisation.
+
+    Batch statistics would leak between the images whose logits a relativistic loss compares, and differ between processes.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        wrap = spectral_norm if config.spectral_norm else _unchanged
+        channels = (3, *_WIDTHS)
+        self.convs = nn.ModuleList(
+            wrap(_initialised(nn.Conv2d(channels[i], channels[i + 1], 3, stride=1 + i % 2, padding=1)))
+            for i in range(len(_WIDTHS))
+        )
+        self.hidden = wrap(_initialised(nn.Linear(_WIDTHS[-1], _HIDDEN)))
+        self.logit = wrap(_initialised(nn.Linear(_HIDDEN, 1)))
+
+    def forward(self, images: Tensor) -> Critique:
+        """Judge RGB images `[B, 3, H, W]` in [0, 1], H, W ≥ 64.
+
+        Raises:
+            ValueError: the images are smaller than that.
+        """
+        if min(images.shape[-2:]) < MINIMUM_SIZE:
+            raise ValueError(
+                f"the discriminator needs images of at least {MINIMUM_SIZE} pixels, got {list(images.shape)}"
+            )
+        features: list[Tensor] = []
+        x = images
+        for number, conv in enumerate(self.convs, start=1):
+            x = conv(x)
+            if number in _FEATURE_LAYERS:
+                features.append(x)
+                x = F.leaky_relu(x, _SLOPE)  # not in place: the feature is a result
+            else:
+                x = F.leaky_relu(x, _SLOPE, inplace=True)
+        pooled = x.mean(dim=(-2, -1))
+        return Critique(self.logit(F.leaky_relu(self.hidden(pooled), _SLOPE)), *features)
+
+
+def _initialised(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    # PyTorch's default gain shrinks the signal layer by layer: an 11-layer D then answers ~0 for everything and learns nothing.
+    nn.init.kaiming_normal_(layer.weight, a=_SLOPE)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _unchanged(layer: nn.Module) -> nn.Module:
+    return layer

@@ -1,0 +1,155 @@
+"""Where the target texture of a patch is looked for (Song et al., 2023, "patch-wise texture loss").
+
+The target of patch i is the p* among the candidates that minimises α‖G(p) - G(g_i)‖² + β‖G(p) - G(e_i)‖² with e the SR and g the
+HR image. Completing the square, for α + β > 0 that is the nearest neighbour of q_i = (α G(g_i) + β G(e_i)) / (α + β):
+one search, no re-ranking.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.texture.database import TextureDatabase
+from gramgan.texture.descriptors import Descriptor
+from gramgan.texture.search import SearchBackend, build_index
+
+NO_PATCH = -1
+"""The `patch_id` of a target that comes from the image itself and not from a database."""
+
+_WARP_MARGIN = 2  # pixels; patches nearer to the border would hold pixels that the warp had to make up
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the losses get: the chosen texture of each of N patches of B images; no gradient flows through it.
+
+    `gram` `[B, N, D]` standardised Gram vectors, `distance` `[B, N]` to the query, `patch_id` `[B, N]` int64, `NO_PATCH` for
+    textures of the image itself.
+    """
+
+    gram: Tensor
+    distance: Tensor
+    patch_id: Tensor
+
+
+class TargetSource(Protocol):
+    """Chooses a real texture for every patch."""
+
+    descriptor: Descriptor
+
+    def targets(self, query: Tensor, hr: Tensor) -> Targets:
+        """Nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
+        ...
+
+
+def combined_query(gram_hr: Tensor, gram_sr: Tensor, alpha: float, beta: float) -> Tensor:
+    """q = (α G(g) + β G(e)) / (α + β), detached; the shape of its inputs.
+
+    Raises:
+        ValueError: α or β is negative, or both are 0.
+    """
+    if alpha < 0 or beta < 0 or alpha + beta == 0:
+        raise ValueError(f"alpha and beta must be ≥ 0 and not both 0, got {alpha} and {beta}")
+    return (alpha * gram_hr.detach() + beta * gram_sr.detach()) / (alpha + beta)
+
+
+def target_ratio(query_distance: Tensor, gram_hr: Tensor, gram_sr: Tensor) -> Tensor:
+    """Mean distance of targets from their queries over half the mean distance between SR and HR: a scalar.
+
+    Far above 1, the candidates are too sparse and pull away from the truth; near 0, the target is the query itself and L_PT
+    has become a plain Gram distance to HR.
+    """
+    half_gap = (gram_sr.detach() - gram_hr).norm(dim=-1).mean() / 2
+    return query_distance.mean() / half_gap.clamp_min(1e-12)
+
+
+class DatabaseSource:
+    """Textures from a database of real photographs: one search over all patches of the batch."""
+
+    def __init__(
+        self, database: TextureDatabase, backend: SearchBackend = "auto", device: str | torch.device = "cpu"
+    ) -> None:
+        self.descriptor = database.descriptor
+        self._vectors = torch.from_numpy(database.vectors()).to(device)
+        self.index = build_index(self._vectors, backend)
+        self._ids = torch.from_numpy(database.patch_ids()).to(device)
+
+    @torch.no_grad()
+    def targets(self, query: Tensor, hr: Tensor) -> Targets:
+        """See `TargetSource.targets`."""
+        distance, row = self.index.query(query.flatten(0, 1))
+        shape = query.shape[:2]
+        return Targets(self._vectors[row].view_as(query), distance.view(shape), self._ids[row].view(shape))
+
+
+class LocalSource:
+    """Textures of the same HR crop: its patches at stride k/2, of its ½ and ¼ copies, and of a slightly warped copy.
+
+    The paper's own candidate set, as later work describes it: real texture of the very surface, free to move by a few pixels.
+    """
+
+    def __init__(self, descriptor: Descriptor, generator: torch.Generator, warp: float = 0.003) -> None:
+        self.descriptor = descriptor
+        self._generator = generator
+        self._warp = warp
+
+    @torch.no_grad()
+    def targets(self, query: Tensor, hr: Tensor) -> Targets:
+        """See `TargetSource.targets`."""
+        candidates = self.candidates(hr)
+        parts = [self._nearest(image, query[i]) for i, image in enumerate(candidates)]
+        gram = torch.stack([part[0] for part in parts])
+        distance = torch.stack([part[1] for part in parts])
+        return Targets(gram, distance, torch.full_like(distance, NO_PATCH, dtype=torch.int64))
+
+    @torch.no_grad()
+    def candidates(self, hr: Tensor) -> Tensor:
+        """All candidate vectors of each image: `[B, 3, H, W]` → `[B, M, D]`."""
+        k, stride = self.descriptor.k, max(1, self.descriptor.k // 2)
+        copies = [hr, *(small for factor in (2, 4) if (small := _shrunk(hr, factor)).shape[-1] >= k <= small.shape[-2])]
+        if self._warp:
+            copies.append(self._warped(hr))
+        return torch.cat([self.descriptor.encode(copy, stride) for copy in copies], dim=1)
+
+    def _warped(self, hr: Tensor) -> Tensor:
+        jitter = torch.randn(len(hr), 2, 3, generator=self._generator) * self._warp
+        matrix = (torch.eye(2, 3) + jitter).to(hr)
+        grid = F.affine_grid(matrix, list(hr.shape), align_corners=False)
+        warped = F.grid_sample(hr, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+        m = _WARP_MARGIN
+        return warped[..., m:-m, m:-m].clamp(0, 1)
+
+    @staticmethod
+    def _nearest(candidates: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        distance, row = build_index(candidates).query(query)
+        return candidates[row], distance
+
+
+class NearerSource:
+    """For each patch the nearer one of two sources' targets."""
+
+    def __init__(self, first: TargetSource, second: TargetSource) -> None:
+        if first.descriptor != second.descriptor:
+            raise ValueError("two sources of targets need the same descriptor and scale")
+        self.descriptor = first.descriptor
+        self._first, self._second = first, second
+
+    @torch.no_grad()
+    def targets(self, query: Tensor, hr: Tensor) -> Targets:
+        """See `TargetSource.targets`."""
+        a, b = self._first.targets(query, hr), self._second.targets(query, hr)
+        take_b = b.distance < a.distance
+        return Targets(
+            torch.where(take_b.unsqueeze(-1), b.gram, a.gram),
+            torch.where(take_b, b.distance, a.distance),
+            torch.where(take_b, b.patch_id, a.patch_id),
+        )
+
+
+def _shrunk(hr: Tensor, factor: int) -> Tensor:
+    height, width = (side // factor * factor for side in hr.shape[-2:])
+    return matlab_bicubic_down(hr[..., :height, :width], factor, quantise=False).clamp(0, 1)

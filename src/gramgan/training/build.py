@@ -1,0 +1,240 @@
+"""The one place that puts the parts of a training run together."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from gramgan.collect import read_manifest, split
+from gramgan.config import Config
+from gramgan.data.resident import ResidentPhotos
+from gramgan.errors import UserError
+from gramgan.hardware.device import resolve_device
+from gramgan.hardware.probe import probe_training
+from gramgan.images import find_images
+from gramgan.networks.build import load_generator
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.trunks import load_trunk
+from gramgan.progress import Progress, silent
+from gramgan.texture.candidates import DatabaseSource, LocalSource, NearerSource, TargetSource
+from gramgan.texture.database import TextureDatabase
+from gramgan.texture.descriptors import Descriptor
+from gramgan.training.ema import averaged
+from gramgan.training.step import TrainingStep
+from gramgan.training.validation import Validator
+from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
+from gramgan.weights.formats import load_strict, read_weights
+
+PRECISION_FLAG = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """Everything that a training loop moves: networks, optimisers, data, and the random generators that decide its course."""
+
+    fabric: Fabric
+    step: TrainingStep
+    generator: RRDBNet
+    ema: AveragedModel
+    generator_optimizer: torch.optim.Optimizer
+    discriminator: Discriminator | None
+    discriminator_optimizer: torch.optim.Optimizer | None
+    photos: ResidentPhotos
+    validator: Validator
+    data_random: torch.Generator
+    texture_random: torch.Generator
+    card: Card
+
+
+def resolve(config: Config) -> Config:
+    """Settle what `auto` and "newest" stand for on this machine, so that resuming re-decides nothing.
+
+    Raises:
+        UserError: a device that is not there, or no texture database where one is needed.
+    """
+    train, texture = config.train, config.texture
+    device = resolve_device(train.device)
+    precision, memory_format = train.precision, train.memory_format
+    if "auto" in (precision, memory_format):
+        verdict = probe_training(device)
+        log.info(
+            "this machine trains in %s%s (%.1f times as fast as plain fp32 in the probe)",
+            verdict.precision,
+            ", channels last" if verdict.channels_last else "",
+            verdict.speedup,
+        )
+        precision = verdict.precision if precision == "auto" else precision
+        if memory_format == "auto":
+            memory_format = "channels_last" if verdict.channels_last else "contiguous"
+    if config.uses_database:
+        assert texture.database is not None  # checked by Config
+        database = TextureDatabase.open(texture.database, texture.database_version)
+        database.require(texture.descriptor, texture.k)
+        texture = texture.model_copy(update={"database_version": database.version})
+    resolved = {"device": device, "precision": precision, "memory_format": memory_format}
+    return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture})
+
+
+def build(config: Config, progress: Progress = silent) -> Parts:
+    """Build all parts from resolved settings (see `resolve`).
+
+    Raises:
+        UserError: photographs, weights or the database are missing or do not fit.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision on the terminal
+    torch.manual_seed(config.train.seed)
+    accelerator, _, index = config.train.device.partition(":")
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=[int(index)] if index else 1,
+        precision=PRECISION_FLAG[config.train.precision],  # pyright: ignore[reportArgumentType]
+    )
+    memory_format = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
+
+    generator, start_card = _generator(config)
+    discriminator = _discriminator(config)
+    trunk = load_trunk(config.losses.trunk) if config.stages.adversarial and config.losses.perceptual else None
+    for network in (generator, discriminator, trunk):
+        if network is not None:
+            network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    ema = averaged(generator, config.train.ema_decay)
+
+    generator_optimizer = build_optimizer(generator, config.schedule.rate)
+    g_wrapped, g_optimizer = fabric.setup(generator, generator_optimizer)
+    d_wrapped = d_optimizer = discriminator_optimizer = None
+    if discriminator is not None:
+        discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
+        d_wrapped, d_optimizer = fabric.setup(discriminator, discriminator_optimizer)
+
+    training, validation = photographs(config)
+    texture_random = torch.Generator().manual_seed(config.train.seed + 1)
+    photos = ResidentPhotos(training, config.data.crop, fabric.device, augment=config.data.augment, progress=progress)
+    return Parts(
+        fabric=fabric,
+        step=TrainingStep(
+            fabric,
+            config,
+            g_wrapped,
+            g_optimizer,
+            d_wrapped,
+            d_optimizer,
+            trunk,
+            _targets(config, fabric.device, texture_random),
+        ),
+        generator=generator,
+        ema=ema,
+        generator_optimizer=generator_optimizer,
+        discriminator=discriminator,
+        discriminator_optimizer=discriminator_optimizer,
+        photos=photos,
+        validator=Validator(
+            validation,
+            images=config.log.validation_images,
+            crop=config.log.validation_crop,
+            device=fabric.device,
+            autocast=fabric.autocast,
+        ),
+        data_random=torch.Generator().manual_seed(config.train.seed),
+        texture_random=texture_random,
+        card=_card(config, start_card, len(photos)),
+    )
+
+
+def build_optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Adam(0.9, 0.999), fused: one kernel for all parameters."""
+    return torch.optim.Adam(network.parameters(), rate, betas=(0.9, 0.999), fused=True)
+
+
+def photographs(config: Config) -> tuple[list[Path], list[Path]]:
+    """(training, validation) photographs: as the manifest or the common rule splits them, or as the settings say.
+
+    With a validation folder of their own, all photographs of a folder without a manifest are trained on.
+
+    Raises:
+        UserError: there are none.
+    """
+    folder = config.data.photos
+    training, held_out = split(folder)
+    if config.data.validation is not None:
+        if read_manifest(folder) is None:
+            training = sorted(training + held_out)
+        return training, find_images(config.data.validation)
+    if not held_out:
+        log.warning(
+            "%s: a single photograph; it is validated on as well, so the scores say nothing about others", folder
+        )
+        return training, training
+    return training, held_out
+
+
+def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
+    wanted = RRDBConfig(config.generator.nf, config.generator.nb, config.generator.gc, config.generator.upsampler)
+    if config.generator.start is None:
+        return RRDBNet(wanted), None
+    start = load_generator(config.generator.start)
+    if start.config != wanted:
+        raise UserError(
+            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings ask for "
+            f"{_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
+        )
+    return start.network.train(), start.card
+
+
+def _described(config: RRDBConfig) -> str:
+    return f"nf={config.nf} nb={config.nb} gc={config.gc} upsampler={config.upsampler}"
+
+
+def _discriminator(config: Config) -> Discriminator | None:
+    if not config.uses_discriminator:
+        return None
+    network = Discriminator(DiscriminatorConfig(spectral_norm=config.discriminator.spectral_norm))
+    if config.discriminator.start is not None:
+        load_strict(network, read_weights(config.discriminator.start).state, config.discriminator.start)
+    return network
+
+
+def _targets(config: Config, device: torch.device, random: torch.Generator) -> TargetSource | None:
+    texture = config.texture
+    if not (config.stages.adversarial and config.losses.texture):
+        return None
+    if texture.candidates == "local":
+        return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp)
+    assert texture.database is not None  # checked by Config
+    database = TextureDatabase.open(texture.database, texture.database_version)
+    database.require(texture.descriptor, texture.k)
+    source = DatabaseSource(database, texture.search, device)
+    log.info("texture database %s: %d patches, %s search", texture.database, len(database), source.index.name)
+    if texture.candidates == "database":
+        return source
+    return NearerSource(source, LocalSource(database.descriptor, random, texture.warp))
+
+
+def _card(config: Config, start: Card | None, photos: int) -> Card:
+    """What the run's weights will say of themselves; scores and name are added when they are written."""
+    entries = read_manifest(config.data.photos) or []
+    licences = sorted({entry.licence for entry in entries}) or ["unknown"]
+    data = TrainedOn(name=config.data.photos.name, licence=", ".join(licences), count=photos)
+    generator = config.generator
+    return Card(
+        name="gramgan-x4",
+        architecture={
+            "network": "rrdb",
+            **RRDBConfig(generator.nf, generator.nb, generator.gc, generator.upsampler).to_dict(),
+        },
+        licence=start.licence if start is not None else "as its training photographs allow",
+        licences=sorted({*licences, *(start.licences if start is not None else [])}),
+        origin="trained with Gram-GAN",
+        trained_on=[*(start.trained_on if start is not None else []), data],
+        started_from=config.generator.start or "",
+        losses=config.loss_weights if config.stages.adversarial else {"pixel": 1.0},
+        settings={"preset": config.preset, "iterations": config.stages.total, "batch_size": config.train.batch_size},
+        overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
+        notes=[SYNTHESISED_TEXTURE],
+    )

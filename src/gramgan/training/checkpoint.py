@@ -1,0 +1,53 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gramgan.errors import UserError
+from gramgan.files import atomic_path
+
+_NAME = re.compile(r"(\d{7,})\.pt")
+_FORMAT = 1
+
+
+def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], keep: int) -> Path:
+    """Write `state` as `NNNNNNN.pt`, atomically, and delete all but the newest `keep` checkpoints.
+
+    Raises:
+        UserError: the disk is full; the older checkpoints stay.
+    """
+    path = folder / f"{iteration:07d}.pt"
+    with atomic_path(path) as temporary:
+        torch.save({"format": _FORMAT, "iteration": iteration, **state}, temporary)
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints, oldest first."""
+    return sorted((path for path in folder.glob("*.pt") if _NAME.fullmatch(path.name)), key=lambda path: int(path.stem))
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint's state, on the CPU.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise UserError(f"{folder}: holds no checkpoint to resume from; start the run again without --resume")
+    path = found[-1]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it to resume from the one before"
+        ) from None
+    if state.get("format") != _FORMAT:
+        raise UserError(f"{path}: written by another version of Gram-GAN; resume with that version")
+    return state

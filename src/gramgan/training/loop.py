@@ -1,0 +1,249 @@
+"""The training loop: one readable line after another, from the first iteration to the last."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from gramgan.config import Config, Stage
+from gramgan.degradation.bicubic import degrade_bicubic
+from gramgan.errors import UserError
+from gramgan.images import write_image
+from gramgan.training.build import Parts
+from gramgan.training.checkpoint import checkpoints, save_checkpoint
+from gramgan.training.logbook import Logbook, Meter, Record
+from gramgan.training.schedule import learning_rate, set_learning_rate
+from gramgan.training.usage import PatchUsage
+from gramgan.training.validation import Validation
+from gramgan.training.weights import write_best
+
+_HIGHER_IS_BETTER = {"psnr_y": True, "st_lpips": False, "gram_distance": False}
+
+
+class Observer(Protocol):
+    """Whoever watches a run: told after every iteration, and of every record in the log."""
+
+    def iteration(self, done: int, total: int, stage: Stage) -> None:
+        """`done` of `total` iterations are behind."""
+        ...
+
+    def record(self, record: Record) -> None:
+        """A record was written to the log."""
+        ...
+
+
+@dataclass
+class Best:
+    """The best validation of the stage whose results are kept."""
+
+    iteration: int
+    scores: dict[str, float]
+
+
+class Loop:
+    """Runs the stages one after another; `state` and `restore` carry everything over an interruption."""
+
+    def __init__(
+        self, config: Config, parts: Parts, folder: Path, observer: Observer, should_stop: Callable[[], bool]
+    ) -> None:
+        self._config = config
+        self._parts = parts
+        self._folder = folder
+        self._observer = observer
+        self._should_stop = should_stop
+        self._meter = Meter()
+        self.usage = PatchUsage()
+        self.iteration = 0
+        self.best: Best | None = None
+        self.best_by = self._available_score()
+
+    def run(self) -> bool:
+        """Train until the last iteration or until `should_stop`; whether the last one was reached.
+
+        Raises:
+            UserError: a loss is not finite, or the disk is full.
+        """
+        config, total = self._config, self._config.stages.total
+        logbook = Logbook(self._folder, self.iteration)
+        try:
+            if self.iteration == 0:
+                self._first_look(logbook)
+            started, counted = time.perf_counter(), self.iteration
+            while self.iteration < total:
+                stage, number = config.stages.at(self.iteration)
+                rate = self._set_rates(stage, number)
+                hr = self._parts.photos.sample(config.train.batch_size, self._parts.data_random)
+                if config.train.memory_format == "channels_last":
+                    hr = hr.contiguous(memory_format=torch.channels_last)
+                result = getattr(self._parts.step, stage)(degrade_bicubic(hr), hr)
+                if stage != "warm_discriminator":
+                    self._parts.ema.update_parameters(self._parts.generator)
+                self._meter.add(result)
+                if result.patch_id is not None:
+                    self.usage.add(result.patch_id)
+                self.iteration += 1
+                self._observer.iteration(self.iteration, total, stage)
+
+                stop = self._should_stop()
+                ends = self.iteration == total or config.stages.at(self.iteration)[0] != stage
+                validates = (ends or self.iteration % config.log.validate_every == 0) and stage != "warm_discriminator"
+                saves = ends or stop or self.iteration % config.log.checkpoint_every == 0
+                if validates or saves or self.iteration % config.log.every == 0:
+                    speed = (self.iteration - counted) / (time.perf_counter() - started)
+                    self._log_steps(logbook, stage, rate, speed)
+                    started, counted = time.perf_counter(), self.iteration
+                if validates:
+                    self._validate(logbook, stage)
+                if saves:
+                    self._save()
+                if validates or saves:
+                    started = time.perf_counter()  # the speed is that of steps alone
+                if stop:
+                    break
+        finally:
+            logbook.close()
+        return self.iteration == total
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on."""
+        parts = self._parts
+        random = {
+            "torch": torch.get_rng_state(),
+            "data": parts.data_random.get_state(),
+            "texture": parts.texture_random.get_state(),
+        }
+        if parts.fabric.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(parts.fabric.device)
+        state: dict[str, Any] = {
+            "generator": parts.generator.state_dict(),
+            "generator_optimizer": parts.generator_optimizer.state_dict(),
+            "ema": parts.ema.state_dict(),
+            "random": random,
+            "usage": self.usage.state(),
+            "best": None if self.best is None else {"iteration": self.best.iteration, "scores": self.best.scores},
+        }
+        if parts.discriminator is not None and parts.discriminator_optimizer is not None:
+            state["discriminator"] = parts.discriminator.state_dict()
+            state["discriminator_optimizer"] = parts.discriminator_optimizer.state_dict()
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        parts = self._parts
+        parts.generator.load_state_dict(state["generator"])
+        parts.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        parts.ema.load_state_dict(state["ema"])
+        if parts.discriminator is not None and parts.discriminator_optimizer is not None:
+            parts.discriminator.load_state_dict(state["discriminator"])
+            parts.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        torch.set_rng_state(state["random"]["torch"])
+        parts.data_random.set_state(state["random"]["data"])
+        parts.texture_random.set_state(state["random"]["texture"])
+        if "cuda" in state["random"] and parts.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], parts.fabric.device)
+        self.usage.load(state["usage"])
+        self.best = Best(**state["best"]) if state["best"] is not None else None
+        self.iteration = state["iteration"]
+
+    def _set_rates(self, stage: Stage, number: int) -> float:
+        schedule, parts = self._config.schedule, self._parts
+        course = {"warmup": schedule.warmup, "period": schedule.restart_every, "minimum": schedule.minimum}
+        base = schedule.rate_pretrain if stage == "pretrain" else schedule.rate
+        rate = learning_rate(number, base, **course)
+        set_learning_rate(parts.generator_optimizer, rate)
+        if parts.discriminator_optimizer is not None:
+            rate_d = learning_rate(number, schedule.rate_discriminator, **course)
+            set_learning_rate(parts.discriminator_optimizer, rate_d)
+            if stage == "warm_discriminator":
+                rate = rate_d
+        return rate
+
+    def _first_look(self, logbook: Logbook) -> None:
+        """Validate before the first step: a folder that cannot be validated on fails now, not after hours."""
+        validator = self._parts.validator
+        pictures = {"truth": validator.truth()}
+        for name, validation in (("bicubic", validator.bicubic()), ("start", validator(self._parts.ema.module))):
+            pictures[name] = validation.images
+            record = {
+                "event": "validation",
+                "iteration": 0,
+                "of": name,
+                "protocol": validator.protocol,
+                "scores": validation.scores,
+            }
+            self._write(logbook, record)
+        for kind, images in pictures.items():
+            for name in validator.truth():
+                write_image(self._folder / "samples" / name / f"{kind}.png", images[name])
+
+    def _log_steps(self, logbook: Logbook, stage: Stage, rate: float, speed: float) -> None:
+        means = self._meter.flush()
+        broken = [name for name, value in means["losses"].items() if not math.isfinite(value)]
+        if broken:
+            saved = checkpoints(self._folder / "checkpoints")
+            hint = (
+                f"resume from {saved[-1].name} with a lower schedule.rate"
+                if saved
+                else "start again with a lower schedule.rate"
+            )
+            raise UserError(
+                f"{self._folder}: the loss {broken[0]} is not finite at iteration {self.iteration} ({stage}); {hint}"
+            )
+        statistics = means["statistics"]
+        database = self.usage.collect()
+        if "target_ratio" in statistics:
+            database["target_ratio"] = statistics.pop("target_ratio")
+        record = {
+            "event": "step",
+            "stage": stage,
+            "iteration": self.iteration,
+            "losses": means["losses"],
+            "learning_rate": rate,
+            **({"database": database} if database else {}),
+            **statistics,
+            "iterations_per_second": speed,
+        }
+        self._write(logbook, record)
+
+    def _validate(self, logbook: Logbook, stage: Stage) -> None:
+        validator = self._parts.validator
+        validation = validator(self._parts.ema.module)
+        record = {
+            "event": "validation",
+            "iteration": self.iteration,
+            "of": "generator",
+            "protocol": validator.protocol,
+            "scores": validation.scores,
+        }
+        if stage == self._config.stages.last_of_generator and self._is_best(validation):
+            self.best = Best(self.iteration, validation.scores)
+            card = self._parts.card.model_copy(update={"scores": {validator.protocol: validation.scores}})
+            write_best(self._folder, card, self._parts.ema.module, self._parts.discriminator)
+            record["best"] = True
+        for name, image in validation.images.items():
+            write_image(self._folder / "samples" / name / f"{self.iteration:07d}.png", image)
+            logbook.image(f"samples/{name}", self.iteration, image)
+        self._write(logbook, record)
+
+    def _is_best(self, validation: Validation) -> bool:
+        if self.best is None:
+            return True
+        new, old = validation.scores[self.best_by], self.best.scores[self.best_by]
+        return new > old if _HIGHER_IS_BETTER[self.best_by] else new < old
+
+    def _available_score(self) -> str:
+        """The score that decides; the Gram distance where the one asked for needs weights that are not there."""
+        wanted = self._config.log.best_by
+        return wanted if wanted in self._parts.validator.metrics else "gram_distance"
+
+    def _save(self) -> None:
+        save_checkpoint(self._folder / "checkpoints", self.iteration, self.state(), self._config.log.keep)
+        self.usage.write_csv(self._folder / "patch_usage.csv")
+
+    def _write(self, logbook: Logbook, record: Record) -> None:
+        logbook.write(record)
+        self._observer.record(record)

@@ -1,0 +1,150 @@
+"""A training run from settings to weights: its folder, starting, resuming, stopping."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from gramgan.config import Config, Stage, load_config
+from gramgan.errors import UserError
+from gramgan.files import ensure_folder, write_text
+from gramgan.progress import Progress, silent
+from gramgan.training.build import build, resolve
+from gramgan.training.checkpoint import checkpoints, load_checkpoint
+from gramgan.training.logbook import Record
+from gramgan.training.loop import Loop, Observer
+from gramgan.training.weights import BEST_GENERATOR
+
+_CONFIG = "config.yaml"
+_CHANGEABLE = ("stages", "log")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: `best` is the weight file of the best validation (None if there was none yet), `scores` its scores."""
+
+    folder: Path
+    iteration: int
+    finished: bool
+    best: Path | None
+    scores: dict[str, float]
+
+
+class Unwatched:
+    """An observer that shows nothing."""
+
+    def iteration(self, done: int, total: int, stage: Stage) -> None:
+        """See `Observer`."""
+
+    def record(self, record: Record) -> None:
+        """See `Observer`."""
+
+
+def train(
+    config: Config,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    loading: Progress = silent,
+) -> RunResult:
+    """Train as `config` says and leave everything in `folder`.
+
+    The folder gets `config.yaml` (resolved), `log.jsonl`, `tensorboard/`, `samples/`, `checkpoints/`, `patch_usage.csv` and the
+    best weights of generator and discriminator. SIGINT and SIGTERM let the step end, save a checkpoint and return.
+
+    Args:
+        config: the settings; with `resume` they must be the run's own, but for `stages` and `log`.
+        folder: the run's folder.
+        resume: go on from the newest checkpoint there.
+        observer: told of every iteration and record.
+        loading: progress of reading the photographs.
+
+    Raises:
+        UserError: the settings do not fit the data, the folder holds another run, a loss is no longer finite, the disk is full.
+    """
+    folder = Path(folder)
+    if resume:
+        config = _resumed(config, folder)
+    elif checkpoints(folder / "checkpoints"):
+        raise UserError(f"{folder}: holds a training run already; go on with --resume or choose another folder")
+    else:
+        config = resolve(config)
+    ensure_folder(folder)
+    parts = build(config, loading)
+    write_text(folder / _CONFIG, config.to_yaml())
+    with _stop_requests() as should_stop:
+        loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
+        if resume:
+            loop.restore(load_checkpoint(folder / "checkpoints"))
+        finished = loop.run()
+    best = folder / f"{BEST_GENERATOR}.safetensors"
+    return RunResult(
+        folder, loop.iteration, finished, best if loop.best else None, loop.best.scores if loop.best else {}
+    )
+
+
+def settings_path(folder: Path) -> Path:
+    """The file with a run's resolved settings.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    path = folder / _CONFIG
+    if not path.exists():
+        raise UserError(f"{folder}: is not a training run (it has no {_CONFIG}); give the run's folder")
+    return path
+
+
+def _resumed(config: Config, folder: Path) -> Config:
+    """The run's own settings with changes of `stages` and `log` applied, other changes refused."""
+    stored = load_config(file=settings_path(folder))
+    for key in _differs(config, stored):
+        section = key.split(".")[0]
+        if section not in _CHANGEABLE:
+            raise UserError(
+                f"{key}: differs from the run's own setting; a resumed run may change only {' and '.join(_CHANGEABLE)}"
+            )
+        log.info("resuming with a changed setting: %s", key)
+    return stored.model_copy(update={section: getattr(config, section) for section in _CHANGEABLE})
+
+
+def _differs(config: Config, stored: Config) -> list[str]:
+    new, old = (yaml.safe_load(settings.to_yaml()) for settings in (config, stored))
+    return [key for key, value in _flat(new) if dict(_flat(old)).get(key) != value]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, value in values.items():
+        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return found
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a question that the loop asks after each step; a second signal acts at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        log.warning("stopping after this step (%s); once more to stop at once", signal.Signals(number).name)
+        signal.signal(number, previous[signal.Signals(number)])
+
+    previous: dict[signal.Signals, Any] = {}
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere the caller's stay
+        previous.update({number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)})
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

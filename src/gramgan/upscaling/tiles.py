@@ -1,0 +1,127 @@
+"""How a picture is cut into tiles, and with which weights their results are put together again.
+
+Every pixel of the result comes from tiles that saw at least `overlap` pixels of the picture around it (or all there
+is up to the picture's border). So where `overlap` covers the network's effective receptive field, tiled and whole are
+the same, and where it nearly does, the linear blending between neighbours leaves no edge to be seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+MAX_FADE = 8
+"""Widest zone, in low-resolution pixels, over which one tile fades into the next."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis; all numbers are low-resolution pixels of the picture.
+
+    The network sees [start, stop). Its result counts in [keep_start, keep_stop), of which the first `fade_in` pixels
+    are blended with the tile before and the last `fade_out` with the tile after (0 at the picture's border).
+    """
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+    fade_in: int
+    fade_out: int
+
+    @property
+    def size(self) -> int:
+        """How many pixels the network sees."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """The tiles of one picture: every row of tiles with every column."""
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def __iter__(self) -> Iterator[tuple[Span, Span]]:
+        """(row, column) of every tile, in reading order."""
+        return ((row, column) for row in self.rows for column in self.columns)
+
+
+def plan_tiles(height: int, width: int, tile: int, overlap: int) -> TilePlan:
+    """Cut a picture of `height`×`width` into tiles that all have one shape.
+
+    Args:
+        height: of the picture in low-resolution pixels, at least 1.
+        width: the same.
+        tile: largest side of the part of a tile that is used, in low-resolution pixels; the network sees up to
+            `tile + 2 * overlap`. Tiles get smaller evenly rather than leaving a narrow one at the end.
+        overlap: context in low-resolution pixels around every pixel that is used.
+
+    Raises:
+        ValueError: a size below 1 or a negative overlap.
+    """
+    return TilePlan(rows=plan_axis(height, tile, overlap), columns=plan_axis(width, tile, overlap))
+
+
+def plan_axis(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
+    """`plan_tiles` along one axis."""
+    if length < 1 or tile < 1 or overlap < 0:
+        raise ValueError(f"cannot cut {length} pixels into tiles of {tile} with an overlap of {overlap}")
+    if length <= tile + 2 * overlap:
+        return (Span(0, length, 0, length, 0, 0),)
+
+    fade = _fade(tile)
+    # The first and the last tile need context on one side only: `count` tiles cover count * (tile - fade) + fade + 2
+    # * overlap.
+    used = length - 2 * overlap - fade
+    count = -(-used // (tile - fade))
+    tile = -(-used // count) + fade
+    size = tile + 2 * overlap
+    starts = [i * (length - size) // (count - 1) for i in range(count)]
+    # Both neighbours have full context between the later's start + overlap and the earlier's stop - overlap: fade
+    # there.
+    fades = [(later + earlier + size - fade) // 2 for earlier, later in pairwise(starts)]
+    spans = []
+    for i, start in enumerate(starts):
+        first, last = i == 0, i == count - 1
+        spans.append(
+            Span(
+                start=start,
+                stop=start + size,
+                keep_start=0 if first else fades[i - 1],
+                keep_stop=length if last else fades[i] + fade,
+                fade_in=0 if first else fade,
+                fade_out=0 if last else fade,
+            )
+        )
+    return tuple(spans)
+
+
+def span_weights(span: Span, scale: int) -> np.ndarray:
+    """Weight of each result pixel of `span`: float32 `[scale * (keep_stop - keep_start)]` in (0, 1].
+
+    A linear ramp in each zone of blending, 1 elsewhere. Fade widths are powers of two, so that the weights of
+    neighbours sum to 1 exactly and not only nearly.
+    """
+    weights = np.ones(scale * (span.keep_stop - span.keep_start), dtype=np.float32)
+    if span.fade_in:
+        weights[: scale * span.fade_in] = _ramp(scale * span.fade_in)
+    if span.fade_out:
+        weights[-scale * span.fade_out :] = _ramp(scale * span.fade_out)[::-1]
+    return weights
+
+
+def _ramp(length: int) -> np.ndarray:
+    return (np.arange(length, dtype=np.float32) + 0.5) / length
+
+
+def _fade(tile: int) -> int:
+    """The largest power of two that is at most a quarter of `tile` and `MAX_FADE`; 0 for tiles below 4."""
+    fade = MAX_FADE
+    while fade > tile // 4:
+        fade //= 2
+    return fade

@@ -1,0 +1,264 @@
+"""Weight files as state dicts of float32 tensors under one set of names, whatever wrote them.
+
+Read are safetensors, PyTorch's `.pth`/`.pt` (`weights_only=True`: nothing in the file is ever run) and ncnn's
+`.param`/`.bin`. The names of ESRGAN's older releases become those of `gramgan.networks.rrdb.RRDBNet`; other networks'
+names stay as they are.
+"""
+
+import errno
+import io
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from gramgan.errors import UserError
+from gramgan.files import write_bytes
+from gramgan.weights.card import Card, card_from_metadata
+from gramgan.weights.ncnn import read_ncnn
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".param", ".bin")
+
+_WRAPPERS = ("params_ema", "params", "state_dict", "generator")
+_SHOWN = 4
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What `torch.load` is seen to raise for damaged files."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds: float32 tensors by name, and the card where it has one."""
+
+    path: Path
+    state: dict[str, Tensor]
+    card: Card | None
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read the weight file at `path`; its suffix decides how.
+
+    Wrappers (`params_ema`, `params`, `state_dict`, `generator`) and prefixes (`module.`, `_orig_mod.`) are taken off,
+    ESRGAN's old names are translated, half precision becomes float32.
+
+    Raises:
+        UserError: the file is missing, damaged, truncated, holds code or anything but tensors, or is of an unknown
+            kind.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WEIGHT_SUFFIXES:
+        raise UserError(f"{path}: not a kind of weight file that is read; give one of {', '.join(WEIGHT_SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path")
+    try:
+        if suffix == ".safetensors":
+            return _read_safetensors(path)
+        if suffix in (".param", ".bin"):
+            return WeightFile(path, read_ncnn(path), None)
+        return WeightFile(path, _normalise(_tensors(path, _read_pickle(path))), None)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of the weight file at `path` alone (see `read_weights`)."""
+    return read_weights(path).state
+
+
+def write_safetensors(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> None:
+    """Write `state` with its card to `path`, atomically; `half` stores floating-point tensors as fp16.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    dtype = torch.float16 if half else None
+    tensors = {name: _detached(tensor, dtype) for name, tensor in state.items()}
+    write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **card.to_metadata()}))
+
+
+def write_pth(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write `state` to `path` atomically as the community's programs expect it: `{"params_ema": state}`.
+
+    The names are RRDBNet's, which for the `nearest` variant are ESRGAN's own. The card does not fit into this format.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({"params_ema": {name: _detached(tensor) for name, tensor in state.items()}}, buffer)
+    write_bytes(Path(path), buffer.getvalue())
+
+
+def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Put `state` into `network`: every name and every shape must fit. `source` names the weights in messages.
+
+    A network built on the device `meta` takes the tensors over as they are; any other keeps its device and parameters.
+
+    Raises:
+        UserError: names are missing, unexpected, or have other shapes; the first of each kind are listed.
+    """
+    check_state({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, state, source)
+    on_meta = any(parameter.is_meta for parameter in network.parameters())
+    network.load_state_dict(dict(state), strict=True, assign=on_meta)
+
+
+def check_state(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Compare `state` with the expected names and shapes.
+
+    Raises:
+        UserError: they differ; one line with the counts and the first names of what is missing, unexpected or mis-
+            shaped.
+    """
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    shapes = [
+        f"{name} is {_shape(state[name].shape)} instead of {_shape(shape)}"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
+        if names
+    ]
+    if problems:
+        raise UserError(
+            f"{source}: the weights do not fit the network: {'; '.join(problems)}; give weights of this architecture"
+        )
+
+
+def _shape(shape: tuple[int, ...] | torch.Size) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _detached(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A contiguous copy on the CPU that shares memory with nothing."""
+    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", wanted, copy=True, memory_format=torch.contiguous_format)
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"{path}: truncated or not a safetensors file ({_one_line(error)}); get the file again"
+        ) from None
+    return WeightFile(path, _normalise(state, copy=True), card_from_metadata(metadata, str(path)))
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols, for what is refused below anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch names what it refused to call; other messages mean that the bytes make no sense to it.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found:
+            raise UserError(
+                f"{path}: holds more than tensors ({found[1]}), which could run code, so it is refused; "
+                "give a file with weights alone, best as .safetensors"
+            ) from None
+        raise _damaged(path) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # torch's zip reader seeks to before the start of a truncated file
+            raise _damaged(path) from None
+        raise
+    except _DAMAGED:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path}: truncated, or not plain PyTorch weights; get the file again or give another")
+
+
+def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    """Take the wrappers off and make sure that what is inside is names and tensors."""
+    for _ in _WRAPPERS:
+        inner = next((content[key] for key in _WRAPPERS if key in content), None) if isinstance(content, dict) else None
+        if not isinstance(inner, dict):
+            break
+        content = inner
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: holds no state dict, but {type(content).__name__}; give a file with weights")
+    other = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if other:
+        raise UserError(
+            f"{path}: {len(other)} of {len(content)} entries are no tensors ({', '.join(other[:_SHOWN])}); "
+            f"give the weights alone or under one of the keys {', '.join(_WRAPPERS)}"
+        )
+    return content
+
+
+def _normalise(state: Mapping[str, Tensor], copy: bool = False) -> dict[str, Tensor]:
+    names = [name.replace("_orig_mod.", "") for name in state]
+    while names and all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    return {new: _float32(tensor, copy) for new, tensor in zip(_esrgan_names(names), state.values(), strict=True)}
+
+
+def _float32(tensor: Tensor, copy: bool) -> Tensor:
+    # A tensor of a mapped file is copied: the file may be replaced while the network lives.
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(dtype, copy=copy)
+
+
+_TRUNK_NAMES = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
+_SEQUENTIAL_NAMES = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
+
+
+def _esrgan_names(names: list[str]) -> list[str]:
+    """Translate the names of ESRGAN's two older releases, told apart by what only they have."""
+    if any(name.startswith("RRDB_trunk.") for name in names):
+        return [_from_trunk(name) for name in names]
+    if any(name.startswith("model.1.sub.") for name in names):
+        return [_from_sequential(name) for name in names]
+    return names
+
+
+def _from_trunk(name: str) -> str:
+    block = re.fullmatch(r"RRDB_trunk\.(\d+)\.RDB([123])\.(conv\d\.\w+)", name)
+    if block:
+        return f"body.{block[1]}.rdb{block[2]}.{block[3]}"
+    head, _, tail = name.partition(".")
+    return f"{_TRUNK_NAMES.get(head, head)}.{tail}"
+
+
+def _from_sequential(name: str) -> str:
+    block = re.fullmatch(r"model\.1\.sub\.(\d+)\.RDB([123])\.(conv\d)\.0\.(\w+)", name)
+    if block:
+        return f"body.{block[1]}.rdb{block[2]}.{block[3]}.{block[4]}"
+    trunk = re.fullmatch(r"model\.1\.sub\.\d+\.(weight|bias)", name)
+    if trunk:
+        return f"conv_body.{trunk[1]}"
+    single = re.fullmatch(r"model\.(\d+)\.(weight|bias)", name)
+    return f"{_SEQUENTIAL_NAMES[single[1]]}.{single[2]}" if single and single[1] in _SEQUENTIAL_NAMES else name
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,242 @@
+"""Scoring models and finished results: known values, what is written, and bad input."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gramgan.cli.app import run
+from gramgan.errors import UserError
+from gramgan.evaluation.compare import evaluate
+from gramgan.evaluation.protocols import SR_Y_CROP4
+from gramgan.evaluation.scoring import Scorer
+from gramgan.files import sha256
+from gramgan.images import read_rgb, write_image
+from gramgan.metrics import StLpips, psnr_y
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
+from gramgan.weights.formats import write_pth
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ST-LPIPS, whatever the user's own cache holds."""
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def hr(tmp_path: Path) -> Path:
+    """Two smooth colour images, one of them not a multiple of 4, and a grey one."""
+    generator = torch.Generator().manual_seed(0)
+    for name, channels, height, width in (("a", 3, 48, 40), ("b", 3, 45, 51), ("grey", 1, 32, 36)):
+        small = torch.rand(1, channels, 8, 8, generator=generator)
+        image = torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)
+        write_image(tmp_path / "hr" / f"{name}.png", image[0].numpy())
+    return tmp_path / "hr"
+
+
+def make_lr(hr: Path, folder: Path) -> Path:
+    for path in sorted(hr.iterdir()):
+        image = SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(path))[None])
+        write_image(folder / f"{path.stem}x4.png", matlab_bicubic_down(image)[0].numpy())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    write_pth(path, RRDBNet(RRDBConfig(nf=8, nb=1, gc=4)).state_dict())
+    return path
+
+
+def test_bicubic_is_what_the_functions_say(hr: Path) -> None:
+    report = evaluate("bicubic", hr)
+    (model,) = report.models
+    assert [row.image for row in model.images] == ["a.png", "b.png", "grey.png"]
+    for row in model.images:
+        truth = SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(hr / row.image))[None])
+        sr = bicubic_up(matlab_bicubic_down(truth)).mul(255).round().div(255)
+        assert row.scores["psnr_y"] == pytest.approx(psnr_y(sr, truth, 4).item(), abs=1e-6)
+    mean = math.fsum(row.scores["psnr_y"] for row in model.images) / 3
+    assert model.mean()["psnr_y"] == pytest.approx(mean)
+    assert set(model.mean()) == {"psnr_y", "ssim_y", "gram_distance"}
+    assert "MATLAB" in report.low_resolution
+
+
+def test_given_lr_images_score_like_made_ones(hr: Path, tmp_path: Path) -> None:
+    lr = make_lr(hr, tmp_path / "lr")
+    made, given = evaluate("bicubic", hr), evaluate("bicubic", hr, lr)
+    assert given.models[0].images == made.models[0].images
+    assert given.low_resolution == str(lr)
+
+
+def test_published_set5_and_set14(benchmarks_folder: Path) -> None:
+    for name, expected in (("Set5", 28.43), ("Set14", 26.09)):
+        mean = evaluate("bicubic", benchmarks_folder / name).models[0].mean()
+        assert mean["psnr_y"] == pytest.approx(expected, abs=0.02)
+
+
+def test_results_are_rounded_and_cropped_like_models(hr: Path, tmp_path: Path) -> None:
+    for path in hr.iterdir():
+        image = torch.from_numpy(read_rgb(path))[None]
+        cropped = SR_Y_CROP4.crop_to_scale(image)
+        sr = bicubic_up(matlab_bicubic_down(cropped))
+        if path.stem == "b":  # other programs keep the size of the truth
+            sr = torch.nn.functional.pad(sr, (0, image.shape[3] - sr.shape[3], 0, image.shape[2] - sr.shape[2]))
+        write_image(tmp_path / "sr" / f"{path.stem}_SR.png", sr[0].numpy(), bits=16)
+    report = evaluate(["bicubic"], hr, results=[tmp_path / "sr"])
+    bicubic, results = report.models
+    assert (results.name, results.kind, results.weights_sha256) == ("sr", "results", "")
+    for one, other in zip(bicubic.images, results.images, strict=True):
+        assert one.scores == pytest.approx(other.scores, rel=1e-3)
+
+
+def test_generators_are_enlarged_and_identified(hr: Path, tiny: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    report = evaluate(
+        ["bicubic", tiny], hr, device="cpu", precision="fp32", progress=lambda done, total: calls.append((done, total))
+    )
+    _, model = report.models
+    assert (model.name, model.kind, model.precision) == ("tiny", "generator", "fp32")
+    assert model.weights_sha256 == sha256(tiny)
+    assert calls == [(done, 6) for done in range(7)]
+    network = RRDBNet(RRDBConfig(nf=8, nb=1, gc=4))
+    network.load_state_dict(torch.load(tiny, weights_only=True)["params_ema"])
+    truth = torch.from_numpy(read_rgb(hr / "a.png"))[None]
+    with torch.no_grad():
+        sr = network(matlab_bicubic_down(truth)).clamp(0, 1).mul(255).round().div(255)
+    assert model.images[0].scores["psnr_y"] == pytest.approx(psnr_y(sr, truth, 4).item(), abs=1e-3)
+
+
+def test_models_of_one_file_name_keep_apart(hr: Path, tiny: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "tiny.pth"
+    other.parent.mkdir()
+    other.write_bytes(tiny.read_bytes())
+    report = evaluate([tiny, other], hr, device="cpu", precision="fp32")
+    assert [model.name for model in report.models] == [str(tiny), str(other)]
+
+
+def test_every_written_number_carries_its_protocol(hr: Path, tiny: Path, tmp_path: Path) -> None:
+    report = evaluate(["bicubic", tiny], hr, device="cpu", precision="fp32")
+    report.to_csv(tmp_path / "out" / "scores.csv")
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 4 * 3  # models, images and their mean, metrics
+    for line in lines:
+        assert line["protocol"] == "sr-y-crop4"
+        assert line["metric_version"]
+        assert line["model_sha256"] == (sha256(tiny) if line["model"] == "tiny" else "")
+    means = {
+        line["metric"]: float(line["value"]) for line in lines if line["image"] == "mean" and line["model"] == "tiny"
+    }
+    assert means == report.models[1].mean()
+    report.to_json(tmp_path / "out" / "scores.json")
+    read = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert read["protocol"]["name"] == "sr-y-crop4"
+    assert read["models"][1]["mean"] == report.models[1].mean()
+    assert read["models"][1]["weights_sha256"] == sha256(tiny)
+
+
+def test_infinite_psnr_is_valid_json(hr: Path, tmp_path: Path) -> None:
+    report = evaluate([], hr, results=[hr])
+    report.to_json(tmp_path / "scores.json")
+    text = (tmp_path / "scores.json").read_text()
+    read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert read["models"][0]["mean"]["psnr_y"] == "inf"
+    assert read["models"][0]["mean"]["ssim_y"] == pytest.approx(1)
+
+
+def test_scorer_rounds_first_and_adds_st_lpips() -> None:
+    torch.manual_seed(0)
+    scorer = Scorer(SR_Y_CROP4, StLpips(), "abc")
+    hr = torch.rand(2, 3, 32, 32).mul(255).round().div(255)
+    rows = scorer.score(hr + 0.4 / 255, hr)
+    assert all(math.isinf(row["psnr_y"]) and row["st_lpips"] == 0 for row in rows)
+    assert [metric.name for metric in scorer.metrics] == list(rows[0])
+    assert scorer.metrics[-1].weights_sha256 == "abc"
+    beyond = scorer.score(torch.full((1, 3, 32, 32), 1.5), torch.ones(1, 3, 32, 32))
+    assert math.isinf(beyond[0]["psnr_y"])
+
+
+def test_without_its_weights_st_lpips_is_left_out_and_said(hr: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="gramgan"):
+        report = evaluate("bicubic", hr)
+    assert "gramgan weights get st-lpips" in caplog.text
+    assert "st_lpips" not in {metric.name for metric in report.metrics}
+
+
+def test_command_writes_scores_and_says_where(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out"
+    assert run(["evaluate", str(hr), "--model", "bicubic", "--results", str(hr), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "psnr_y" in printed
+    assert "sr-y-crop4" in printed
+    assert str(out / "scores.csv") in printed.splitlines()[-1]
+    assert (out / "scores.csv").is_file()
+    assert (out / "scores.json").is_file()
+
+
+def one_error_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = ["--model", "bicubic", "-o", str(tmp_path / "out")]
+    assert "no such folder" in one_error_line(["evaluate", str(tmp_path / "nowhere"), *rest], capsys)
+    (tmp_path / "empty").mkdir()
+    assert "no images" in one_error_line(["evaluate", str(tmp_path / "empty"), *rest], capsys)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("words")
+    assert "1 other file" in one_error_line(["evaluate", str(tmp_path / "texts"), *rest], capsys)
+
+
+def test_unmatched_and_mis_sized_images(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lr = make_lr(hr, tmp_path / "lr")
+    command = ["evaluate", str(hr), "--lr", str(lr), "--model", "bicubic", "-o", str(tmp_path / "out")]
+    write_image(lr / "ax4.png", np.zeros((3, 12, 12), dtype=np.float32))
+    assert "12x12, but a.png needs 10x12" in one_error_line(command, capsys)
+    (lr / "ax4.png").unlink()
+    assert "no LR image for a.png" in one_error_line(command, capsys)
+
+
+def test_results_of_another_size(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_lr(hr, tmp_path / "sr")
+    command = ["evaluate", str(hr), "--results", str(tmp_path / "sr"), "-o", str(tmp_path / "out")]
+    assert "give images of the same size" in one_error_line(command, capsys)
+
+
+def test_tiny_and_damaged_truths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = ["--model", "bicubic", "-o", str(tmp_path / "out")]
+    write_image(tmp_path / "small" / "s.png", np.zeros((3, 40, 23), dtype=np.float32))
+    assert "s.png: 23x40 is too small" in one_error_line(["evaluate", str(tmp_path / "small"), *rest], capsys)
+    write_image(tmp_path / "broken" / "t.png", np.random.default_rng(0).random((3, 64, 64)).astype(np.float32))
+    whole = (tmp_path / "broken" / "t.png").read_bytes()
+    (tmp_path / "broken" / "t.png").write_bytes(whole[: len(whole) // 2])
+    assert "t.png" in one_error_line(["evaluate", str(tmp_path / "broken"), *rest], capsys)
+
+
+def test_unknown_models_and_settings(hr: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", str(hr), "-o", str(tmp_path / "out"), "--model"]
+    assert "real-esrgan-x4plus" in one_error_line([*command, "real-esrgan-x4"], capsys)
+    assert "gramgan weights get" in one_error_line([*command, "real-esrgan-x4plus"], capsys)
+    assert "precision" in one_error_line([*command, str(tiny), "--precision", "fp8"], capsys)
+    assert "device" in one_error_line([*command, str(tiny), "--device", "tpu"], capsys)
+
+
+def test_output_that_is_a_file(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["evaluate", str(hr), "--model", "bicubic", "-o", str(tmp_path / "file")]
+    assert "a file stands where a folder is needed" in one_error_line(command, capsys)
+
+
+def test_nothing_to_score(hr: Path) -> None:
+    with pytest.raises(UserError, match="nothing to score"):
+        evaluate([], hr)

@@ -1,0 +1,201 @@
+"""The package as a user meets it: built, installed into an empty environment, and started."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import tomllib
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import gramgan
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.weights.card import Card
+from gramgan.weights.formats import write_safetensors
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# A busy machine makes single runs slow; one run within the limit shows that the program is not.
+TRIES = 20
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    result = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a new environment: the wheel in it, and what it depends on borrowed from this one."""
+    home = tmp_path_factory.mktemp("installed") / "env"
+    venv.create(home, with_pip=False, symlinks=os.name != "nt")
+    programs = Path(sysconfig.get_path("scripts", "venv", {"base": str(home)}))
+    library = Path(sysconfig.get_path("purelib", "venv", {"base": str(home)}))
+    # Installing torch again would take minutes. The .pth files of the borrowed folder are not read from here, so the
+    # editable install of this checkout stays out of sight.
+    (library / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    python = programs / ("python.exe" if os.name == "nt" else "python")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
+    result = subprocess.run([*pip, str(wheel)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return programs
+
+
+def program(folder: Path, name: str) -> str:
+    found = shutil.which(name, path=str(folder))
+    assert found, f"no {name} in {folder}"
+    return found
+
+
+def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    # The user's cache and the caller's Python path have no part in this.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    environment |= {"GRAMGAN_CACHE": str(cwd / "cache"), "COLUMNS": "120"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_wheel_holds_the_package_and_its_licence(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*") if path.is_file()}
+    expected = {name for name in shipped if "__pycache__" not in name}
+    information = f"gramgan-{gramgan.__version__}.dist-info"
+    assert expected <= names
+    assert {f"{information}/licenses/LICENSE", f"{information}/licenses/NOTICE"} <= names
+    assert {name.split("/")[0] for name in names} == {"gramgan", information}
+
+
+def test_installed_package_is_the_wheel_s(installed: Path, tmp_path: Path) -> None:
+    result = run([program(installed, "python"), "-c", "import gramgan; print(gramgan.__file__)"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert installed.parent in Path(result.stdout.strip()).parents
+
+
+def test_installed_program_tells_its_commands_and_version(installed: Path, tmp_path: Path) -> None:
+    gramgan_program = program(installed, "gramgan")
+    helped = run([gramgan_program, "--help"], tmp_path)
+    assert helped.returncode == 0, helped.stderr
+    for command in ("collect", "db", "demo", "evaluate", "train", "upscale", "weights"):
+        assert re.search(rf"\b{command}\b", helped.stdout), f"{command} is not in the help"
+    version = run([gramgan_program, "--version"], tmp_path)
+    assert version.returncode == 0, version.stderr
+    assert gramgan.__version__ in version.stdout
+
+
+def test_installed_program_upscales_a_picture(installed: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = RRDBConfig(nf=8, nb=1, gc=4, upsampler="nearest")
+    card = Card(name="tiny", architecture={"network": "rrdb", **config.to_dict()}, licence="Apache-2.0", overlap=4)
+    write_safetensors(tmp_path / "tiny.safetensors", RRDBNet(config).state_dict(), card)
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 17, 3), np.uint8)
+    pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").write_to_file(str(tmp_path / "small.png"))
+    command = [program(installed, "gramgan"), "upscale", "small.png", "-o", "large.png"]
+    result = run([*command, "--model", "tiny.safetensors", "--precision", "fp32"], tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    large = pyvips.Image.new_from_file(str(tmp_path / "large.png"))
+    assert (large.width, large.height, large.bands) == (68, 44, 3)
+
+
+def within(limit: float, measure: Callable[[], float]) -> bool:
+    return any(measure() < limit for _ in range(TRIES))
+
+
+def test_import_takes_less_than_a_tenth_of_a_second(tmp_path: Path) -> None:
+    code = "import time; t = time.perf_counter(); import gramgan; print(time.perf_counter() - t)"
+    assert within(0.1, lambda: float(run([sys.executable, "-c", code], tmp_path).stdout))
+
+
+def test_help_takes_less_than_two_fifths_of_a_second(tmp_path: Path) -> None:
+    command = [program(Path(sys.executable).parent, "gramgan"), "--help"]
+
+    def measure() -> float:
+        start = time.perf_counter()
+        assert run(command, tmp_path).returncode == 0
+        return time.perf_counter() - start
+
+    assert within(0.4, measure)
+
+
+def test_public_names_can_be_imported() -> None:
+    for name in gramgan.__all__:
+        assert getattr(gramgan, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'upscail'"):
+        _ = gramgan.upscail
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names of the modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def test_every_third_party_import_is_declared() -> None:
+    extras = [
+        entry for extra, entries in PROJECT["optional-dependencies"].items() if extra != "dev" for entry in entries
+    ]
+    declared = {canonicalize_name(Requirement(entry).name) for entry in [*PROJECT["dependencies"], *extras]}
+    providers = metadata.packages_distributions()
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SOURCES
+        for name in imports(path)
+        if name not in sys.stdlib_module_names and name != "gramgan"
+        if not declared & {canonicalize_name(provider) for provider in providers.get(name, [name])}
+    }
+    assert not undeclared
+
+
+def test_torchvision_is_not_used() -> None:
+    files = [*SOURCES, *ROOT.glob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    assert not [path for path in files if {"torchvision", "torchaudio"} & set(imports(path))]
+
+
+def test_constraints_hold_the_exact_version_of_everything() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(str(pin.specifier).startswith("==") and "+" not in str(pin.specifier) for pin in pins)
+    pinned = {canonicalize_name(pin.name): pin.specifier for pin in pins}
+    everything = [*PROJECT["dependencies"], *(e for group in PROJECT["optional-dependencies"].values() for e in group)]
+    missing = {name for name in needed(map(Requirement, everything)) if name not in pinned}
+    assert not missing
+    for entry in map(Requirement, everything):
+        version = next(iter(pinned[canonicalize_name(entry.name)])).version
+        assert entry.specifier.contains(version), f"constraints.txt has {entry.name} {version}, not {entry.specifier}"
+
+
+def needed(requirements: Iterator[Requirement]) -> set[str]:
+    """Names of the packages that the requirements bring along in this environment, themselves included."""
+    found: set[tuple[str, str]] = set()
+    waiting = [(entry, extra) for entry in requirements for extra in ("", *entry.extras)]
+    while waiting:
+        requirement, extra = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        # torch asks for exact versions of the parts of CUDA itself.
+        if (name, extra) in found or name.startswith(("nvidia-", "cuda-", "triton")):
+            continue
+        found.add((name, extra))
+        for entry in map(Requirement, metadata.requires(name) or []):
+            if entry.marker is None or entry.marker.evaluate({"extra": extra}):
+                waiting += [(entry, inner) for inner in ("", *entry.extras)]
+    return {name for name, _ in found}
