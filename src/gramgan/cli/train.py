@@ -12,20 +12,29 @@ if TYPE_CHECKING:
 
 
 def train(
-    preset: Annotated[str | None, typer.Option(help="Named settings: quick, paper, classic, … (default: paper).")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Named settings: quick, paper, classic, … (default: paper).")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings instead of a preset.")] = None,
-    photos: Annotated[Path | None, typer.Option(help="Folder of photographs; short for --set data.photos=FOLDER.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; short for --set data.photos=FOLDER.")
+    ] = None,
     database: Annotated[
         Path | None, typer.Option(help="Texture database; short for --set texture.database=NAME.lance.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, KEY=VALUE, for example train.batch_size=8. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="One setting, KEY=VALUE, for example train.batch_size=8. Repeatable."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder (default: runs/PRESET).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder (default: runs/PRESET).")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="A run's folder to go on with; --set may change stages.* and log.*.")
     ] = None,
-    show_settings: Annotated[bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")
+    ] = False,
 ) -> None:
     """Train a generator with texture supervision.
 
@@ -41,7 +50,9 @@ def train(
         overrides.insert(0, f"texture.database={database}")
     if resume is not None:
         if preset or config or output:
-            raise UserError("--resume: a resumed run keeps its own settings and folder; leave --preset, --config and --output out")
+            raise UserError(
+                "--resume: a resumed run keeps its own settings and folder; leave --preset, --config and --output out"
+            )
         chosen = load_config(file=_settings_of(resume), overrides=overrides)
     else:
         if preset and config:
@@ -75,7 +86,14 @@ class LiveView:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         columns = (
@@ -113,5 +131,7 @@ def describe(record: dict[str, Any]) -> str:
     losses = "  ".join(f"{name} {value:.4g}" for name, value in record["losses"].items())
     parts = [f"{record['stage'].replace('_', ' ')}: {losses}", f"rate {record['learning_rate']:.2g}"]
     parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in record.get("database", {}).items()]
-    parts += [f"{name.replace('_', ' ')} {record[name]:.0%}" for name in ("mask_share", "ranked_right") if name in record]
+    parts += [
+        f"{name.replace('_', ' ')} {record[name]:.0%}" for name in ("mask_share", "ranked_right") if name in record
+    ]
     return f"{at}  " + "  ".join(parts) + f"  {record['iterations_per_second']:.2f} it/s"
