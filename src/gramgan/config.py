@@ -24,22 +24,19 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Photographs to train on and to validate with."""
 
-    photos: Path = Field(
-        Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
+    photos: Path = Field(default=Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
     )
-    validation: Path | None = Field(
-        None, description="folder of HR images to validate on; default: the manifest's held-out part"
+    validation: Path | None = Field(default=None, description="folder of HR images to validate on; default: the manifest's held-out part"
     )
-    crop: Positive = Field(192, description="side of HR training crops in pixels, a multiple of 4")
-    augment: bool = Field(True, description="random flips and quarter turns")
-    degradation: Literal["bicubic"] = Field("bicubic", description="how LR is made from HR")
+    crop: Positive = Field(default=192, description="side of HR training crops in pixels, a multiple of 4")
+    augment: bool = Field(default=True, description="random flips and quarter turns")
+    degradation: Literal["bicubic"] = Field(default="bicubic", description="how LR is made from HR")
 
 
 class GeneratorConfig(_Section):
     """The generator, and what it starts from."""
 
-    start: str | None = Field(
-        None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
+    start: str | None = Field(default=None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
     )
     nf: Positive = 64
     nb: Positive = 23
@@ -50,7 +47,7 @@ class GeneratorConfig(_Section):
 class DiscriminatorSettings(_Section):
     """The discriminator, and what it starts from."""
 
-    start: Path | None = Field(None, description="a gramgan_*_D file to start from; none: noise")
+    start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
     spectral_norm: bool = False
 
 
@@ -58,17 +55,15 @@ class TextureConfig(_Section):
     """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR)."""
 
     candidates: Literal["local", "database", "both"] = "local"
-    database: Path | None = Field(None, description="a NAME.lance made by `gramgan db build`")
-    database_version: Positive | None = Field(
-        None, description="version of the table; none: the newest, written down when a run starts"
+    database: Path | None = Field(default=None, description="a NAME.lance made by `gramgan db build`")
+    database_version: Positive | None = Field(default=None, description="version of the table; none: the newest, written down when a run starts"
     )
     descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = "rgb"
-    k: Annotated[int, Field(ge=2, le=32)] = Field(4, description="patch side in pixels, also the stride")
-    alpha: Weight = Field(1.0, description="α: how much the target should resemble the HR patch")
-    beta: Weight = Field(1.0, description="β: how much the target should resemble the SR patch")
+    k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
+    alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
+    beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
     search: Literal["auto", "kdtree", "blocked", "faiss-flat"] = "auto"
-    warp: Annotated[float, Field(ge=0, le=0.1)] = Field(
-        0.003, description="magnitude of the random affine warp of local candidates"
+    warp: Annotated[float, Field(ge=0, le=0.1)] = Field(default=0.003, description="magnitude of the random affine warp of local candidates"
     )
 
 
@@ -82,14 +77,13 @@ class MaskConfig(_Section):
 class LossConfig(_Section):
     """Weights η of the five losses; 0 leaves a loss out and saves its cost."""
 
-    texture: Weight = Field(1.0, description="η₁ of L_PT, patch texture")
-    disc_perceptual: Weight = Field(1.0, description="η₂ of L_DP, discriminator perceptual")
-    perceptual: Weight = Field(1.0, description="η₃ of L_P, VGG perceptual")
-    adversarial: Weight = Field(0.005, description="η₄ of L_G, relativistic GAN")
-    pixel: Weight = Field(1.0, description="η₅ of L_C, L1")
-    trunk: Literal["vgg19", "st-vgg16"] = Field("vgg19", description="perceptual trunk of L_P")
-    relativistic: Literal["average", "paired"] = Field(
-        "average", description="compare with the batch's mean, or SR with its HR"
+    texture: Weight = Field(default=1.0, description="η₁ of L_PT, patch texture")
+    disc_perceptual: Weight = Field(default=1.0, description="η₂ of L_DP, discriminator perceptual")
+    perceptual: Weight = Field(default=1.0, description="η₃ of L_P, VGG perceptual")
+    adversarial: Weight = Field(default=0.005, description="η₄ of L_G, relativistic GAN")
+    pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
+    trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
+    relativistic: Literal["average", "paired"] = Field(default="average", description="compare with the batch's mean, or SR with its HR"
     )
 
 
@@ -99,9 +93,9 @@ Stage = Literal["pretrain", "warm_discriminator", "adversarial"]
 class StageConfig(_Section):
     """Iterations of the three stages, in this order."""
 
-    pretrain: NotNegative = Field(0, description="L_C alone")
-    warm_discriminator: NotNegative = Field(0, description="the discriminator alone, generator frozen")
-    adversarial: NotNegative = Field(600_000, description="all five losses")
+    pretrain: NotNegative = Field(default=0, description="L_C alone")
+    warm_discriminator: NotNegative = Field(default=0, description="the discriminator alone, generator frozen")
+    adversarial: NotNegative = Field(default=600_000, description="all five losses")
 
     @property
     def total(self) -> int:
@@ -126,9 +120,9 @@ class StageConfig(_Section):
 class ScheduleConfig(_Section):
     """Learning rates, the same course for both networks within each stage."""
 
-    rate: Rate = Field(1e-4, description="of the generator")
-    rate_discriminator: Rate = Field(1e-4, description="of the discriminator")
-    rate_pretrain: Rate = Field(2e-4, description="of the generator while it learns L_C alone")
+    rate: Rate = Field(default=1e-4, description="of the generator")
+    rate_discriminator: Rate = Field(default=1e-4, description="of the discriminator")
+    rate_pretrain: Rate = Field(default=2e-4, description="of the generator while it learns L_C alone")
     warmup: NotNegative = 500
     restart_every: Positive = 200_000
     minimum: Annotated[float, Field(ge=0)] = 1e-7
@@ -139,17 +133,14 @@ class TrainConfig(_Section):
 
     batch_size: Positive = 8
     seed: int = 0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.999, description="of the averaged generator, the one that is kept"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.999, description="of the averaged generator, the one that is kept"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto measures whether bf16 is fast and right here"
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto measures whether bf16 is fast and right here"
     )
-    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
-        "auto", description="auto: measured with the precision"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(default="auto", description="auto: measured with the precision"
     )
-    clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest norm of the generator's gradient")
+    clip: Annotated[float, Field(gt=0)] | None = Field(default=None, description="largest norm of the generator's gradient")
 
 
 class LogConfig(_Section):
@@ -158,11 +149,10 @@ class LogConfig(_Section):
     every: Positive = 100
     validate_every: Positive = 5000
     checkpoint_every: Positive = 5000
-    keep: Positive = Field(3, description="how many checkpoints are kept")
-    validation_images: Positive = Field(8, description="at most so many are validated on")
-    validation_crop: Positive = Field(512, description="their centre, at most so many HR pixels a side")
-    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
-        "st_lpips", description="validation score that decides what is best"
+    keep: Positive = Field(default=3, description="how many checkpoints are kept")
+    validation_images: Positive = Field(default=8, description="at most so many are validated on")
+    validation_crop: Positive = Field(default=512, description="their centre, at most so many HR pixels a side")
+    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(default="st_lpips", description="validation score that decides what is best"
     )
 
 

@@ -1,4 +1,4 @@
-"""Gram-GAN's five losses and their weighted sum (Song et al., 2023). All in float32, all scalars.
+"""Gram-GAN's five losses and their weighted sum (Song et al., 2023). All scalars, all in float32 (float64 stays).
 
 L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C
 """
@@ -6,6 +6,7 @@ L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,7 +46,9 @@ def perceptual_loss(sr: Mapping[str, Tensor], hr: Mapping[str, Tensor], weights:
 
 
 def generator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativistic) -> Tensor:
-    """L_G: the SR images should look more real than the HR ones (Jolicoeur-Martineau, "The relativistic discriminator", 2018).
+    """L_G: the SR images should look more real than the HR ones.
+
+    Jolicoeur-Martineau, "The relativistic discriminator", 2018.
 
     Args:
         sr: logits of SR images, `[B, 1]`.
@@ -78,7 +81,7 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
 
 
 def _relativistic_loss(real: Tensor, fake: Tensor, relativistic: Relativistic) -> Tensor:
-    real, fake = real.float(), fake.float()
+    real, fake = _precise(real), _precise(fake)
     if relativistic == "paired":
         return F.softplus(fake - real).mean()
     # -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x): binary cross-entropy with targets 1 and 0.
@@ -88,4 +91,8 @@ def _relativistic_loss(real: Tensor, fake: Tensor, relativistic: Relativistic) -
 def _l1(sr: Tensor, hr: Tensor) -> Tensor:
     if sr.shape != hr.shape:
         raise ValueError(f"SR and HR differ in shape: {list(sr.shape)} and {list(hr.shape)}")
-    return F.l1_loss(sr.float(), hr.detach().float())
+    return F.l1_loss(_precise(sr), _precise(hr.detach()))
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -82,13 +81,17 @@ def test_a_hopeless_candidate_is_run_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert calls.count(("fp32", True)) > 1
 
 
+def test_a_slow_machine_is_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, bool]] = []
+    choose(monkeypatch, ("fp32", False, 5.0, 0.0), ("fp32", True, 5.0, 0.0), ("bf16", True, 5.0, 0.0), calls=calls)
+    assert len(calls) == 6  # the warm-up and one round
+
+
 @pytest.mark.parametrize("measure", [probe, probe_training])
-def test_a_real_probe_is_short_and_remembered(measure, cache: Path) -> None:
+def test_a_real_probe_is_remembered(measure, cache: Path) -> None:
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    start = time.perf_counter()
     verdict = measure("cpu")
-    assert time.perf_counter() - start < 30  # about a second on an idle machine; tests may run on a busy one
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random numbers are left alone"
     assert verdict.precision in ("fp32", "bf16")
     assert verdict.speedup >= 0.99

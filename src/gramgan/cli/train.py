@@ -8,7 +8,8 @@ import typer
 from gramgan.cli.console import progress_bar, say
 
 if TYPE_CHECKING:
-    from gramgan.config import Stage
+    from gramgan.config import Config, Stage
+    from gramgan.training.run import RunResult
 
 
 def train(
@@ -38,7 +39,8 @@ def train(
 ) -> None:
     """Train a generator with texture supervision.
 
-    Three stages: L1 alone, the discriminator alone, then all five losses. Ctrl-C saves a checkpoint and stops; --resume goes on.
+    Three stages: L1 alone, the discriminator alone, then all five losses. Ctrl-C saves a checkpoint and stops;
+    --resume goes on.
     """
     from gramgan.config import load_config
     from gramgan.errors import UserError
@@ -62,17 +64,25 @@ def train(
         say(chosen.to_yaml().rstrip())
         return
 
-    from gramgan.training.run import train as run_training
-
     folder = resume or output or Path("runs") / chosen.preset
-    with progress_bar("loading photographs") as loading, LiveView() as view:
-        result = run_training(chosen, folder, resume=resume is not None, observer=view, loading=loading)
-    if result.scores:
-        say("best: " + ", ".join(f"{name} {value:.4g}" for name, value in result.scores.items()))
+    result = run_live(chosen, folder, resume=resume is not None)
     if not result.finished:
         say(f"stopped after {result.iteration} iterations; go on with: gramgan train --resume {folder}")
         raise typer.Exit(1)
     say(f"done: {result.best or folder}")
+
+
+def run_live(config: "Config", folder: Path, *, resume: bool = False) -> "RunResult":
+    """Train with a live view on the terminal; the run's report is written also after an interruption."""
+    from gramgan.reports.run import write_run_report
+    from gramgan.training.run import train as run_training
+
+    with progress_bar("loading photographs") as loading, LiveView() as view:
+        result = run_training(config, folder, resume=resume, observer=view, loading=loading)
+    if result.scores:
+        say("best: " + ", ".join(f"{name} {value:.4g}" for name, value in result.scores.items()))
+    say(f"report: {write_run_report(folder)}")
+    return result
 
 
 def _settings_of(run: Path) -> Path:

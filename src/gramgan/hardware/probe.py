@@ -32,6 +32,7 @@ MAX_GRADIENT_ERROR = 0.1
 
 _MIN_FORMAT_SPEEDUP = 1.05
 _RUNS = 3
+_BUDGET = 2.0  # seconds after which no further round is begun, on a slow or busy machine
 _HOPELESS = 2.5  # a first run this many times slower than fp32's settles the matter
 _CONFIG = RRDBConfig(nf=64, nb=2, gc=32, upsampler="nearest")  # the layers of the full generator
 _SIDE = 48
@@ -148,9 +149,13 @@ def _choose(
         result, seconds[other] = _timed(other, device)
         errors[other] = error(result.float(), reference.float())
     running = [one for one in candidates if seconds[one] <= _HOPELESS * slowest]
+    spent = sum(seconds.values())
     for run in range(_RUNS):  # interleaved, so that another process's load meets all alike
+        if run > 0 and spent > _BUDGET:
+            break
         for one in running:
             again = _timed(one, device)[1]
+            spent += again
             seconds[one] = again if run == 0 else min(seconds[one], again)  # the first run of all was the warm-up
 
     best = formatted if seconds[plain] / seconds[formatted] >= _MIN_FORMAT_SPEEDUP else plain

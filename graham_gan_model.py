@@ -1,0 +1,8 @@
+"""Train Gram-GAN under the name and with the flags of the method's first script; `gramgan train` has all settings."""
+
+import sys
+
+from gramgan.cli.legacy import graham_gan_model, run
+
+if __name__ == "__main__":
+    sys.exit(run(graham_gan_model, sys.argv[1:], "graham_gan_model.py"))

