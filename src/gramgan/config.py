@@ -18,17 +18,21 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
     """Photographs to train on and to validate with."""
 
-    photos: Path = Field(default=Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
+    photos: Path = Field(
+        default=Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
     )
-    validation: Path | None = Field(default=None, description="folder of HR images to validate on; default: the manifest's held-out part"
+    validation: Path | None = Field(
+        default=None, description="folder of HR images to validate on; default: the manifest's held-out part"
     )
-    crop: Positive = Field(default=192, description="side of HR training crops in pixels, a multiple of 4")
+    crop: Annotated[int, Field(ge=32, multiple_of=4)] = Field(
+        default=192, description="side of HR training crops in pixels"
+    )
     augment: bool = Field(default=True, description="random flips and quarter turns")
     degradation: Literal["bicubic"] = Field(default="bicubic", description="how LR is made from HR")
 
@@ -36,7 +40,8 @@ class DataConfig(_Section):
 class GeneratorConfig(_Section):
     """The generator, and what it starts from."""
 
-    start: str | None = Field(default=None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
+    start: str | None = Field(
+        default=None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
     )
     nf: Positive = 64
     nb: Positive = 23
@@ -56,14 +61,16 @@ class TextureConfig(_Section):
 
     candidates: Literal["local", "database", "both"] = "local"
     database: Path | None = Field(default=None, description="a NAME.lance made by `gramgan db build`")
-    database_version: Positive | None = Field(default=None, description="version of the table; none: the newest, written down when a run starts"
+    database_version: Positive | None = Field(
+        default=None, description="version of the table; none: the newest, written down when a run starts"
     )
     descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = "rgb"
     k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
     alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
     beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
     search: Literal["auto", "kdtree", "blocked", "faiss-flat"] = "auto"
-    warp: Annotated[float, Field(ge=0, le=0.1)] = Field(default=0.003, description="magnitude of the random affine warp of local candidates"
+    warp: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        default=0.003, description="magnitude of the random affine warp of local candidates"
     )
 
 
@@ -83,8 +90,14 @@ class LossConfig(_Section):
     adversarial: Weight = Field(default=0.005, description="η₄ of L_G, relativistic GAN")
     pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
     trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
-    relativistic: Literal["average", "paired"] = Field(default="average", description="compare with the batch's mean, or SR with its HR"
+    relativistic: Literal["average", "paired"] = Field(
+        default="average", description="compare with the batch's mean, or SR with its HR"
     )
+
+    @property
+    def judged(self) -> bool:
+        """Whether a loss needs the discriminator."""
+        return self.adversarial > 0 or self.disc_perceptual > 0
 
 
 Stage = Literal["pretrain", "warm_discriminator", "adversarial"]
@@ -132,15 +145,20 @@ class TrainConfig(_Section):
     """The machine's part."""
 
     batch_size: Positive = 8
-    seed: int = 0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.999, description="of the averaged generator, the one that is kept"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.999, description="of the averaged generator, the one that is kept"
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto measures whether bf16 is fast and right here"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto measures whether bf16 is fast and right here"
     )
-    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(default="auto", description="auto: measured with the precision"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        default="auto", description="auto: measured with the precision"
     )
-    clip: Annotated[float, Field(gt=0)] | None = Field(default=None, description="largest norm of the generator's gradient")
+    clip: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="largest norm of the generator's gradient"
+    )
 
 
 class LogConfig(_Section):
@@ -152,7 +170,8 @@ class LogConfig(_Section):
     keep: Positive = Field(default=3, description="how many checkpoints are kept")
     validation_images: Positive = Field(default=8, description="at most so many are validated on")
     validation_crop: Positive = Field(default=512, description="their centre, at most so many HR pixels a side")
-    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(default="st_lpips", description="validation score that decides what is best"
+    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
+        default="st_lpips", description="validation score that decides what is best"
     )
 
 
@@ -173,25 +192,29 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        if self.data.crop % 4:
-            raise ValueError(f"data.crop: {self.data.crop} is not a multiple of 4")
-        if self.data.crop % self.texture.k:
-            raise ValueError(
-                f"texture.k: crops of {self.data.crop} pixels do not divide into patches of {self.texture.k}"
-            )
-        if self.uses_discriminator and self.data.crop < 64:
-            raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {self.data.crop}")
+        crop, k, window = self.data.crop, self.texture.k, self.mask.window
+        if crop % k or crop < 2 * k:
+            raise ValueError(f"texture.k: crops of {crop} pixels do not divide into several patches of {k}")
+        if self.uses_discriminator and crop < 64:
+            raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {crop}")
+        if window % 2 == 0 or window > crop:
+            raise ValueError(f"mask.window: {window} must be odd and at most the crop's {crop} pixels")
         if self.uses_database and self.texture.database is None:
             raise ValueError(
-                f"texture.database: texture.candidates={self.texture.candidates} needs one; build it with `gramgan db build "
-                "PHOTOS -o NAME.lance` and set texture.database=NAME.lance, or set texture.candidates=local"
+                f"texture.database: texture.candidates={self.texture.candidates} needs one; build it with `gramgan db "
+                "build PHOTOS -o NAME.lance` and set texture.database=NAME.lance, or set texture.candidates=local"
             )
         if self.texture.alpha + self.texture.beta == 0:
             raise ValueError("texture.alpha, texture.beta: one of them must be above 0")
-        if self.mask.window % 2 == 0:
-            raise ValueError(f"mask.window: {self.mask.window} is even; it must be odd")
         if not self.stages.total:
             raise ValueError("stages: all three have 0 iterations; there is nothing to train")
+        if not (self.stages.pretrain or self.stages.adversarial):
+            raise ValueError(
+                "stages: the discriminator alone leaves no generator; give pretrain or adversarial iterations"
+            )
+        rates = self.schedule.rate, self.schedule.rate_discriminator, self.schedule.rate_pretrain
+        if self.schedule.minimum > min(rates):
+            raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
         if self.stages.adversarial and not any(self.loss_weights.values()):
             raise ValueError("losses: all five weights are 0; there is nothing to minimise")
         return self
@@ -205,8 +228,7 @@ class Config(_Section):
     @property
     def uses_discriminator(self) -> bool:
         """Whether any stage needs the discriminator."""
-        judged = self.losses.adversarial > 0 or self.losses.disc_perceptual > 0
-        return self.stages.warm_discriminator > 0 or (self.stages.adversarial > 0 and judged)
+        return self.stages.warm_discriminator > 0 or (self.stages.adversarial > 0 and self.losses.judged)
 
     @property
     def uses_database(self) -> bool:
@@ -238,20 +260,10 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
         values, where = _read_yaml(PRESETS / f"{preset}.yaml"), f"preset {preset}"
     for override in overrides or []:
         _apply(values, override)
-        where = f"{where} with --set"
-    return validated(values, where)
-
-
-def validated(values: dict[str, Any], where: str) -> Config:
-    """Check plain values; `where` names their origin in the message.
-
-    Raises:
-        UserError: with the key's path, what is wrong, and for an unknown key the nearest known one.
-    """
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_problem(error)}") from None
+        raise UserError(f"{where}{' with --set' if overrides else ''}: {_first_problem(error)}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -260,7 +272,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a YAML file of settings") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML ({str(error).splitlines()[0]}); correct it") from None
+        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}); correct it") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no settings; expected sections such as train: and data:")
     return values

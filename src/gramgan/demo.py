@@ -1,5 +1,6 @@
 """The main job on sample photographs: collect, build a database, train, upscale, score, and show it all in a report."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -78,7 +79,8 @@ def run_demo(folder: Path, photos: Path, watch: Watch) -> DemoResult:
     with clock("building the texture database"), watch.bar("texture database") as progress:
         database = _build_database(folder / "texture.lance", photos, progress)
     five_losses = load_config(
-        "quick", overrides=[f"data.photos={photos}", f"texture.database={database.path}", f"generator.start={START}"]
+        "quick",
+        overrides=[f"data.photos={json.dumps(str(photos))}", f"texture.database={json.dumps(str(database.path))}"],
     )
     with clock("training with all five losses"), watch.training() as observer:
         ours = train(five_losses, folder / "gram-gan", observer=observer)
@@ -179,9 +181,9 @@ def _report(
 
     page = Page("Gram-GAN demo")
     page.text(
-        "A generator was fine-tuned twice from the same weights, on the same photographs and for the same number of "
-        "steps: once with Gram-GAN's five losses, once with the pixel loss L_C alone. Below are photographs that neither "
-        "was trained on."
+        "A generator was fine-tuned twice from the same weights, on the same photographs and for the same"
+        " number of steps: once with Gram-GAN's five losses, once with the pixel loss L_C alone. Below "
+        "are photographs that neither was trained on."
     )
     page.image(strip, "Each row: the most textured part of a held-out photograph, every pixel shown as 2×2.")
     page.table(
@@ -191,11 +193,11 @@ def _report(
     )
     steps = config.stages.adversarial
     page.note(
-        f"What {steps} steps can show: that the whole chain works, that every loss moves, and where the gain comes from. "
-        "The start, Real-ESRGAN, was trained to repair blurred, noisy, compressed pictures and smooths clean ones; most "
-        "of the gain over it is adaptation to clean bicubic input, and L_C alone has that gain too. What they cannot "
-        "show: the texture that a full training of hundreds of thousands of steps with large batches brings. Do not "
-        "judge the method by this run."
+        f"What {steps} steps can show: that the whole chain works, that every loss moves, and where the "
+        "gain comes from. The start, Real-ESRGAN, was trained to repair blurred, noisy, compressed "
+        "pictures and smooths clean ones; most of the gain over it is adaptation to clean bicubic input, "
+        "and L_C alone has that gain too. What they cannot show: the texture that a full training of "
+        "hundreds of thousands of steps with large batches brings. Do not judge the method by this run."
     )
     page.heading("Training")
     records = {name: read_log(folder / name) for name in ("gram-gan", "pixel-loss-alone")}
@@ -206,10 +208,10 @@ def _report(
     _explain_ratio(page, records["gram-gan"])
     page.heading("Which texture each patch was shown")
     page.text(
-        "For every 4×4 patch the search takes the Gram matrix half-way between the generator's patch and the truth, and "
-        "finds the real texture nearest to it. Shown are patches of the first photograph, the truth, and the patch of "
-        f"the database that was chosen. The descriptor {config.texture.descriptor} sees contrast and its colour but not "
-        "brightness."
+        "For every 4×4 patch the search takes the Gram matrix half-way between the generator's patch and "
+        "the truth, and finds the real texture nearest to it. Shown are patches of the first photograph, "
+        "the truth, and the patch of the database that was chosen. The descriptor "
+        f"{config.texture.descriptor} sees contrast and its colour but not brightness."
     )
     page.image(_chosen_patches(folder, config, database, names[0]))
     page.heading("The mask")

@@ -1,4 +1,4 @@
-"""The command `gramgan`: puts the subcommands together and turns errors into one line and an exit code."""
+"""The command `gramgan`: puts the subcommands together."""
 
 import sys
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from gramgan import __version__
 from gramgan.cli import collect, console, db, demo, evaluate, train, upscale, weights
-from gramgan.errors import UserError
 
 app = typer.Typer(
     name="gramgan",
@@ -48,16 +47,5 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line.
-
-    Returns:
-        0 if all went well, 1 if some of several inputs failed, 2 for input that the user can put right.
-    """
-    try:
-        app(arguments, prog_name="gramgan")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as end:  # how typer ends: 0 or the command's own code, 2 for wrong usage
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    """Run one command line and return its exit code (see `console.run_application`)."""
+    return console.run_application(app, arguments, "gramgan")

@@ -1,11 +1,42 @@
 """What every command shares on the terminal: progress bars, result lines, log messages."""
 
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import typer
+
+from gramgan.errors import UserError
 from gramgan.progress import Progress
+
+
+def run_application(application: typer.Typer, arguments: list[str], name: str) -> int:
+    """Run one command line of `application`, which calls itself `name`.
+
+    Returns:
+        0 if all went well, 1 if some of several inputs failed or a run was stopped, 2 for input that the user can put
+        right.
+    """
+    try:
+        application(arguments, prog_name=name)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as end:  # how typer ends: 0, the command's own code, or 2 for wrong usage
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def overrides_of(values: dict[str, object]) -> list[str]:
+    """Settings as `KEY=VALUE` overrides, those that are None left out; quoted, so that a folder `2024` stays text."""
+    return [
+        f"{key}={json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if value is not None
+    ]
 
 
 def say(text: str) -> None:

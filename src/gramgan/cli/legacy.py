@@ -1,9 +1,7 @@
 """The script names and flags that the method's first users know: `graham_gan_model.py` and `trainer.py`."""
 
 import itertools
-import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +33,7 @@ def run(command: Callable[..., None], arguments: list[str], name: str) -> int:
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     application.command()(command)
     console.show_log()
-    try:
-        application(arguments, prog_name=name)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as end:  # how typer ends
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    return console.run_application(application, arguments, name)
 
 
 def graham_gan_model(
@@ -76,7 +67,7 @@ def graham_gan_model(
     The texture database is built from the photographs; log, samples, checkpoints and report lie beside the weights.
     """
     target = SavePath.parse(save_path)
-    overrides = _overrides(
+    overrides = console.overrides_of(
         {
             "data.photos": hr_dir,
             "train.batch_size": batch_size,
@@ -130,7 +121,7 @@ def trainer(
             collect_samples(hr_dir, progress=progress)
     folder = _next_free(output_dir)
     database = _database_path(folder, max_patch_db)
-    overrides = _overrides({"data.photos": hr_dir, "texture.database": database, "train.device": device})
+    overrides = console.overrides_of({"data.photos": hr_dir, "texture.database": database, "train.device": device})
     config = load_config("quick", overrides=[*overrides, *(settings or [])])
     for name in _published_weights(config):
         with console.progress_bar(f"weights {name}") as progress:
@@ -203,22 +194,15 @@ class SavePath:
         return saved
 
 
-def _overrides(values: dict[str, object]) -> list[str]:
-    """`KEY=VALUE` for those that were given; quoted, since a folder may be called `2024` or `a: b`."""
-    return [
-        f"{key}={json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}"
-        for key, value in values.items()
-        if value is not None
-    ]
-
-
 def _start(weights: str) -> list[str]:
     """Start from `weights`, with the architecture that they have."""
     from gramgan.networks.build import load_generator
 
     config = load_generator(weights).config
     architecture = {"nf": config.nf, "nb": config.nb, "gc": config.gc, "upsampler": config.upsampler}
-    return _overrides({f"generator.{key}": value for key, value in {"start": weights, **architecture}.items()})
+    return console.overrides_of(
+        {f"generator.{key}": value for key, value in {"start": weights, **architecture}.items()}
+    )
 
 
 def _next_free(folder: Path) -> Path:
@@ -245,9 +229,9 @@ def _classic(run: Path, iterations: int | None, patches: int, overrides: list[st
     from gramgan.config import load_config
 
     preset = load_config("classic")
-    own = _overrides({"texture.database": _database_path(run, patches)})
+    own = console.overrides_of({"texture.database": _database_path(run, patches)})
     if iterations is not None:
-        own += _overrides(scaled_to(preset, iterations))
+        own += console.overrides_of(scaled_to(preset, iterations))
     return load_config("classic", overrides=[*own, *overrides])
 
 

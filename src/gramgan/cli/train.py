@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gramgan.cli.console import progress_bar, say
+from gramgan.cli.console import overrides_of, say
 
 if TYPE_CHECKING:
     from gramgan.config import Config, Stage
@@ -45,11 +45,7 @@ def train(
     from gramgan.config import load_config
     from gramgan.errors import UserError
 
-    overrides = list(settings or [])
-    if photos is not None:
-        overrides.insert(0, f"data.photos={photos}")
-    if database is not None:
-        overrides.insert(0, f"texture.database={database}")
+    overrides = overrides_of({"data.photos": photos, "texture.database": database}) + list(settings or [])
     if resume is not None:
         if preset or config or output:
             raise UserError(
@@ -77,8 +73,8 @@ def run_live(config: "Config", folder: Path, *, resume: bool = False) -> "RunRes
     from gramgan.reports.run import write_run_report
     from gramgan.training.run import train as run_training
 
-    with progress_bar("loading photographs") as loading, LiveView() as view:
-        result = run_training(config, folder, resume=resume, observer=view, loading=loading)
+    with LiveView() as view:
+        result = run_training(config, folder, resume=resume, observer=view, loading=view.loading)
     if result.scores:
         say("best: " + ", ".join(f"{name} {value:.4g}" for name, value in result.scores.items()))
     say(f"report: {write_run_report(folder)}")
@@ -92,7 +88,7 @@ def _settings_of(run: Path) -> Path:
 
 
 class LiveView:
-    """An `Observer` on the terminal: a progress bar, and a line of text for every record."""
+    """An `Observer` on the terminal: progress bars, and a line of text for every record."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -114,7 +110,8 @@ class LiveView:
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("training", total=None)
+        self._loading = self._bar.add_task("loading photographs", total=None)
+        self._training = self._bar.add_task("training", total=None, start=False)
 
     def __enter__(self) -> "LiveView":
         self._bar.start()
@@ -123,9 +120,14 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def loading(self, done: int, total: int) -> None:
+        """A `Progress` for reading the photographs."""
+        self._bar.update(self._loading, completed=done, total=total, visible=done < total)
+
     def iteration(self, done: int, total: int, stage: "Stage") -> None:
         """See `Observer`."""
-        self._bar.update(self._task, completed=done, total=total, description=stage.replace("_", " "))
+        self._bar.start_task(self._training)  # the clock starts with the first iteration
+        self._bar.update(self._training, completed=done, total=total, description=stage.replace("_", " "))
 
     def record(self, record: dict[str, Any]) -> None:
         """See `Observer`."""

@@ -11,14 +11,16 @@ from gramgan.errors import UserError
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
 
+_LISTED = 5  # photographs left out that a message names
+
 log = logging.getLogger(__name__)
 
 
 class ResidentPhotos:
     """All photographs as uint8 on one device, and random HR crops of them.
 
-    Every photograph has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out, logged
-    and kept in `skipped` (path and reason).
+    Every photograph has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out,
+    logged and kept in `skipped` (path and reason).
 
     Raises:
         UserError: nothing is left to train on.
@@ -35,22 +37,22 @@ class ResidentPhotos:
     ) -> None:
         self.crop = crop
         self.augment = augment
-        self.names: list[str] = []
         self.skipped: dict[Path, str] = {}
         self._photos: list[Tensor] = []
         every = list(paths)
         for number, path in enumerate(every, start=1):
             self._add(path, device)
             progress(number, len(every))
-        if self.skipped:
-            listing = "; ".join(f"{path.name} ({reason})" for path, reason in list(self.skipped.items())[:5])
-            more = f"; and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
-            log.warning("%d of %d photographs are left out: %s%s", len(self.skipped), len(every), listing, more)
+        listing = "; ".join(f"{path.name} ({reason})" for path, reason in list(self.skipped.items())[:_LISTED])
+        if len(self.skipped) > _LISTED:
+            listing += f"; and {len(self.skipped) - _LISTED} more"
         if not self._photos:
             raise UserError(
-                f"data.photos: none of {len(every)} images can be trained on (readable and at least {crop}x{crop} pixels); "
-                "give larger photographs or a smaller data.crop"
+                f"data.photos: none of {len(every)} images can be trained on: {listing}; give photographs of at least "
+                f"{crop}x{crop} pixels or a smaller data.crop"
             )
+        if self.skipped:
+            log.warning("%d of %d photographs are left out: %s", len(self.skipped), len(every), listing)
 
     def _add(self, path: Path, device: str | torch.device) -> None:
         try:
@@ -61,7 +63,6 @@ class ResidentPhotos:
         if min(photo.shape[-2:]) < self.crop:
             self.skipped[path] = f"{photo.shape[-1]}x{photo.shape[-2]} is smaller than a crop of {self.crop}"
             return
-        self.names.append(path.name)
         self._photos.append(photo.to(device))
 
     def __len__(self) -> int:

@@ -16,7 +16,10 @@ MINIMUM_SIZE = 64
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Architecture of a `Discriminator`; `spectral_norm` bounds each layer's Lipschitz constant (Miyato et al., 2018)."""
+    """Architecture of a `Discriminator`.
+
+    `spectral_norm` bounds the Lipschitz constant of every layer (Miyato et al., ICLR 2018).
+    """
 
     spectral_norm: bool = False
 
@@ -37,9 +40,10 @@ class Critique(NamedTuple):
 
 
 class Discriminator(nn.Module):
-    """Eleven 3×3 convolutions, every second one of stride 2, global pooling and two linear layers; no batch normalisation.
+    """Eleven 3×3 convolutions, every second one of stride 2, global pooling and two linear layers.
 
-    Batch statistics would leak between the images whose logits a relativistic loss compares, and differ between processes.
+    There is no batch normalisation: its statistics would leak between the images whose logits a relativistic loss
+    compares, and differ between processes.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -78,7 +82,7 @@ class Discriminator(nn.Module):
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    # PyTorch's default gain shrinks the signal layer by layer: an 11-layer D then answers ~0 for everything and learns nothing.
+    # PyTorch's default gain shrinks the signal layer by layer: D would answer about 0 for everything and learn nothing.
     nn.init.kaiming_normal_(layer.weight, a=_SLOPE)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

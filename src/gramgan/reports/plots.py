@@ -72,7 +72,7 @@ def loss_curves(
             axes.axvline(start.x, **_STAGE_LINE)
 
     legend = [_Key(run, colour) for run, colour in zip(runs, colours, strict=True)] if len(runs) > 1 else []
-    legend += [_Key(f"{start.stage} begins", **_STAGE_LINE) for start in stages]
+    legend += [_Key(f"{start.stage.replace('_', ' ')} begins", **_STAGE_LINE) for start in stages]
     return _small_multiples([quantity.title for quantity in quantities], draw, legend, _last(runs))
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Parts:
-    """Everything that a training loop moves: networks, optimisers, data, and the random generators that decide its course."""
+    """Everything that a training loop moves: networks, optimisers, data, and the random generators behind it."""
 
     fabric: Fabric
     step: TrainingStep
@@ -183,8 +183,8 @@ def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
     start = load_generator(config.generator.start)
     if start.config != wanted:
         raise UserError(
-            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings ask for "
-            f"{_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
+            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings ask "
+            f"for {_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
         )
     return start.network.train(), start.card
 
@@ -210,7 +210,6 @@ def _targets(config: Config, device: torch.device, random: torch.Generator) -> T
         return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp)
     assert texture.database is not None  # checked by Config
     database = TextureDatabase.open(texture.database, texture.database_version)
-    database.require(texture.descriptor, texture.k)
     source = DatabaseSource(database, texture.search, device)
     log.info("texture database %s: %d patches, %s search", texture.database, len(database), source.index.name)
     if texture.candidates == "database":
@@ -222,7 +221,7 @@ def _card(config: Config, start: Card | None, photos: int) -> Card:
     """What the run's weights will say of themselves; scores and name are added when they are written."""
     entries = read_manifest(config.data.photos) or []
     licences = sorted({entry.licence for entry in entries}) or ["unknown"]
-    data = TrainedOn(name=config.data.photos.name, licence=", ".join(licences), count=photos)
+    data = TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(licences), count=photos)
     generator = config.generator
     return Card(
         name="gramgan-x4",

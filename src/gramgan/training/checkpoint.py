@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], keep: i
         UserError: the disk is full; the older checkpoints stay.
     """
     path = folder / f"{iteration:07d}.pt"
-    with atomic_path(path) as temporary:
-        torch.save({"format": _FORMAT, "iteration": iteration, **state}, temporary)
+    # Given a path, torch makes of a full disk a RuntimeError about its archive; given a file, the OSError comes through.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save({"format": _FORMAT, "iteration": iteration, **state}, file)
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
@@ -44,10 +46,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     path = found[-1]
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it to resume from the one before"
-        ) from None
-    if state.get("format") != _FORMAT:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        raise UserError(f"{path}: damaged or no checkpoint; delete it to resume from the one before") from None
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise UserError(f"{path}: written by another version of Gram-GAN; resume with that version")
     return state

@@ -25,7 +25,8 @@ class Logbook:
         self._path = folder / "log.jsonl"
         kept = [record for record in read_log(folder) if record["iteration"] <= resume_at] if resume_at else []
         write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
+        # TensorBoard hides what is at or behind `purge_step`: the steps that will be made again, for a new run all.
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else 0)
 
     def write(self, record: Record) -> None:
         """Append one record; it holds `event` and `iteration`, numbers go to TensorBoard as well."""

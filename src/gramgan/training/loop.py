@@ -1,5 +1,6 @@
 """The training loop: one readable line after another, from the first iteration to the last."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,16 +13,17 @@ import torch
 from gramgan.config import Config, Stage
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.errors import UserError
+from gramgan.evaluation.protocols import Metric
 from gramgan.images import write_image
 from gramgan.training.build import Parts
-from gramgan.training.checkpoint import checkpoints, save_checkpoint
+from gramgan.training.checkpoint import save_checkpoint
 from gramgan.training.logbook import Logbook, Meter, Record
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.usage import PatchUsage
 from gramgan.training.validation import Validation
-from gramgan.training.weights import write_best
+from gramgan.training.weights import BEST_GENERATOR, write_best
 
-_HIGHER_IS_BETTER = {"psnr_y": True, "st_lpips": False, "gram_distance": False}
+log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
@@ -59,7 +61,7 @@ class Loop:
         self.usage = PatchUsage()
         self.iteration = 0
         self.best: Best | None = None
-        self.best_by = self._available_score()
+        self._decisive = self._decisive_metric()
 
     def run(self) -> bool:
         """Train until the last iteration or until `should_stop`; whether the last one was reached.
@@ -68,6 +70,12 @@ class Loop:
             UserError: a loss is not finite, or the disk is full.
         """
         config, total = self._config, self._config.stages.total
+        step = self._parts.step
+        steps = {
+            "pretrain": step.pretrain,
+            "warm_discriminator": step.warm_discriminator,
+            "adversarial": step.adversarial,
+        }
         logbook = Logbook(self._folder, self.iteration)
         try:
             if self.iteration == 0:
@@ -79,7 +87,7 @@ class Loop:
                 hr = self._parts.photos.sample(config.train.batch_size, self._parts.data_random)
                 if config.train.memory_format == "channels_last":
                     hr = hr.contiguous(memory_format=torch.channels_last)
-                result = getattr(self._parts.step, stage)(degrade_bicubic(hr), hr)
+                result = steps[stage](degrade_bicubic(hr), hr)
                 if stage != "warm_discriminator":
                     self._parts.ema.update_parameters(self._parts.generator)
                 self._meter.add(result)
@@ -95,13 +103,11 @@ class Loop:
                 if validates or saves or self.iteration % config.log.every == 0:
                     speed = (self.iteration - counted) / (time.perf_counter() - started)
                     self._log_steps(logbook, stage, rate, speed)
-                    started, counted = time.perf_counter(), self.iteration
-                if validates:
-                    self._validate(logbook, stage)
-                if saves:
-                    self._save()
-                if validates or saves:
-                    started = time.perf_counter()  # the speed is that of steps alone
+                    if validates:
+                        self._validate(logbook, stage)
+                    if saves:
+                        self._save()
+                    started, counted = time.perf_counter(), self.iteration  # the speed is that of steps alone
                 if stop:
                     break
         finally:
@@ -132,12 +138,21 @@ class Loop:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        parts = self._parts
+        """Go on from a checkpoint; `stages` may have changed since.
+
+        Raises:
+            UserError: the checkpoint is beyond the last iteration.
+        """
+        parts, stages = self._parts, self._config.stages
+        if state["iteration"] > stages.total:
+            raise UserError(
+                f"stages: end at iteration {stages.total}, the run has made {state['iteration']} already; give more"
+            )
         parts.generator.load_state_dict(state["generator"])
         parts.generator_optimizer.load_state_dict(state["generator_optimizer"])
         parts.ema.load_state_dict(state["ema"])
-        if parts.discriminator is not None and parts.discriminator_optimizer is not None:
+        # A run that had no stage for the discriminator has none in its checkpoint: it starts as a new one would.
+        if parts.discriminator is not None and parts.discriminator_optimizer is not None and "discriminator" in state:
             parts.discriminator.load_state_dict(state["discriminator"])
             parts.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         torch.set_rng_state(state["random"]["torch"])
@@ -146,8 +161,11 @@ class Loop:
         if "cuda" in state["random"] and parts.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], parts.fabric.device)
         self.usage.load(state["usage"])
-        self.best = Best(**state["best"]) if state["best"] is not None else None
         self.iteration = state["iteration"]
+        best = Best(**state["best"]) if state["best"] is not None else None
+        # What was best in pretraining does not compete once an adversarial stage has been added.
+        if best is not None and stages.at(best.iteration - 1)[0] == stages.last_of_generator:
+            self.best = best
 
     def _set_rates(self, stage: Stage, number: int) -> float:
         schedule, parts = self._config.schedule, self._parts
@@ -184,15 +202,7 @@ class Loop:
         means = self._meter.flush()
         broken = [name for name, value in means["losses"].items() if not math.isfinite(value)]
         if broken:
-            saved = checkpoints(self._folder / "checkpoints")
-            hint = (
-                f"resume from {saved[-1].name} with a lower schedule.rate"
-                if saved
-                else "start again with a lower schedule.rate"
-            )
-            raise UserError(
-                f"{self._folder}: the loss {broken[0]} is not finite at iteration {self.iteration} ({stage}); {hint}"
-            )
+            raise self._diverged(f"the loss {broken[0]}", stage)
         statistics = means["statistics"]
         database = self.usage.collect()
         if "target_ratio" in statistics:
@@ -212,6 +222,9 @@ class Loop:
     def _validate(self, logbook: Logbook, stage: Stage) -> None:
         validator = self._parts.validator
         validation = validator(self._parts.ema.module)
+        broken = [name for name, value in validation.scores.items() if math.isnan(value)]
+        if broken:
+            raise self._diverged(f"the validation score {broken[0]}", stage)
         record = {
             "event": "validation",
             "iteration": self.iteration,
@@ -230,15 +243,27 @@ class Loop:
         self._write(logbook, record)
 
     def _is_best(self, validation: Validation) -> bool:
-        if self.best is None:
+        metric = self._decisive
+        # The best so far may have been found before a resumption, when the metric's weights were not there.
+        if self.best is None or metric.name not in self.best.scores:
             return True
-        new, old = validation.scores[self.best_by], self.best.scores[self.best_by]
-        return new > old if _HIGHER_IS_BETTER[self.best_by] else new < old
+        new, old = validation.scores[metric.name], self.best.scores[metric.name]
+        return new > old if metric.higher_is_better else new < old
 
-    def _available_score(self) -> str:
+    def _decisive_metric(self) -> Metric:
         """The score that decides; the Gram distance where the one asked for needs weights that are not there."""
-        wanted = self._config.log.best_by
-        return wanted if wanted in self._parts.validator.metrics else "gram_distance"
+        metrics, wanted = self._parts.validator.metrics, self._config.log.best_by
+        if wanted not in metrics:
+            log.warning("log.best_by: the weights of %s are not here; the best is chosen by gram_distance", wanted)
+            return metrics["gram_distance"]
+        return metrics[wanted]
+
+    def _diverged(self, what: str, stage: Stage) -> UserError:
+        start = f" and generator.start={self._folder / BEST_GENERATOR}.safetensors" if self.best is not None else ""
+        return UserError(
+            f"{self._folder}: {what} is not finite at iteration {self.iteration} ({stage}), nothing was overwritten; "
+            f"start a new run with a lower schedule.rate{start}"
+        )
 
     def _save(self) -> None:
         save_checkpoint(self._folder / "checkpoints", self.iteration, self.state(), self._config.log.keep)

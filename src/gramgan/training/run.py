@@ -3,13 +3,12 @@
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import yaml
 
 from gramgan.config import Config, Stage, load_config
 from gramgan.errors import UserError
@@ -23,13 +22,17 @@ from gramgan.training.weights import BEST_GENERATOR
 
 _CONFIG = "config.yaml"
 _CHANGEABLE = ("stages", "log")
+_SETTLED = ("train.device", "train.precision", "train.memory_format", "texture.database_version")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: `best` is the weight file of the best validation (None if there was none yet), `scores` its scores."""
+    """What a run left.
+
+    `best` is the weight file of the best validation (None if there was none yet), `scores` are its scores.
+    """
 
     folder: Path
     iteration: int
@@ -58,33 +61,37 @@ def train(
 ) -> RunResult:
     """Train as `config` says and leave everything in `folder`.
 
-    The folder gets `config.yaml` (resolved), `log.jsonl`, `tensorboard/`, `samples/`, `checkpoints/`, `patch_usage.csv` and the
-    best weights of generator and discriminator. SIGINT and SIGTERM let the step end, save a checkpoint and return.
+    The folder gets `config.yaml` (resolved), `log.jsonl`, `tensorboard/`, `samples/`, `checkpoints/`,
+    `patch_usage.csv` and the best weights of generator and discriminator. SIGINT and SIGTERM let the step end, save a
+    checkpoint and return.
 
     Args:
-        config: the settings; with `resume` they must be the run's own, but for `stages` and `log`.
+        config: the settings; with `resume` they must be the run's own, but for `stages` and `log`; what was left to
+            the run (`auto`, the newest version of the database) stays as it was decided.
         folder: the run's folder.
         resume: go on from the newest checkpoint there.
         observer: told of every iteration and record.
         loading: progress of reading the photographs.
 
     Raises:
-        UserError: the settings do not fit the data, the folder holds another run, a loss is no longer finite, the disk is full.
+        UserError: the settings do not fit the data, the folder holds another run, a loss is no longer finite, the disk
+            is full.
     """
     folder = Path(folder)
+    saved = None
     if resume:
         config = _resumed(config, folder)
+        saved = load_checkpoint(folder / "checkpoints")
     elif checkpoints(folder / "checkpoints"):
         raise UserError(f"{folder}: holds a training run already; go on with --resume or choose another folder")
-    else:
-        config = resolve(config)
     ensure_folder(folder)
+    config = resolve(config)
     parts = build(config, loading)
-    write_text(folder / _CONFIG, config.to_yaml())
     with _stop_requests() as should_stop:
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
-        if resume:
-            loop.restore(load_checkpoint(folder / "checkpoints"))
+        if saved is not None:
+            loop.restore(saved)
+        write_text(folder / _CONFIG, config.to_yaml())
         finished = loop.run()
     best = folder / f"{BEST_GENERATOR}.safetensors"
     return RunResult(
@@ -107,25 +114,24 @@ def settings_path(folder: Path) -> Path:
 def _resumed(config: Config, folder: Path) -> Config:
     """The run's own settings with changes of `stages` and `log` applied, other changes refused."""
     stored = load_config(file=settings_path(folder))
-    for key in _differs(config, stored):
-        section = key.split(".")[0]
-        if section not in _CHANGEABLE:
+    old = _flat(stored.model_dump(mode="json"))
+    for key, value in _flat(config.model_dump(mode="json")).items():
+        if value == old[key] or (key in _SETTLED and value in ("auto", None)):
+            continue
+        if key.partition(".")[0] not in _CHANGEABLE:
             raise UserError(
-                f"{key}: differs from the run's own setting; a resumed run may change only {' and '.join(_CHANGEABLE)}"
+                f"{key}: is {old[key]} in this run and cannot become {value}; "
+                f"a resumed run may change only {' and '.join(_CHANGEABLE)}"
             )
-        log.info("resuming with a changed setting: %s", key)
+        log.info("resuming with %s = %s (was %s)", key, value, old[key])
     return stored.model_copy(update={section: getattr(config, section) for section in _CHANGEABLE})
 
 
-def _differs(config: Config, stored: Config) -> list[str]:
-    new, old = (yaml.safe_load(settings.to_yaml()) for settings in (config, stored))
-    return [key for key, value in _flat(new) if dict(_flat(old)).get(key) != value]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"seed": 0}}` as `{"train.seed": 0}`."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
 
 
@@ -138,11 +144,11 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         log.warning("stopping after this step (%s); once more to stop at once", signal.Signals(number).name)
-        signal.signal(number, previous[signal.Signals(number)])
+        signal.signal(number, previous[number])
 
-    previous: dict[signal.Signals, Any] = {}
-    with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere the caller's stay
-        previous.update({number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)})
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers; there the caller's stay
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:

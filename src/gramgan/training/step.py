@@ -27,7 +27,8 @@ from gramgan.texture.mask import texture_mask
 class StepResult:
     """What one step measured; scalars stay on the device until somebody looks at them.
 
-    `patch_id` `[B, N]` are the database patches that served as targets, None where no database was searched.
+    `patch_id` `[B, N]` are the database patches that served as targets (`NO_PATCH` for textures of the image itself),
+    None where no database was searched.
     """
 
     losses: dict[str, Tensor]
@@ -38,8 +39,8 @@ class StepResult:
 class TrainingStep:
     """The networks with their optimisers, and one method for each stage.
 
-    Every network runs as rarely as the mathematics allows: G once, D once on SR and once on HR. The discriminator's loss and
-    the generator's are two backward passes over the same graph, each with respect to its own parameters alone.
+    Every network runs as rarely as the mathematics allows: G once, D once on SR and once on HR. D's own loss and the
+    generator's are two backward passes over the same graph, each with respect to its own parameters alone.
     """
 
     def __init__(
@@ -96,18 +97,18 @@ class TrainingStep:
         if self._weights["pixel"]:
             losses["pixel"] = pixel_loss(sr, hr)
         report: dict[str, Tensor] = {}
-        if self.discriminator is not None:
+        if self._config.losses.judged:
             judged, report, more = self._judge(sr, hr)
             losses |= judged
             statistics |= more
         total = weighted_sum(losses, self._weights)
         self._update_generator(total)
-        if self.discriminator is not None:
+        if self._config.losses.judged:
             self._update_discriminator()
         logged = {name: value.detach() for name, value in losses.items()}
         return StepResult(logged | {"total": total.detach()} | report, statistics, patch_id)
 
-    def _texture(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _texture(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         assert self._targets is not None
         descriptor, settings = self._targets.descriptor, self._config.texture
         gram_sr = descriptor.encode(sr)
@@ -116,7 +117,8 @@ class TrainingStep:
             query = combined_query(gram_hr, gram_sr, settings.alpha, settings.beta)
             targets = self._targets.targets(query, hr)
             ratio = target_ratio(targets.distance, gram_hr, gram_sr)
-        return patch_texture_loss(gram_sr, targets, descriptor), {"target_ratio": ratio}, targets.patch_id
+        patch_id = targets.patch_id if self._config.uses_database else None
+        return patch_texture_loss(gram_sr, targets, descriptor), {"target_ratio": ratio}, patch_id
 
     def _perceptual(self, sr: Tensor, hr: Tensor) -> Tensor:
         assert self._trunk is not None

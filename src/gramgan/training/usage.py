@@ -27,8 +27,8 @@ class PatchUsage:
     def collect(self) -> dict[str, float]:
         """Count what was noted since the last call, and return its statistics.
 
-        `database_share`: share of targets that came from the database. `unique_share`: different patches among those, over
-        their number; near 1 every patch finds its own texture, near 0 a few textures serve for all.
+        `database_share`: share of targets that came from the database. `unique_share`: different patches among those,
+        over their number; near 1 every patch finds its own texture, near 0 a few textures serve for all.
         """
         if not self._pending:
             return {}

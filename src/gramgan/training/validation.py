@@ -1,5 +1,6 @@
 """Scores of the averaged generator on images that are not trained on."""
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from torch import Tensor, nn
 
 from gramgan.degradation.bicubic import SCALE, degrade_bicubic
 from gramgan.errors import UserError
-from gramgan.evaluation.protocols import SR_Y_CROP4
+from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
 from gramgan.images import read_rgb
 from gramgan.ops.resize import bicubic_up
+
+_SHOWN = 3  # pictures of a validation
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Validation:
 
 class Validator:
     """A fixed set of HR images (their centres), shrunk and upscaled at every validation.
+
+    Unreadable and too small images are logged and left out.
 
     Raises:
         UserError: none of the images can be used.
@@ -44,16 +51,25 @@ class Validator:
         self._autocast = autocast
         self._scorer = Scorer.best(SR_Y_CROP4, device)
         self._hr: dict[str, Tensor] = {}
-        wanted = list(paths)
-        for path in wanted:
+        every = list(paths)
+        for path in every:
             if len(self._hr) == images:
                 break
-            hr = _centre(torch.from_numpy(read_rgb(path)), crop)
-            if min(hr.shape[-2:]) >= MIN_SIZE:
-                self._hr[path.stem] = hr.unsqueeze(0).to(device)
+            try:
+                hr = _centre(torch.from_numpy(read_rgb(path)), crop)
+            except UserError as error:
+                log.warning("left out of the validation: %s", error)
+                continue
+            if min(hr.shape[-2:]) < MIN_SIZE:
+                log.warning("left out of the validation: %s: smaller than %dx%d pixels", path, MIN_SIZE, MIN_SIZE)
+                continue
+            # Samples are named by it; in two folders there may be two images of one name.
+            name = path.stem if path.stem not in self._hr else f"{path.stem}-{len(self._hr)}"
+            self._hr[name] = hr.unsqueeze(0).to(device)
         if not self._hr:
             raise UserError(
-                f"data.validation: none of {len(wanted)} images is at least {MIN_SIZE}x{MIN_SIZE} pixels; give larger ones"
+                f"data.validation: none of {len(every)} images can be validated on (readable and at least "
+                f"{MIN_SIZE}x{MIN_SIZE} pixels, log.validation_crop too); give larger ones"
             )
 
     @property
@@ -62,30 +78,30 @@ class Validator:
         return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images"
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the scores."""
-        return tuple(metric.name for metric in self._scorer.metrics)
+    def metrics(self) -> dict[str, Metric]:
+        """What is scored, by name."""
+        return {metric.name: metric for metric in self._scorer.metrics}
 
-    def __call__(self, generator: nn.Module, shown: int = 3) -> Validation:
-        """Upscale and score all images with `generator`; the first `shown` results come back as pictures."""
-        return self._score(generator, shown)
+    def __call__(self, generator: nn.Module) -> Validation:
+        """Upscale and score all images with `generator`; the first results come back as pictures."""
+        return self._score(generator)
 
     def bicubic(self) -> Validation:
         """The same for plain bicubic enlargement."""
-        return self._score(bicubic_up, len(self._hr))
+        return self._score(bicubic_up)
 
-    def truth(self, shown: int = 3) -> dict[str, np.ndarray]:
-        """The first HR images."""
-        return {name: hr[0].cpu().numpy() for name, hr in list(self._hr.items())[:shown]}
+    def truth(self) -> dict[str, np.ndarray]:
+        """The HR images of the pictures."""
+        return {name: hr[0].cpu().numpy() for name, hr in list(self._hr.items())[:_SHOWN]}
 
     @torch.no_grad()
-    def _score(self, enlarge: Callable[[Tensor], Tensor], shown: int) -> Validation:
+    def _score(self, enlarge: Callable[[Tensor], Tensor]) -> Validation:
         rows, pictures = [], {}
         for name, hr in self._hr.items():
             with self._autocast():
                 sr = enlarge(degrade_bicubic(hr)).float().clamp(0, 1)
             rows += self._scorer.score(sr, hr)
-            if len(pictures) < shown:
+            if len(pictures) < _SHOWN:
                 pictures[name] = sr[0].cpu().numpy()
         return Validation({metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}, pictures)
 
