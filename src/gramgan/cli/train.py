@@ -1,5 +1,6 @@
 """`gramgan train`: from photographs to a generator."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +111,7 @@ class LiveView:
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._loading = self._bar.add_task("loading photographs", total=None)
+        self._loading = self._bar.add_task("loading photographs", total=None, visible=False)
         self._training = self._bar.add_task("training", total=None, start=False)
 
     def __enter__(self) -> "LiveView":
@@ -131,7 +132,11 @@ class LiveView:
 
     def record(self, record: dict[str, Any]) -> None:
         """See `Observer`."""
-        self._console.print(describe(record))
+        line = describe(record)
+        if record["event"] == "step" and record["iterations_per_second"] > 0:
+            left = timedelta(seconds=round(self._left / record["iterations_per_second"]))
+            line += f"  {left} left"
+        self._console.print(line)
 
 
 def describe(record: dict[str, Any]) -> str:

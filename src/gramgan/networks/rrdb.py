@@ -100,6 +100,8 @@ class RRDBNet(nn.Module):
         return _lrelu(conv(F.interpolate(features, scale_factor=2, mode="nearest")))
 
     def _initialise(self) -> None:
+        if self.conv_first.weight.is_meta:
+            return  # weights follow; and drawing normal numbers without storage makes torch import its compiler: seconds
         # ESRGAN scales the Kaiming initialisation of the dense blocks by 0.1, so that a deep stack starts near identity.
         for module in self.body.modules():
             if isinstance(module, nn.Conv2d):

@@ -64,9 +64,9 @@ SPECS: dict[TrunkName, TrunkSpec] = {
     ),
     "st-vgg16": TrunkSpec(
         blocks=((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
-        # The features of ST-VGG-16 grow a hundredfold with depth, which would leave conv5_3 alone in charge: each weight is divided
-        # by the layer's mean absolute feature on photographs.
-        layer_weights={"conv3_3": 1 / 8 / 0.27, "conv4_3": 1 / 4 / 2.4, "conv5_3": 1 / 2 / 31},
+        # Features of ST-VGG-16 grow a hundredfold with depth: weighted like VGG-19's, conv5_3 would make nearly all of the
+        # gradient. These weights give the layers an eighth, a quarter and a half of it (docs/benchmarks.md).
+        layer_weights={"conv3_3": 2.0, "conv4_3": 0.17, "conv5_3": 0.0125},
         shift_tolerant=True,
         file_key=r"net\.slice\d\.(?P<key>\d+\.(weight|bias))",
         catalog_name="st-lpips-vgg16",

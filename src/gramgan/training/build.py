@@ -183,8 +183,8 @@ def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
     start = load_generator(config.generator.start)
     if start.config != wanted:
         raise UserError(
-            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings ask "
-            f"for {_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
+            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings "
+            f"ask for {_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
         )
     return start.network.train(), start.card
 

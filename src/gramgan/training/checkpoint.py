@@ -21,7 +21,7 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], keep: i
         UserError: the disk is full; the older checkpoints stay.
     """
     path = folder / f"{iteration:07d}.pt"
-    # Given a path, torch makes of a full disk a RuntimeError about its archive; given a file, the OSError comes through.
+    # Given a path, torch makes a full disk a RuntimeError about its archive; given a file, the OSError comes through.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save({"format": _FORMAT, "iteration": iteration, **state}, file)
     for old in checkpoints(folder)[:-keep]:

@@ -1,0 +1,188 @@
+"""The five losses: known values, the formulas written out, and gradients."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramgan.losses import (
+    Relativistic,
+    discriminator_adversarial_loss,
+    discriminator_perceptual_loss,
+    generator_adversarial_loss,
+    patch_texture_loss,
+    perceptual_loss,
+    pixel_loss,
+    weighted_sum,
+)
+from gramgan.networks.discriminator import Critique
+from gramgan.texture.candidates import NO_PATCH, Targets
+from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
+
+FORMS: tuple[Relativistic, ...] = ("average", "paired")
+
+
+def random(*shape: int, seed: int = 0, grad: bool = False) -> Tensor:
+    values = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return values.requires_grad_(grad)
+
+
+def targets(gram: Tensor) -> Targets:
+    distance = torch.zeros(gram.shape[:2])
+    return Targets(gram, distance, torch.full_like(distance, NO_PATCH, dtype=torch.int64))
+
+
+def critique(*, seed: int, grad: bool = False) -> Critique:
+    return Critique(*(random(*shape, seed=seed + i, grad=grad) for i, shape in enumerate([(2, 1), (2, 3, 4, 4), (2, 5)])))
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_texture_loss_sums_all_entries_of_the_gram_matrices(name: DescriptorName) -> None:
+    descriptor = Descriptor.default(name)
+    channels = {6: 3, 45: 9}[descriptor.dimension]
+    sr, real = random(2, 7, descriptor.dimension, seed=1), random(2, 7, descriptor.dimension, seed=2)
+
+    def matrices(vectors: Tensor) -> Tensor:
+        full = torch.zeros(*vectors.shape[:2], channels, channels, dtype=vectors.dtype)
+        rows_and_columns = itertools.combinations_with_replacement(range(channels), 2)
+        for entry, (row, column) in enumerate(rows_and_columns):
+            value = vectors[..., entry] / (1 if row == column else 2**0.5)
+            full[..., row, column] = full[..., column, row] = value
+        return full
+
+    expected = (matrices(sr) - matrices(real)).abs().sum(dim=(-2, -1)).mean()
+    torch.testing.assert_close(patch_texture_loss(sr, targets(real), descriptor), expected)
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_texture_gradient_is_right_and_reaches_the_image(name: DescriptorName) -> None:
+    descriptor = Descriptor.default(name)
+    sr = random(1, 3, 8, 8, seed=3, grad=True)
+    real = targets(descriptor.encode(random(1, 3, 8, 8, seed=4)))
+    loss = lambda image: patch_texture_loss(descriptor.encode(image), real, descriptor)  # noqa: E731
+    assert torch.autograd.gradcheck(loss, (sr,))
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_texture_gradient_comes_from_every_patch_and_not_through_the_targets(name: DescriptorName) -> None:
+    descriptor = Descriptor.default(name)
+    sr = random(2, 3, 32, 24, seed=5).float().requires_grad_()
+    hr = random(2, 3, 32, 24, seed=6).float().requires_grad_()
+    patch_texture_loss(descriptor.encode(sr), targets(descriptor.encode(hr)), descriptor).backward()
+    assert sr.grad is not None
+    by_patch = F.avg_pool2d(sr.grad.abs().sum(dim=1, keepdim=True), 4)
+    assert by_patch.shape == (2, 1, 8, 6)
+    assert by_patch.min() > 0
+    assert hr.grad is None
+
+
+def test_pixel_loss_is_the_mean_absolute_difference() -> None:
+    sr, hr = random(1, 3, 4, 4, seed=1, grad=True), random(1, 3, 4, 4, seed=2, grad=True)
+    torch.testing.assert_close(pixel_loss(sr, hr), (sr - hr).abs().mean())
+    assert torch.autograd.gradcheck(lambda x: pixel_loss(x, hr), (sr,))
+    pixel_loss(sr, hr).backward()
+    assert hr.grad is None
+
+
+def test_perceptual_loss_weighs_its_layers() -> None:
+    weights = {"shallow": 0.25, "deep": 0.5}
+    sr = {"shallow": random(1, 2, 4, 4, seed=1, grad=True), "deep": random(1, 4, 2, 2, seed=2, grad=True)}
+    hr = {"shallow": random(1, 2, 4, 4, seed=3), "deep": random(1, 4, 2, 2, seed=4, grad=True), "unused": random(1)}
+    expected = sum(weight * (sr[layer] - hr[layer]).abs().mean() for layer, weight in weights.items())
+    torch.testing.assert_close(perceptual_loss(sr, hr, weights), expected)
+
+    def loss(shallow: Tensor, deep: Tensor) -> Tensor:
+        return perceptual_loss({"shallow": shallow, "deep": deep}, hr, weights)
+
+    assert torch.autograd.gradcheck(loss, (sr["shallow"], sr["deep"]))
+    loss(sr["shallow"], sr["deep"]).backward()
+    assert hr["deep"].grad is None
+
+
+def test_discriminator_perceptual_loss_compares_both_layers_and_not_the_logit() -> None:
+    sr, hr = critique(seed=1, grad=True), critique(seed=10, grad=True)
+    expected = (sr.early - hr.early).abs().mean() + (sr.late - hr.late).abs().mean()
+    torch.testing.assert_close(discriminator_perceptual_loss(sr, hr), expected)
+    assert torch.autograd.gradcheck(
+        lambda early, late: discriminator_perceptual_loss(sr._replace(early=early, late=late), hr), (sr.early, sr.late)
+    )
+    discriminator_perceptual_loss(sr, hr).backward()
+    assert sr.logit.grad is None
+    assert all(part.grad is None for part in hr)
+
+
+def test_average_form_is_two_halves_of_binary_cross_entropy() -> None:
+    sr, hr = random(5, 1, seed=1) * 4, random(5, 1, seed=2) * 4
+    bce, ones, zeros = F.binary_cross_entropy_with_logits, torch.ones_like(sr), torch.zeros_like(sr)
+    generator = 0.5 * bce(sr - hr.mean(), ones) + 0.5 * bce(hr - sr.mean(), zeros)
+    discriminator = 0.5 * bce(hr - sr.mean(), ones) + 0.5 * bce(sr - hr.mean(), zeros)
+    torch.testing.assert_close(generator_adversarial_loss(sr, hr, "average"), generator)
+    torch.testing.assert_close(discriminator_adversarial_loss(sr, hr, "average"), discriminator)
+
+
+def test_paired_form_compares_each_sr_with_its_own_hr() -> None:
+    sr, hr = random(5, 1, seed=1) * 4, random(5, 1, seed=2) * 4
+    wins = torch.sigmoid(sr - hr).log().neg().mean()
+    torch.testing.assert_close(generator_adversarial_loss(sr, hr, "paired"), wins)
+    torch.testing.assert_close(discriminator_adversarial_loss(hr, sr, "paired"), wins)
+    # The average form sees no pairs; this one does.
+    order = torch.tensor([1, 2, 3, 4, 0])
+    assert not torch.isclose(generator_adversarial_loss(sr[order], hr, "paired"), wins)
+    swapped = generator_adversarial_loss(sr[order], hr, "average")
+    torch.testing.assert_close(swapped, generator_adversarial_loss(sr, hr, "average"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_adversarial_losses_are_ln_2_for_a_discriminator_that_knows_nothing(form: Relativistic) -> None:
+    same = torch.full((4, 1), 3.0)
+    for loss in (generator_adversarial_loss, discriminator_adversarial_loss):
+        assert float(loss(same, same, form)) == pytest.approx(0.693147, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_adversarial_losses_stay_finite_for_a_discriminator_that_is_sure(form: Relativistic) -> None:
+    sr, hr = torch.full((2, 1), -300.0, requires_grad=True), torch.full((2, 1), 300.0)
+    loss = generator_adversarial_loss(sr, hr, form)
+    loss.backward()
+    assert loss.item() == pytest.approx(600)
+    assert sr.grad is not None
+    assert sr.grad.sum().item() == pytest.approx(-1)
+    assert discriminator_adversarial_loss(sr, hr, form).item() == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_adversarial_gradients(form: Relativistic) -> None:
+    sr, hr = random(3, 1, seed=1, grad=True), random(3, 1, seed=2, grad=True)
+    assert torch.autograd.gradcheck(lambda x, y: discriminator_adversarial_loss(x, y, form), (sr, hr))
+    fixed = hr.detach()
+    assert torch.autograd.gradcheck(lambda x: generator_adversarial_loss(x, fixed, form), (sr,))
+    generator_adversarial_loss(sr, hr, form).backward()
+    assert hr.grad is None
+    assert sr.grad is not None
+    assert (sr.grad < 0).all()  # looking more real lowers G's loss
+
+
+def test_losses_are_taken_in_float32() -> None:
+    sr, hr = torch.full((1, 1, 64, 64), 1.0), torch.full((1, 1, 64, 64), 1.0 - 2**-7)
+    loss = pixel_loss(sr.bfloat16(), hr.bfloat16())
+    assert loss.dtype == torch.float32
+    assert float(loss) == 2**-7
+    logits = torch.tensor([[1.0]]).bfloat16()
+    assert generator_adversarial_loss(logits, logits, "average").dtype == torch.float32
+
+
+def test_weighted_sum_takes_the_losses_that_are_there() -> None:
+    losses = {"pixel": torch.tensor(2.0), "texture": torch.tensor(3.0)}
+    weights = {"pixel": 0.5, "texture": 2.0, "adversarial": 7.0}
+    assert float(weighted_sum(losses, weights)) == 7
+    with pytest.raises(ValueError, match="no loss"):
+        weighted_sum({}, weights)
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        pixel_loss(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="at least one layer"):
+        perceptual_loss({}, {}, {})
