@@ -35,7 +35,8 @@ def targets(gram: Tensor) -> Targets:
 
 
 def critique(*, seed: int, grad: bool = False) -> Critique:
-    return Critique(*(random(*shape, seed=seed + i, grad=grad) for i, shape in enumerate([(2, 1), (2, 3, 4, 4), (2, 5)])))
+    shapes = (2, 1), (2, 3, 4, 4), (2, 5, 1, 1)
+    return Critique(*(random(*shape, seed=seed + i, grad=grad) for i, shape in enumerate(shapes)))
 
 
 @pytest.mark.parametrize("name", DESCRIPTORS)

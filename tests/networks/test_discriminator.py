@@ -14,8 +14,11 @@ from gramgan.hardware.probe import probe_training
 from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.texture.mask import local_deviation
 from gramgan.training.build import PRECISION_FLAG, build_optimizer
 from gramgan.training.step import TrainingStep
+
+CROPS = 5  # of each photograph
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_features_are_taken_before_activation_and_not_overwritten(network: Discr
     images = torch.rand(2, 3, 96, 64)
     with torch.no_grad():
         critique = network(images)
-        x, outputs = images, []
+        x, outputs = images * 2 - 1, []
         for conv in network.convs:
             outputs.append(conv(x))
             x = F.leaky_relu(outputs[-1], 0.2)
@@ -88,13 +91,13 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
     verdict = probe_training("cpu")
     fabric = Fabric(accelerator="cpu", devices=1, precision=PRECISION_FLAG[verdict.precision])  # pyright: ignore[reportArgumentType]
     layout = torch.channels_last if verdict.channels_last else torch.contiguous_format
-    photos = find_images(photos_folder)
-    hr = torch.cat([_crops(path) for path in photos]).contiguous(memory_format=layout)
+    photos = find_images(photos_folder)[::2]
+    hr = torch.cat([_textured_crops(path) for path in photos]).contiguous(memory_format=layout)
     generator = load_generator(real_esrgan_path).network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     with torch.no_grad(), fabric.autocast():
         parts = [generator(lr) for lr in degrade_bicubic(hr).split(8)]
     sr = torch.cat(parts).float().contiguous(memory_format=layout)
-    held_out, training = slice(0, len(hr) // 4), torch.arange(len(hr) // 4, len(hr))  # of other photographs
+    held_out, training = slice(4 * CROPS), torch.arange(4 * CROPS, len(hr))  # four photographs, and the others
 
     torch.manual_seed(0)
     discriminator = Discriminator(DiscriminatorConfig()).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
@@ -104,7 +107,7 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
     unused = torch.optim.SGD([torch.zeros(1)], 1.0)
     step = TrainingStep(fabric, config, recalled, unused, d_wrapped, d_optimizer, None, None)
 
-    ranked_right = 0.0
+    ranked_right = [0.0]
     for iteration in range(1, 301):
         pair = training[torch.randint(len(training), (2,))]
         recalled.sr = sr[pair]
@@ -112,15 +115,15 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
         if iteration % 25 == 0:
             with torch.no_grad():
                 difference = d_wrapped(hr[held_out]).logit - d_wrapped(sr[held_out]).logit
-            ranked_right = float((difference > 0).float().mean())
-            if ranked_right >= 0.8:
+            ranked_right.append(float((difference > 0).float().mean()))
+            if min(ranked_right[-2:]) >= 0.8:  # twice, so that it is no luck
                 break
-    assert ranked_right >= 0.8
+    assert min(ranked_right[-2:]) >= 0.8, ranked_right
 
 
-def _crops(path: Path, side: int = 128) -> Tensor:
-    """Two 128×128 crops of a photograph: `[2, 3, 128, 128]`."""
+def _textured_crops(path: Path, side: int = 128) -> Tensor:
+    """The most textured tiles of a photograph, `[CROPS, 3, 128, 128]`: out of focus, SR and HR look alike."""
     photo = torch.from_numpy(read_rgb(path))
-    height, width = photo.shape[-2:]
-    corners = ((height // 4, width // 4), (height // 2, width // 2))
-    return torch.stack([photo[:, top : top + side, left : left + side] for top, left in corners])
+    tiles = photo.unfold(1, side, side).unfold(2, side, side).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    texture = local_deviation(tiles[..., ::2, ::2]).mean(dim=(1, 2, 3))
+    return tiles[texture.topk(CROPS).indices]

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gramgan.errors import UserError
+from gramgan.images import read_rgb
 from gramgan.networks.blur_pool import blur_half
 from gramgan.networks.trunks import SPECS, PerceptualTrunk, TrunkName, load_trunk
+from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 
 # Simonyan & Zisserman, table 1, columns E and D.
 VGG19 = [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]
@@ -71,7 +73,7 @@ def test_vgg19_layers_are_torchvisions() -> None:
         "conv4_4": 25,
         "conv5_4": 34,
     }
-    assert [(layer, index) for layer, index, _ in SPECS["vgg19"].convolutions()] == list(indices.items())
+    assert [(layer, index) for layer, index, _ in SPECS["vgg19"].convolutions("conv5_4")] == list(indices.items())
 
 
 def test_layer_weights() -> None:
@@ -209,3 +211,35 @@ def test_blur_is_the_depthwise_convolution(size: tuple[int, int]) -> None:
 def test_blur_refuses_tiny_maps() -> None:
     with pytest.raises(ValueError, match="2x5"):
         blur_half(torch.rand(1, 1, 2, 5))
+
+
+@pytest.mark.network
+def test_layers_of_st_vgg16_share_the_gradient(st_lpips_paths: dict[str, Path], photos_folder: Path) -> None:
+    """An eighth, a quarter and a half, as the losses weight VGG-19; by the raw features conv5_3 would have it all."""
+    trunk = PerceptualTrunk.from_file("st-vgg16", st_lpips_paths["vgg16"])
+    norms = dict.fromkeys(trunk.weights, 0.0)
+    for path in sorted(photos_folder.glob("*.jpg"))[::6]:
+        photo = torch.from_numpy(read_rgb(path)).unsqueeze(0)
+        top, left = photo.shape[-2] // 2 - 48, photo.shape[-1] // 2 - 48
+        hr = photo[..., top : top + 96, left : left + 96]
+        sr = bicubic_up(matlab_bicubic_down(hr)).requires_grad_()
+        features, wanted = trunk(sr), trunk(hr)
+        for layer, weight in trunk.weights.items():
+            loss = weight * (features[layer] - wanted[layer]).abs().mean()
+            norms[layer] += float(torch.autograd.grad(loss, sr, retain_graph=True)[0].norm())
+    total = sum(norms.values())
+    shares = {layer: norm / total for layer, norm in norms.items()}
+    expected = {"conv3_3": 1 / 7, "conv4_3": 2 / 7, "conv5_3": 4 / 7}
+    assert shares == pytest.approx(expected, rel=0.35)
+
+
+def test_some_layers_alone() -> None:
+    every, first = PerceptualTrunk("st-vgg16"), PerceptualTrunk("st-vgg16", ["conv3_3"])
+    assert list(first.weights) == ["conv3_3"]
+    assert len(first.features) < len(every.features)
+    every.load_state_dict(first.state_dict(), strict=False)
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(first(images)["conv3_3"], every(images)["conv3_3"])
+    for wrong in (["conv9_9"], []):
+        with pytest.raises(UserError, match="conv3_3, conv4_3, conv5_3"):
+            PerceptualTrunk("st-vgg16", wrong)

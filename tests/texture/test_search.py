@@ -52,6 +52,68 @@ def test_argmin_of_the_weighted_distances(backend: SearchBackend) -> None:
         assert float((chosen - cost.min(dim=1).values).max()) <= 1e-6
 
 
+def test_blocked_search_is_exact_where_float32_scores_cannot_tell() -> None:
+    """Thousands of nearly equal vectors far from the mean: flat patches are such."""
+    generator = torch.Generator().manual_seed(3)
+    flat = torch.tensor([30.0, -20, 10, 5, 0, 1]) + 1e-4 * torch.randn(4000, 6, generator=generator)
+    vectors = torch.cat((torch.randn(5000, 6, generator=generator), flat))[torch.randperm(9000, generator=generator)]
+    queries = flat[:300] + 1e-5 * torch.randn(300, 6, generator=generator)
+    scores = vectors.square().sum(1) - 2 * queries @ vectors.T
+    by_score = (vectors[scores.argmin(1)] - queries).norm(dim=1)
+    index = BlockedSearch(vectors)
+    assert float((by_score - index.query(queries)[0]).max()) > 1e-4  # the case is one that needs more than scores
+    assert excess(index, vectors, queries) == 0
+
+
+def test_blocked_search_does_not_follow_the_program_s_matmul_precision() -> None:
+    generator = torch.Generator().manual_seed(4)
+    vectors, queries = torch.randn(2, 2000, 45, generator=generator)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert excess(BlockedSearch(vectors), vectors, queries) == 0
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 1500])
+def test_every_vector_finds_itself(backend: SearchBackend, size: int) -> None:
+    if backend == "faiss-flat":
+        pytest.importorskip("faiss")
+    vectors = torch.rand(size, 6, generator=torch.Generator().manual_seed(size))
+    distance, row = build_index(vectors, backend).query(vectors)
+    assert torch.equal(row, torch.arange(size))
+    assert distance.max() == 0
+
+
+def test_equally_near_vectors_give_the_first() -> None:
+    vectors = torch.rand(3, 6).repeat(400, 1)
+    assert torch.equal(BlockedSearch(vectors).query(vectors[:30])[1], torch.arange(30) % 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_query_that_is_not_finite_has_no_distance(backend: SearchBackend, value: float) -> None:
+    if backend == "faiss-flat":
+        pytest.importorskip("faiss")
+    vectors = torch.rand(600, 6)
+    queries = vectors[:3].clone()
+    queries[1, 2] = value
+    distance, row = build_index(vectors, backend).query(queries)
+    assert distance.isnan().tolist() == [False, True, False]
+    assert row[[0, 2]].tolist() == [0, 2]
+    assert 0 <= int(row[1]) < 600
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_queries(backend: SearchBackend) -> None:
+    if backend == "faiss-flat":
+        pytest.importorskip("faiss")
+    distance, row = build_index(torch.rand(600, 6), backend).query(torch.rand(0, 6))
+    assert distance.shape == row.shape == (0,)
+
+
 def test_auto_chooses_by_dimension() -> None:
     assert isinstance(build_index(torch.rand(10, 6)), KdTree)
     assert isinstance(build_index(torch.rand(10, 45)), BlockedSearch)

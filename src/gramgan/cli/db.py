@@ -22,7 +22,7 @@ def build(
     flat_share: Annotated[float, typer.Option(min=0, max=1, help="Largest share of patches without texture.")] = 0.1,
     domain: Annotated[str, typer.Option(help="What the photographs show: photo, satellite, medical, art, …")] = "photo",
     licence: Annotated[str, typer.Option(help="Licence of photographs that no manifest tells about.")] = "unknown",
-    seed: Annotated[int, typer.Option(help="Two builds with the same photographs and seed are equal.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Two builds with the same photographs and seed are equal.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
 ) -> None:
     """Build a texture database from a folder of photographs."""
@@ -48,7 +48,8 @@ def build(
             overwrite=overwrite,
             progress=progress,
         )
-    say(f"{len(database):,} patches of {len(sources)} photographs: {output}")
+    used = len(database.info().by_source)
+    say(f"{len(database):,} patches of {used} of {len(sources)} photographs: {output}")
 
 
 @app.command()
@@ -56,13 +57,13 @@ def info(path: Annotated[Path, typer.Argument(help="A table, NAME.lance.")]) -> 
     """What a texture database holds, and under which licences."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from gramgan.texture.database import TextureDatabase
 
     found = TextureDatabase.open(path).info()
-    say(
-        f"{found.path}: {found.patches:,} patches of {found.descriptor.k}x{found.descriptor.k}, descriptor {found.descriptor.name}"
-    )
+    descriptor = found.descriptor
+    say(f"{found.path}: {found.patches:,} patches of {descriptor.k}x{descriptor.k}, descriptor {descriptor.name}")
     say(f"version {found.version}, {found.bytes_on_disk / 2**20:.1f} MiB on disk, {len(found.by_source)} photographs")
     for title, counts in (
         ("domain", found.by_domain),
@@ -72,5 +73,5 @@ def info(path: Annotated[Path, typer.Argument(help="A table, NAME.lance.")]) -> 
     ):
         table = Table(title, "patches", "share")
         for name, number in counts.items():
-            table.add_row(name, f"{number:,}", f"{number / found.patches:.1%}")
+            table.add_row(Text(name), f"{number:,}", f"{number / found.patches:.1%}")
         Console().print(table)

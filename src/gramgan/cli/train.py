@@ -113,6 +113,7 @@ class LiveView:
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._loading = self._bar.add_task("loading photographs", total=None, visible=False)
         self._training = self._bar.add_task("training", total=None, start=False)
+        self._left = 0
 
     def __enter__(self) -> "LiveView":
         self._bar.start()
@@ -128,6 +129,7 @@ class LiveView:
     def iteration(self, done: int, total: int, stage: "Stage") -> None:
         """See `Observer`."""
         self._bar.start_task(self._training)  # the clock starts with the first iteration
+        self._left = total - done
         self._bar.update(self._training, completed=done, total=total, description=stage.replace("_", " "))
 
     def record(self, record: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ each 2×2 pooling of stride 2 is a maximum of stride 1 followed by a blur that k
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gramgan.errors import UserError
 from gramgan.networks.blur_pool import blur_half
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
@@ -64,8 +66,8 @@ SPECS: dict[TrunkName, TrunkSpec] = {
     ),
     "st-vgg16": TrunkSpec(
         blocks=((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
-        # Features of ST-VGG-16 grow a hundredfold with depth: weighted like VGG-19's, conv5_3 would make nearly all of the
-        # gradient. These weights give the layers an eighth, a quarter and a half of it (docs/benchmarks.md).
+        # Features of ST-VGG-16 grow a hundredfold with depth: weighted like VGG-19's, conv5_3 would make nearly all of
+        # the gradient. These weights give the layers gradients in the proportion 1/8 : 1/4 : 1/2.
         layer_weights={"conv3_3": 2.0, "conv4_3": 0.17, "conv5_3": 0.0125},
         shift_tolerant=True,
         file_key=r"net\.slice\d\.(?P<key>\d+\.(weight|bias))",
@@ -86,17 +88,26 @@ class PerceptualTrunk(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: TrunkName) -> None:
+    def __init__(self, name: TrunkName, layers: Sequence[str] | None = None) -> None:
         super().__init__()
         spec = SPECS[name]
+        unknown = sorted(set(layers or ()) - set(spec.layer_weights))
+        if unknown or layers == ():
+            known = ", ".join(spec.layer_weights)
+            raise UserError(
+                f"losses.layers: {name} has no layer {', '.join(unknown) or '(none given)'}; choose from {known}"
+            )
         self.name: TrunkName = name
-        self.weights = dict(spec.layer_weights)
+        self.weights = {
+            layer: weight for layer, weight in spec.layer_weights.items() if layers is None or layer in layers
+        }
         """Weight of each returned layer in the perceptual loss."""
         self._pool = _shift_tolerant_pool if spec.shift_tolerant else _max_pool
-        self._layers = [(layer, str(index)) for layer, index, _ in spec.convolutions()]
+        convolutions = spec.convolutions(last=list(self.weights)[-1])
+        self._layers = [(layer, str(index)) for layer, index, _ in convolutions]
         self.features = nn.ModuleDict()
         channels = 3
-        for _, index, width in spec.convolutions():
+        for _, index, width in convolutions:
             self.features[str(index)] = nn.Conv2d(channels, width, 3, padding=1)
             channels = width
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -105,11 +116,11 @@ class PerceptualTrunk(nn.Module):
         self.eval()
 
     @classmethod
-    def from_file(cls, name: TrunkName, path: Path) -> "PerceptualTrunk":
-        """The trunk `name` with the weights of the published file at `path` (layers that are not used are left out).
+    def from_file(cls, name: TrunkName, path: Path, layers: Sequence[str] | None = None) -> "PerceptualTrunk":
+        """The trunk `name` with the weights of the published file at `path`; parts that are not used are left out.
 
         Raises:
-            UserError: the file cannot be read or is not of this network.
+            UserError: the file cannot be read or is not of this network, or `layers` names an unknown one.
         """
         pattern = re.compile(SPECS[name].file_key)
         state = {
@@ -117,7 +128,7 @@ class PerceptualTrunk(nn.Module):
             for key, value in read_state(path).items()
             if (match := pattern.fullmatch(key))
         }
-        trunk = cls(name)
+        trunk = cls(name, layers)
         used = {key: state[key] for key in trunk.state_dict() if key in state}
         load_strict(trunk, used, f"{path} (as {name})")
         return trunk
@@ -158,13 +169,21 @@ class PerceptualTrunk(nn.Module):
         return features
 
 
-def load_trunk(name: TrunkName, device: torch.device | str = "cpu") -> PerceptualTrunk:
+def load_trunk(
+    name: TrunkName, layers: Sequence[str] | None = None, device: torch.device | str = "cpu"
+) -> PerceptualTrunk:
     """The trained trunk `name` on `device`, from the user's cache.
 
+    Args:
+        name: one of `TRUNKS`.
+        layers: which of its layers to return, by name; all of them if None. Nothing behind the last one is computed.
+        device: where the trunk is to live.
+
     Raises:
-        UserError: its weights are not in the cache; the message holds the command that brings them.
+        UserError: its weights are not in the cache (the message holds the command that brings them), or a layer is
+            unknown.
     """
-    return PerceptualTrunk.from_file(name, weight_path(SPECS[name].catalog_name)).to(device)
+    return PerceptualTrunk.from_file(name, weight_path(SPECS[name].catalog_name), layers).to(device)
 
 
 def _max_pool(x: Tensor) -> Tensor:

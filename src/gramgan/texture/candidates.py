@@ -1,8 +1,8 @@
 """Where the target texture of a patch is looked for (Song et al., 2023, "patch-wise texture loss").
 
-The target of patch i is the p* among the candidates that minimises α‖G(p) - G(g_i)‖² + β‖G(p) - G(e_i)‖² with e the SR and g the
-HR image. Completing the square, for α + β > 0 that is the nearest neighbour of q_i = (α G(g_i) + β G(e_i)) / (α + β):
-one search, no re-ranking.
+The target of patch i is the p* among the candidates that minimises α‖G(p) - G(g_i)‖² + β‖G(p) - G(e_i)‖² with e the SR
+and g the HR image. Completing the square, for α + β > 0 that is the nearest neighbour of
+q_i = (α G(g_i) + β G(e_i)) / (α + β): one search, no re-ranking.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,16 @@ from gramgan.texture.search import SearchBackend, build_index
 NO_PATCH = -1
 """The `patch_id` of a target that comes from the image itself and not from a database."""
 
-_WARP_MARGIN = 2  # pixels; patches nearer to the border would hold pixels that the warp had to make up
+_WARP_LIMIT = 2.0  # standard deviations beyond which the random warp is clipped, so that its reach is known
+_BICUBIC_REACH = 2  # pixels around a position that bicubic interpolation looks at
 
 
 @dataclass(frozen=True)
 class Targets:
     """What the losses get: the chosen texture of each of N patches of B images; no gradient flows through it.
 
-    `gram` `[B, N, D]` standardised Gram vectors, `distance` `[B, N]` to the query, `patch_id` `[B, N]` int64, `NO_PATCH` for
-    textures of the image itself.
+    `gram` `[B, N, D]` standardised Gram vectors, `distance` `[B, N]` to the query, `patch_id` `[B, N]` int64,
+    `NO_PATCH` for textures of the image itself.
     """
 
     gram: Tensor
@@ -60,8 +61,8 @@ def combined_query(gram_hr: Tensor, gram_sr: Tensor, alpha: float, beta: float) 
 def target_ratio(query_distance: Tensor, gram_hr: Tensor, gram_sr: Tensor) -> Tensor:
     """Mean distance of targets from their queries over half the mean distance between SR and HR: a scalar.
 
-    Far above 1, the candidates are too sparse and pull away from the truth; near 0, the target is the query itself and L_PT
-    has become a plain Gram distance to HR.
+    Far above 1, the candidates are too sparse and pull away from the truth; near 0, the target is the query itself and
+    L_PT has become a plain Gram distance to HR.
     """
     half_gap = (gram_sr.detach() - gram_hr).norm(dim=-1).mean() / 2
     return query_distance.mean() / half_gap.clamp_min(1e-12)
@@ -89,7 +90,8 @@ class DatabaseSource:
 class LocalSource:
     """Textures of the same HR crop: its patches at stride k/2, of its ½ and ¼ copies, and of a slightly warped copy.
 
-    The paper's own candidate set, as later work describes it: real texture of the very surface, free to move by a few pixels.
+    The paper's own candidate set, as later work describes it: real texture of the very surface, free to move by a few
+    pixels.
     """
 
     def __init__(self, descriptor: Descriptor, generator: torch.Generator, warp: float = 0.003) -> None:
@@ -108,20 +110,31 @@ class LocalSource:
 
     @torch.no_grad()
     def candidates(self, hr: Tensor) -> Tensor:
-        """All candidate vectors of each image: `[B, 3, H, W]` → `[B, M, D]`."""
-        k, stride = self.descriptor.k, max(1, self.descriptor.k // 2)
-        copies = [hr, *(small for factor in (2, 4) if (small := _shrunk(hr, factor)).shape[-1] >= k <= small.shape[-2])]
+        """All candidate vectors of each image, a new warp at every call: `[B, 3, H, W]` → `[B, M, D]`.
+
+        Copies too small for one patch are left out.
+        """
+        k = self.descriptor.k
+        smallest = min(hr.shape[-2:])
+        copies = [hr, *(_shrunk(hr, factor) for factor in (2, 4) if smallest // factor >= k)]
         if self._warp:
-            copies.append(self._warped(hr))
-        return torch.cat([self.descriptor.encode(copy, stride) for copy in copies], dim=1)
+            warped = self._warped(hr)
+            if min(warped.shape[-2:]) >= k:
+                copies.append(warped)
+        return torch.cat([self.descriptor.encode(copy, stride=max(1, k // 2)) for copy in copies], dim=1)
 
     def _warped(self, hr: Tensor) -> Tensor:
-        jitter = torch.randn(len(hr), 2, 3, generator=self._generator) * self._warp
+        """A copy under a small random affine map for each image, without the margin that it may have to make up."""
+        jitter = torch.randn(len(hr), 2, 3, generator=self._generator).clamp(-_WARP_LIMIT, _WARP_LIMIT) * self._warp
         matrix = (torch.eye(2, 3) + jitter).to(hr)
         grid = F.affine_grid(matrix, list(hr.shape), align_corners=False)
-        warped = F.grid_sample(hr, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-        m = _WARP_MARGIN
-        return warped[..., m:-m, m:-m].clamp(0, 1)
+        warped = F.grid_sample(hr, grid, mode="bicubic", align_corners=False).clamp(0, 1)
+        # Coordinates run from -1 to 1: the entries of a row move no pixel by more than their sum times half a side.
+        reach = 3 * _WARP_LIMIT * self._warp / 2
+        margins = (int(reach * side) + _BICUBIC_REACH for side in hr.shape[-2:])
+        for dim, margin in zip((-2, -1), margins, strict=True):
+            warped = warped.narrow(dim, margin, max(0, hr.shape[dim] - 2 * margin))
+        return warped
 
     @staticmethod
     def _nearest(candidates: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,15 @@ from gramgan.files import ensure_folder, sha256
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
 from gramgan.texture.descriptors import Descriptor, DescriptorName, dimension
-from gramgan.texture.sampling import Patches, sample_patches
+from gramgan.texture.sampling import Patches, photograph_key, sample_patches
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA_KEY = b"gramgan.texture"
 _FORMAT = 1
+_ROWS_PER_WRITE = 1_000_000  # held in memory at a time while a table is built: about 150 MB
+_LEAST_SCALE = 0.01  # of the shipped one
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,9 @@ class DatabaseInfo:
 class TextureDatabase:
     """Real texture patches, their Gram vectors, and where each comes from; a Lance table `NAME.lance`.
 
-    Columns: `patch_id` (stable), `patch` (uint8, k·k·3, row by row, RGB), `gram` (float32, natural units, of the stored 8-bit
-    photograph), `domain`, `source_id` (file name and content hash), `x`, `y`, `scale`, `licence`, `count`. Descriptor, k and
-    scale are the table's metadata.
+    Columns: `patch_id` (stable), `patch` (uint8, k·k·3, row by row, RGB), `gram` (float32, natural units, of the stored
+    8-bit photograph), `domain`, `source_id` (file name and content hash), `x`, `y`, `scale`, `licence`, `count`.
+    Descriptor, k and scale are the table's metadata.
     """
 
     def __init__(self, path: Path, dataset: Any, descriptor: Descriptor) -> None:
@@ -70,21 +71,28 @@ class TextureDatabase:
         """Open the table at `path`, at its newest version or at `version`.
 
         Raises:
-            UserError: it is missing, or no texture database.
+            UserError: it is missing, no texture database, or has no such version.
         """
         import lance
 
         path = Path(path)
         if not path.exists():
             raise UserError(f"{path}: there is no such texture database; build one: gramgan db build PHOTOS -o {path}")
+        if not (path / "_versions").is_dir():  # Lance tries for seconds before it gives up
+            raise UserError(f"{path}: not a Lance table; build one: gramgan db build PHOTOS -o NAME.lance")
         try:
-            dataset = lance.dataset(str(path), version=version)
+            dataset = lance.dataset(str(path))
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: not a readable texture database ({reason}); build it again: gramgan db build"
-            ) from None
-        return cls(path, dataset, _read_metadata(path, dataset.schema.metadata))
+            raise UserError(f"{path}: a damaged Lance table ({reason}); build it again: gramgan db build") from None
+        descriptor = _read_metadata(path, dataset.schema.metadata)
+        if version is not None and version != dataset.version:
+            if version not in {known["version"] for known in dataset.versions()}:
+                raise UserError(
+                    f"{path}: has no version {version}, the newest is {dataset.version}; give another version or none"
+                )
+            dataset = dataset.checkout_version(version)
+        return cls(path, dataset, descriptor)
 
     @classmethod
     def build(
@@ -102,7 +110,8 @@ class TextureDatabase:
     ) -> "TextureDatabase":
         """Build a table from photographs, the same number of patches from each.
 
-        Unreadable and too small photographs are logged and left out. The table appears at `path` when it is whole.
+        Photographs that are unreadable, too small or copies of another one are logged and left out. The table appears
+        at `path` when it is whole; until then, and if anything goes wrong, `path` stays as it was.
 
         Args:
             path: where to, ending in `.lance`.
@@ -111,42 +120,34 @@ class TextureDatabase:
             descriptor: see `gramgan.texture.descriptors`.
             k: patch side in pixels.
             flat_share: largest share of patches without texture, in [0, 1].
-            seed: two builds with the same photographs and seed are equal.
-            overwrite: replace a table that is there.
+            seed: not negative; two builds with the same photographs and seed are equal.
+            overwrite: replace a texture database that is there.
+            progress: told the number of photographs done.
 
         Raises:
-            UserError: no photograph gave a patch, or something stands at `path`.
+            UserError: no photograph gave a patch, something stands at `path`, or it cannot be written.
         """
-        import lance
-
         path = Path(path)
         _check_free(path, overwrite)
-        ordered = sorted(sources, key=lambda source: source.path.name)
+        ordered = sorted(sources, key=lambda source: source.path)
         if not ordered:
             raise UserError(f"{path}: no photographs were given to build a texture database from")
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        statistics = _ScaleEstimate(dimension(descriptor))
-        schema = _schema(descriptor, k)
-        settings = {"patches": patches, "descriptor": descriptor, "k": k, "flat_share": flat_share, "seed": seed}
         ensure_folder(path.parent)
+        settings = {"patches": patches, "descriptor": descriptor, "k": k, "flat_share": flat_share, "seed": seed}
+        statistics = _ScaleEstimate(dimension(descriptor))
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
         try:
-            batches = _batches(ordered, schema, statistics, progress, **settings)
-            dataset = lance.write_dataset(_nonempty(batches, path), str(unfinished), schema=schema, mode="create")
-            metadata = {
-                "format": _FORMAT,
-                "descriptor": descriptor,
-                "k": k,
-                "scale": statistics.scale(),
-                "build": settings,
-            }
+            dataset = None
+            for batch in _collected(_batches(ordered, progress, **settings), _ROWS_PER_WRITE):
+                statistics.add(batch)
+                dataset = _append(path, unfinished, batch, new=dataset is None)
+            if dataset is None:
+                raise UserError(f"{path}: none of the photographs gave a patch of texture; nothing was built")
+            scale = statistics.scale(Descriptor.default(descriptor, k).scale)
+            metadata = {"format": _FORMAT, "descriptor": descriptor, "k": k, "scale": scale, "build": settings}
             dataset.update_schema_metadata({_METADATA_KEY.decode(): json.dumps(metadata)})
-            if path.exists():
-                shutil.rmtree(path)
-            unfinished.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({str(error).splitlines()[0]}); nothing was left behind"
-            ) from error
+            del dataset  # Windows renames no folder with open files in it
+            _put_in_place(unfinished, path)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return cls.open(path)
@@ -174,13 +175,12 @@ class TextureDatabase:
 
     def vectors(self) -> np.ndarray:
         """All Gram vectors, standardised: float32 `[N, D]`."""
-        column = self._dataset.to_table(columns=["gram"]).column("gram").combine_chunks()
-        natural = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.descriptor.dimension)
-        return natural / np.asarray(self.descriptor.scale, np.float32)
+        column = self._dataset.to_table(columns=["gram"]).column("gram")
+        return _vectors(column, self.descriptor.dimension) / np.asarray(self.descriptor.scale, np.float32)
 
     def patch_ids(self) -> np.ndarray:
         """All patch ids in the order of `vectors`: int64 `[N]`."""
-        return self._dataset.to_table(columns=["patch_id"]).column("patch_id").to_numpy()
+        return self._dataset.to_table(columns=["patch_id"]).column("patch_id").to_numpy().copy()  # Arrow's is read-only
 
     def rows(self, patch_ids: Iterable[int]) -> list[dict[str, Any]]:
         """The table's rows for some patch ids, in the order asked for; `patch` becomes uint8 `[k, k, 3]`.
@@ -203,17 +203,17 @@ class TextureDatabase:
     def info(self) -> DatabaseInfo:
         """Counts by domain, licence, scale and photograph."""
         table = self._dataset.to_table(columns=["domain", "licence", "scale", "source_id"])
-        counts = {name: Counter(table.column(name).to_pylist()) for name in table.column_names}
+        scales = _counts(table.column("scale"))
         return DatabaseInfo(
             path=self.path,
             version=self.version,
-            patches=len(self),
+            patches=table.num_rows,
             descriptor=self.descriptor,
             bytes_on_disk=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-            by_domain=dict(counts["domain"].most_common()),
-            by_licence=dict(counts["licence"].most_common()),
-            by_scale={f"{scale:g}": number for scale, number in sorted(counts["scale"].items(), reverse=True)},
-            by_source=dict(counts["source_id"].most_common()),
+            by_domain=_counts(table.column("domain")),
+            by_licence=_counts(table.column("licence")),
+            by_scale={f"{scale:g}": scales[scale] for scale in sorted(scales, reverse=True)},
+            by_source=_counts(table.column("source_id")),
         )
 
 
@@ -225,22 +225,21 @@ class _ScaleEstimate:
         self._sum = np.zeros(size)
         self._square = np.zeros(size)
 
-    def add(self, gram: np.ndarray) -> None:
-        values = gram.astype(np.float64)
+    def add(self, batch: "pa.Table") -> None:
+        values = _vectors(batch.column("gram"), len(self._sum)).astype(np.float64)
         self._count += len(values)
         self._sum += values.sum(axis=0)
         self._square += np.square(values).sum(axis=0)
 
-    def scale(self) -> list[float]:
+    def scale(self, shipped: Sequence[float]) -> list[float]:
         variance = self._square / self._count - np.square(self._sum / self._count)
-        # A component that never varies (grey photographs have such) must not divide by zero.
-        return np.sqrt(np.maximum(variance, 1e-12)).tolist()
+        # A component that hardly varies in these photographs must not rule the distances of all others.
+        least = _LEAST_SCALE * np.asarray(shipped)
+        return np.maximum(np.sqrt(variance.clip(min=0)), least).tolist()
 
 
 def _batches(
     sources: list[Source],
-    schema: "pa.Schema",
-    statistics: _ScaleEstimate,
     progress: Progress,
     *,
     patches: int,
@@ -249,28 +248,79 @@ def _batches(
     flat_share: float,
     seed: int,
 ) -> "Iterator[pa.RecordBatch]":
-    share = -(-patches // len(sources))
+    """The patches of one photograph after the other."""
+    schema = _schema(descriptor, k)
+    share, more = divmod(patches, len(sources))
+    seen: dict[int, Path] = {}
     for number, source in enumerate(sources):
         try:
             photograph = read_rgb8(source.path)
         except UserError as error:
             log.warning("left out of the texture database: %s", error)
         else:
-            sampled = sample_patches(photograph, share, descriptor=descriptor, k=k, flat_share=flat_share, seed=seed)
-            if len(sampled):
-                statistics.add(sampled.gram)
-                yield _record_batch(sampled, source, schema)
-            else:
-                log.warning("left out of the texture database: %s: too small or without any texture", source.path)
+            key = photograph_key(photograph)
+            twin = seen.setdefault(key, source.path)
+            wanted = share + (number < more)
+            if twin != source.path:
+                log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
+            elif wanted:
+                sampled = sample_patches(
+                    photograph, wanted, key=key, descriptor=descriptor, k=k, flat_share=flat_share, seed=seed
+                )
+                if len(sampled):
+                    yield _record_batch(sampled, source, schema)
+                else:
+                    log.warning("left out of the texture database: %s: too small or without any texture", source.path)
         progress(number + 1, len(sources))
 
 
-def _nonempty(batches: "Iterator[pa.RecordBatch]", path: Path) -> "Iterator[pa.RecordBatch]":
-    first = next(batches, None)
-    if first is None:
-        raise UserError(f"{path}: none of the photographs gave a patch of texture; nothing was built")
-    yield first
-    yield from batches
+def _collected(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":
+    """Tables of at least `rows` rows; the last may have fewer."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= rows:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _append(path: Path, unfinished: Path, batch: "pa.Table", *, new: bool) -> Any:
+    """The Lance table at `unfinished`, with one more batch; `path` is the name that errors speak of."""
+    import lance
+
+    try:
+        return lance.write_dataset(batch, str(unfinished), mode="create" if new else "append")
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another place") from error
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    old = unfinished.with_suffix(".replaced")
+    try:
+        if path.exists():
+            path.replace(old)
+        unfinished.replace(path)
+    except OSError as error:
+        if old.exists():
+            old.replace(path)
+        raise UserError(f"{path}: cannot be replaced ({error.strerror}); close what uses it and try again") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _vectors(column: "pa.ChunkedArray", size: int) -> np.ndarray:
+    """A column of fixed-size lists as `[N, size]`."""
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
+
+
+def _counts(column: "pa.ChunkedArray") -> dict[Any, int]:
+    """How often each value occurs, the most frequent first."""
+    pairs = [(entry["values"], entry["counts"]) for entry in column.value_counts().to_pylist()]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
 def _record_batch(patches: Patches, source: Source, schema: "pa.Schema") -> "pa.RecordBatch":
@@ -335,5 +385,9 @@ def _check_free(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{path}: exists already; choose another name or pass --overwrite")
-    if not (path / "_versions").is_dir():
-        raise UserError(f"{path}: is not a texture database and will not be replaced; choose another name")
+    try:
+        TextureDatabase.open(path)
+    except UserError:
+        raise UserError(
+            f"{path}: is no texture database and will not be replaced; choose another name or delete it yourself"
+        ) from None

@@ -1,7 +1,8 @@
 """Gram-matrix descriptors of small patches (Song et al., "Gram-GAN", Sensors 2023).
 
-For a patch with C channels, P in R^(C x k²), the texture is its Gram matrix G = P Pᵀ / k². It is symmetric, so only the upper
-triangle is kept, off-diagonal entries times √2: the Euclidean distance of two vectors is the Frobenius distance of the matrices.
+For a patch with C channels, P in R^(C x k²), the texture is its Gram matrix G = P Pᵀ / k². It is symmetric, so only the
+upper triangle is kept, off-diagonal entries times √2: the Euclidean distance of two vectors is the Frobenius distance
+of the matrices.
 """
 
 import math
@@ -30,9 +31,10 @@ def dimension(descriptor: DescriptorName) -> int:
 def encode(images: Tensor, descriptor: DescriptorName = "rgb", k: int = 4, stride: int = 4) -> Tensor:
     """Gram vectors of all patches, in the descriptor's natural units.
 
-    `rgb` is the paper's. `rgb-centred` removes each patch's mean colour, so that the Gram matrix is a covariance: contrast and
-    its colour, not brightness. `rgb-gradient` adds the horizontal and vertical derivatives of each channel, taken on the image
-    so that patch borders are no edges: it sees orientation and coarseness, which the other two cannot.
+    `rgb` is the paper's. `rgb-centred` removes each patch's mean colour, so that the Gram matrix is a covariance:
+    contrast and its colour, not brightness. `rgb-gradient` adds the horizontal and vertical derivatives of each
+    channel, taken on the image so that patch borders are no edges: it sees orientation and coarseness, which the other
+    two cannot.
 
     Args:
         images: RGB `[B, 3, H, W]` in [0, 1]; computed in float32 at least, whatever the autocast state.
@@ -99,8 +101,8 @@ class Descriptor:
     """A descriptor with its patch side and the scale that makes its components comparable.
 
     The natural scales of the three descriptors, and of components within one, differ by up to thousands; dividing each
-    component by its standard deviation over real textures makes one loss weight mean the same for all of them. The scale is
-    estimated when a database is built and belongs to the database; without one the shipped values serve.
+    component by its standard deviation over real textures makes one loss weight mean the same for all of them. The
+    scale is estimated when a database is built and belongs to the database; without one the shipped values serve.
     """
 
     name: DescriptorName

@@ -1,4 +1,4 @@
-"""Where an image has texture: the region that the discriminator gets to see (Song et al., 2023; Li et al., "Beby-GAN", 2022)."""
+"""Where an image has texture: what the discriminator gets to see (Song et al., 2023; Li et al., "Beby-GAN", 2022)."""
 
 import torch
 from torch import Tensor

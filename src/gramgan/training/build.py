@@ -100,7 +100,11 @@ def build(config: Config, progress: Progress = silent) -> Parts:
 
     generator, start_card = _generator(config)
     discriminator = _discriminator(config)
-    trunk = load_trunk(config.losses.trunk) if config.stages.adversarial and config.losses.perceptual else None
+    trunk = (
+        load_trunk(config.losses.trunk, config.losses.layers)
+        if config.stages.adversarial and config.losses.perceptual
+        else None
+    )
     if trunk is not None and config.train.precision == "bf16":
         trunk.to(torch.bfloat16)  # once: autocast would cast the frozen weights again in every step
     for network in (generator, discriminator, trunk):

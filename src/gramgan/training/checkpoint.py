@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], keep: i
         UserError: the disk is full; the older checkpoints stay.
     """
     path = folder / f"{iteration:07d}.pt"
-    # Given a path, torch makes a full disk a RuntimeError about its archive; given a file, the OSError comes through.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save({"format": _FORMAT, "iteration": iteration, **state}, file)
+        try:
+            torch.save({"format": _FORMAT, "iteration": iteration, **state}, file)
+        except RuntimeError as error:
+            # torch still wants to end its archive on a full disk; what went wrong is what happened before that.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
@@ -44,10 +48,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if not found:
         raise UserError(f"{folder}: holds no checkpoint to resume from; start the run again without --resume")
     path = found[-1]
+    damaged = UserError(f"{path}: damaged or no checkpoint; delete it to resume from the one before")
+    if not zipfile.is_zipfile(path):  # also where the end is missing
+        raise damaged
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        raise UserError(f"{path}: damaged or no checkpoint; delete it to resume from the one before") from None
+    except (OSError, RuntimeError, pickle.UnpicklingError):
+        raise damaged from None
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise UserError(f"{path}: written by another version of Gram-GAN; resume with that version")
     return state

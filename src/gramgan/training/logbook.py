@@ -1,7 +1,10 @@
 """What a run writes down while it goes: JSON lines and TensorBoard."""
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -53,31 +56,44 @@ def read_log(run: Path) -> list[Record]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@dataclass(frozen=True)
+class Look:
+    """Means since the look before.
+
+    `broken` is the iteration and name of the first loss that was not finite: from the step after it all of them are.
+    """
+
+    losses: dict[str, float]
+    statistics: dict[str, float]
+    broken: tuple[int, str] | None
+
+
 class Meter:
-    """Means of losses and statistics between two looks; the device is synchronised only at the look."""
+    """Collects losses and statistics of steps; the device is synchronised only when somebody looks."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], Tensor] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        self._names: list[tuple[int, str, bool]] = []  # iteration, name, whether it is a loss
+        self._values: list[Tensor] = []
 
-    def add(self, result: StepResult) -> None:
+    def add(self, iteration: int, result: StepResult) -> None:
         """Add one step's numbers."""
-        for kind, values in (("losses", result.losses), ("statistics", result.statistics)):
-            for name, value in values.items():
-                key = (kind, name)
-                self._sums[key] = self._sums[key] + value if key in self._sums else value
-                self._counts[key] = self._counts.get(key, 0) + 1
+        for values, is_loss in ((result.losses, True), (result.statistics, False)):
+            self._names += [(iteration, name, is_loss) for name in values]
+            self._values += values.values()
 
-    def flush(self) -> dict[str, dict[str, float]]:
-        """Means since the last call, as {"losses": {...}, "statistics": {...}}."""
-        result: dict[str, dict[str, float]] = {"losses": {}, "statistics": {}}
-        if self._sums:
-            means = torch.stack([self._sums[key].float() / self._counts[key] for key in self._sums]).tolist()
-            for (kind, name), mean in zip(self._sums, means, strict=True):
-                result[kind][name] = mean
-        self._sums.clear()
-        self._counts.clear()
-        return result
+    def look(self) -> Look:
+        """Means since the last call."""
+        values = torch.stack([value.float() for value in self._values]).tolist() if self._values else []
+        found: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
+        broken = None
+        for (iteration, name, is_loss), value in zip(self._names, values, strict=True):
+            found[is_loss].setdefault(name, []).append(value)
+            if is_loss and broken is None and not math.isfinite(value):
+                broken = iteration, name
+        self._names.clear()
+        self._values.clear()
+        losses, statistics = ({name: fmean(each) for name, each in found[kind].items()} for kind in (True, False))
+        return Look(losses, statistics, broken)
 
 
 def _numbers(values: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

@@ -90,10 +90,10 @@ class Loop:
                 result = steps[stage](degrade_bicubic(hr), hr)
                 if stage != "warm_discriminator":
                     self._parts.ema.update_parameters(self._parts.generator)
-                self._meter.add(result)
                 if result.patch_id is not None:
                     self.usage.add(result.patch_id)
                 self.iteration += 1
+                self._meter.add(self.iteration, result)
                 self._observer.iteration(self.iteration, total, stage)
 
                 stop = self._should_stop()
@@ -199,11 +199,11 @@ class Loop:
                 write_image(self._folder / "samples" / name / f"{kind}.png", images[name])
 
     def _log_steps(self, logbook: Logbook, stage: Stage, rate: float, speed: float) -> None:
-        means = self._meter.flush()
-        broken = [name for name, value in means["losses"].items() if not math.isfinite(value)]
-        if broken:
-            raise self._diverged(f"the loss {broken[0]}", stage)
-        statistics = means["statistics"]
+        look = self._meter.look()
+        if look.broken is not None:
+            iteration, name = look.broken
+            raise self._diverged(f"the loss {name}", iteration, stage)
+        statistics = look.statistics
         database = self.usage.collect()
         if "target_ratio" in statistics:
             database["target_ratio"] = statistics.pop("target_ratio")
@@ -211,7 +211,7 @@ class Loop:
             "event": "step",
             "stage": stage,
             "iteration": self.iteration,
-            "losses": means["losses"],
+            "losses": look.losses,
             "learning_rate": rate,
             **({"database": database} if database else {}),
             **statistics,
@@ -224,7 +224,7 @@ class Loop:
         validation = validator(self._parts.ema.module)
         broken = [name for name, value in validation.scores.items() if math.isnan(value)]
         if broken:
-            raise self._diverged(f"the validation score {broken[0]}", stage)
+            raise self._diverged(f"the validation score {broken[0]}", self.iteration, stage)
         record = {
             "event": "validation",
             "iteration": self.iteration,
@@ -258,10 +258,10 @@ class Loop:
             return metrics["gram_distance"]
         return metrics[wanted]
 
-    def _diverged(self, what: str, stage: Stage) -> UserError:
+    def _diverged(self, what: str, iteration: int, stage: Stage) -> UserError:
         start = f" and generator.start={self._folder / BEST_GENERATOR}.safetensors" if self.best is not None else ""
         return UserError(
-            f"{self._folder}: {what} is not finite at iteration {self.iteration} ({stage}), nothing was overwritten; "
+            f"{self._folder}: {what} is not finite at iteration {iteration} ({stage}), nothing was overwritten; "
             f"start a new run with a lower schedule.rate{start}"
         )
 

@@ -1,0 +1,215 @@
+"""One training step: who learns from what, what is left out, and how often each network runs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from gramgan.config import Config
+from gramgan.losses import (
+    discriminator_adversarial_loss,
+    discriminator_perceptual_loss,
+    generator_adversarial_loss,
+    patch_texture_loss,
+    perceptual_loss,
+    pixel_loss,
+)
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.trunks import PerceptualTrunk
+from gramgan.texture.candidates import LocalSource, Targets, combined_query
+from gramgan.texture.descriptors import Descriptor
+from gramgan.texture.mask import texture_mask
+from gramgan.training.step import TrainingStep
+
+WEIGHTS = {"texture": 0.3, "disc_perceptual": 2.0, "perceptual": 0.7, "adversarial": 5.0, "pixel": 1.5}
+RATE = 1e-2
+
+
+class Source(LocalSource):
+    """Counts how often it is searched."""
+
+    searched = 0
+
+    def targets(self, query: Tensor, hr: Tensor) -> Targets:
+        self.searched += 1
+        return super().targets(query, hr)
+
+
+@dataclass
+class World:
+    """A step with its networks, under plain gradient descent: what a parameter moved by is its gradient."""
+
+    step: TrainingStep
+    generator: RRDBNet
+    discriminator: Discriminator
+    trunk: PerceptualTrunk
+    source: Source
+    lr: Tensor
+    hr: Tensor
+
+
+def world(**sections: Mapping[str, object]) -> World:
+    torch.manual_seed(0)
+    generator = RRDBNet(RRDBConfig(8, 1, 4, "nearest"))
+    discriminator, trunk = Discriminator(DiscriminatorConfig()), PerceptualTrunk("vgg19")
+    source = Source(Descriptor.default("rgb"), torch.Generator().manual_seed(0), warp=0)
+    config = Config.model_validate({"losses": WEIGHTS, "data": {"crop": 64}} | sections)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE))
+    d_wrapped, d_optimizer = fabric.setup(discriminator, torch.optim.SGD(discriminator.parameters(), RATE))
+    hr = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    hr[..., :32] = 0.5  # without texture: masked
+    lr = nn.functional.avg_pool2d(hr, 4)
+    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
+    return World(step, generator, discriminator, trunk, source, lr, hr)
+
+
+def copied(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def moved(network: nn.Module, before: list[Tensor]) -> bool:
+    return any(not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True))
+
+
+def assert_descended(network: nn.Module, before: list[Tensor], gradients: tuple[Tensor, ...]) -> None:
+    """Every parameter moved by exactly -RATE times its gradient, and together by a measurable step."""
+    assert sum(float(gradient.square().sum()) for gradient in gradients) > 1e-6
+    for now, then, gradient in zip(network.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(now.detach(), then - RATE * gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("relativistic", ["average", "paired"])
+def test_each_network_descends_its_own_loss_alone(relativistic: str) -> None:
+    it = world(losses=WEIGHTS | {"relativistic": relativistic})
+    form = it.step._config.losses.relativistic
+    mask = texture_mask(it.hr)
+    # D's loss and gradient, plainly: G's result is a constant.
+    with torch.no_grad():
+        constant = it.generator(it.lr)
+    on_hr, on_sr = it.discriminator(it.hr * mask), it.discriminator(constant * mask)
+    own = discriminator_adversarial_loss(on_sr.logit, on_hr.logit, form)
+    d_gradients = torch.autograd.grad(own, list(it.discriminator.parameters()), allow_unused=False)
+    # G's, plainly: D is frozen.
+    it.discriminator.requires_grad_(False)
+    sr = it.generator(it.lr)
+    on_hr, on_sr = it.discriminator(it.hr * mask), it.discriminator(sr * mask)
+    descriptor = it.source.descriptor
+    query = combined_query(descriptor.encode(it.hr), descriptor.encode(sr), 1, 1)
+    losses = {
+        "texture": patch_texture_loss(descriptor.encode(sr), it.source.targets(query, it.hr), descriptor),
+        "disc_perceptual": discriminator_perceptual_loss(on_sr, on_hr),
+        "perceptual": perceptual_loss(it.trunk(sr), it.trunk(it.hr), it.trunk.weights),
+        "adversarial": generator_adversarial_loss(on_sr.logit, on_hr.logit, form),
+        "pixel": pixel_loss(sr, it.hr),
+    }
+    total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+    g_gradients = torch.autograd.grad(total, list(it.generator.parameters()))
+    it.discriminator.requires_grad_(True)
+
+    g_before, d_before = copied(it.generator), copied(it.discriminator)
+    result = it.step.adversarial(it.lr, it.hr)
+
+    assert_descended(it.generator, g_before, g_gradients)
+    assert_descended(it.discriminator, d_before, d_gradients)
+    for name, value in (losses | {"total": total, "discriminator": own}).items():
+        torch.testing.assert_close(result.losses[name], value.detach())
+    assert not any(value.requires_grad for value in result.losses.values())
+    assert all(p.grad is None for network in (it.generator, it.discriminator) for p in network.parameters())
+
+
+def test_networks_run_as_rarely_as_possible() -> None:
+    it = world()
+    calls: Counter[str] = Counter()
+    for name in ("generator", "discriminator", "trunk"):
+
+        def count(*_: object, name: str = name) -> None:
+            calls[name] += 1
+
+        getattr(it, name).register_forward_hook(count)
+    it.step.adversarial(it.lr, it.hr)
+    assert calls == {"generator": 1, "discriminator": 2, "trunk": 2}
+    assert it.source.searched == 1
+
+
+@pytest.mark.parametrize("left_out", list(WEIGHTS))
+def test_a_weight_of_0_leaves_a_loss_out(left_out: str) -> None:
+    it = world(losses=WEIGHTS | {left_out: 0})
+    losses = it.step.adversarial(it.lr, it.hr).losses
+    assert set(losses) == set(WEIGHTS) - {left_out} | {"total", "discriminator"}
+    rest = sum(WEIGHTS[name] * value for name, value in losses.items() if name in WEIGHTS)
+    torch.testing.assert_close(losses["total"], rest)
+    assert it.source.searched == (left_out != "texture")
+
+
+def test_without_its_losses_the_discriminator_does_not_run() -> None:
+    it = world(losses=WEIGHTS | {"adversarial": 0, "disc_perceptual": 0, "perceptual": 0})
+    before = copied(it.discriminator)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("ran although no loss needs it")
+
+    it.discriminator.register_forward_pre_hook(refuse)
+    it.trunk.register_forward_pre_hook(refuse)
+    assert set(it.step.adversarial(it.lr, it.hr).losses) == {"texture", "pixel", "total"}
+    assert not moved(it.discriminator, before)
+
+
+@pytest.mark.parametrize("stage", ["warm_discriminator", "adversarial"])
+def test_the_mask_hides_the_same_of_sr_and_hr(stage: str) -> None:
+    it = world()
+    mask = texture_mask(it.hr)
+    assert 0.3 < float(mask.mean()) < 0.9
+    with torch.no_grad():
+        expected = [it.hr * mask, it.generator(it.lr) * mask]
+    seen: list[Tensor] = []
+    it.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    result = getattr(it.step, stage)(it.lr, it.hr)
+    torch.testing.assert_close(seen, expected)
+    torch.testing.assert_close(result.statistics["mask_share"], mask.mean())
+
+
+def test_warming_the_discriminator_leaves_the_generator_alone() -> None:
+    it = world()
+    g_before, d_before = copied(it.generator), copied(it.discriminator)
+    result = it.step.warm_discriminator(it.lr, it.hr)
+    assert not moved(it.generator, g_before)
+    assert moved(it.discriminator, d_before)
+    assert set(result.losses) == {"discriminator"}
+
+
+def test_pretraining_descends_the_pixel_loss() -> None:
+    it = world()
+    loss = pixel_loss(it.generator(it.lr), it.hr)
+    gradients = torch.autograd.grad(loss, list(it.generator.parameters()))
+    g_before, d_before = copied(it.generator), copied(it.discriminator)
+    result = it.step.pretrain(it.lr, it.hr)
+    assert_descended(it.generator, g_before, gradients)
+    assert not moved(it.discriminator, d_before)
+    torch.testing.assert_close(result.losses["pixel"], loss.detach())
+
+
+def test_clipping_bounds_the_generators_gradient_alone() -> None:
+    it = world(train={"clip": 1e-3})
+    g_before, d_before = copied(it.generator), copied(it.discriminator)
+    it.step.adversarial(it.lr, it.hr)
+
+    def step_length(network: nn.Module, before: list[Tensor]) -> float:
+        squares = [(now - then).square().sum() for now, then in zip(network.parameters(), before, strict=True)]
+        return torch.stack(squares).sum().sqrt().item() / RATE
+
+    assert step_length(it.generator, g_before) == pytest.approx(1e-3, rel=0.02)
+    assert step_length(it.discriminator, d_before) > 2e-3
+
+
+def test_ranked_right_compares_each_sr_image_with_its_own_hr() -> None:
+    it = world()
+    logits = iter([torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [0.0]])])  # of HR, then of SR
+    it.discriminator.register_forward_hook(lambda _, __, out: out._replace(logit=out.logit * 0 + next(logits)))
+    result = it.step.warm_discriminator(it.lr, it.hr)
+    assert float(result.statistics["ranked_right"]) == 0.5

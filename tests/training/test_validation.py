@@ -1,0 +1,66 @@
+"""Validation: which images are taken, and how they are scored."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gramgan.errors import UserError
+from gramgan.images import read_rgb, write_image
+from gramgan.metrics import gram_distance, psnr_y
+from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
+from gramgan.training.validation import Validator
+
+
+class Bicubic(nn.Module):
+    def forward(self, lr: Tensor) -> Tensor:
+        return bicubic_up(lr)
+
+
+def validator(paths: list[Path], images: int = 8, crop: int = 64) -> Validator:
+    return Validator(paths, images=images, crop=crop, device=torch.device("cpu"), autocast=contextlib.nullcontext)
+
+
+def test_scores_are_means_over_the_centres(photos: Path) -> None:
+    paths = sorted(photos.iterdir())[:2]
+    result = validator(paths)(Bicubic())
+    hr = torch.stack([torch.from_numpy(read_rgb(path)[:, 16:80, 8:72]) for path in paths])
+    write = (bicubic_up(matlab_bicubic_down(hr)) * 255).round() / 255
+    assert result.scores["psnr_y"] == pytest.approx(float(psnr_y(write, hr).mean()), abs=1e-6)
+    assert result.scores["gram_distance"] == pytest.approx(float(gram_distance(write, hr).mean()), rel=1e-5)
+    assert {name: image.shape for name, image in result.images.items()} == {
+        "photo0": (3, 64, 64),
+        "photo1": (3, 64, 64),
+    }
+    assert validator(paths).bicubic().scores == result.scores
+
+
+def test_unreadable_and_small_images_are_left_out(
+    photos: Path, tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    good = sorted(photos.iterdir())[0]
+    broken, small = tmp_path / "broken.png", tmp_path / "small.png"
+    broken.write_bytes(good.read_bytes()[:200])
+    write_image(small, np.zeros((3, 16, 64), np.float32))
+    found = validator([broken, small, good])
+    assert list(found.truth()) == [good.stem]
+    assert "broken.png" in messages.text
+    assert "small.png: smaller than" in messages.text
+    with pytest.raises(UserError, match=r"data.validation: none of 2 images"):
+        validator([broken, small])
+
+
+def test_images_of_one_name_in_two_folders_both_count(photos: Path, tmp_path: Path) -> None:
+    first, second = sorted(photos.iterdir())[:2]
+    twin = tmp_path / first.name
+    twin.write_bytes(second.read_bytes())
+    found = validator([first, twin])
+    assert len(found.truth()) == 2
+    assert "on 2 validation images" in found.protocol
+
+
+def test_no_more_images_than_asked_for(photos: Path) -> None:
+    assert len(validator(sorted(photos.iterdir()), images=2).truth()) == 2
