@@ -41,11 +41,10 @@ class TrunkSpec:
     """Pattern of the state-dict keys in the published file; its group `key` is the key here."""
     catalog_name: str
 
-    def convolutions(self) -> list[tuple[str, int, int]]:
-        """(layer name, index in torchvision's `features`, width) of each convolution up to the last one used."""
+    def convolutions(self, last: str) -> list[tuple[str, int, int]]:
+        """(layer name, index in torchvision's `features`, width) of each convolution up to the layer `last`."""
         layers: list[tuple[str, int, int]] = []
         index = 0
-        last = list(self.layer_weights)[-1]
         for number, widths in enumerate(self.blocks, start=1):
             for position, width in enumerate(widths, start=1):
                 layers.append((f"conv{number}_{position}", index, width))
