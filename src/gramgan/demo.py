@@ -210,8 +210,8 @@ def _report(
     page.text(
         "For every 4×4 patch the search takes the Gram matrix half-way between the generator's patch and "
         "the truth, and finds the real texture nearest to it. Shown are patches of the first photograph, "
-        "the truth, and the patch of the database that was chosen. The descriptor "
-        f"{config.texture.descriptor} sees contrast and its colour but not brightness."
+        "the truth, and the patch of the database that was chosen, with the photograph it comes from. The "
+        f"descriptor is {config.texture.descriptor}."
     )
     page.image(_chosen_patches(folder, config, database, names[0]))
     page.heading("The mask")

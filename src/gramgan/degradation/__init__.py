@@ -1,0 +1,1 @@
+"""HR to LR, batched, on the device."""

@@ -8,7 +8,7 @@ SCALE = 4
 
 
 def degrade_bicubic(hr: Tensor) -> Tensor:
-    """LR images as the published ×4 benchmarks were made: `[B, 3, H, W]` in [0, 1] → `[B, 3, H/4, W/4]`, in steps of 1/255.
+    """LR images as the published ×4 benchmarks were made: `[B, 3, H, W]` in [0, 1] → `[B, 3, H/4, W/4]`, 8-bit steps.
 
     Raises:
         ValueError: H or W is not a multiple of 4.

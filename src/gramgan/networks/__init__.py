@@ -1,0 +1,1 @@
+"""Generator, discriminator, perceptual trunks, and the one function that builds a generator from weights."""

@@ -101,8 +101,8 @@ class RRDBNet(nn.Module):
 
     def _initialise(self) -> None:
         if self.conv_first.weight.is_meta:
-            return  # weights follow; and drawing normal numbers without storage makes torch import its compiler: seconds
-        # ESRGAN scales the Kaiming initialisation of the dense blocks by 0.1, so that a deep stack starts near identity.
+            return  # weights follow; drawing normal numbers without storage makes torch import its compiler: seconds
+        # ESRGAN scales the Kaiming initialisation of the dense blocks by 0.1: a deep stack then starts near identity.
         for module in self.body.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)

@@ -90,16 +90,12 @@ class PerceptualTrunk(nn.Module):
     def __init__(self, name: TrunkName, layers: Sequence[str] | None = None) -> None:
         super().__init__()
         spec = SPECS[name]
-        unknown = sorted(set(layers or ()) - set(spec.layer_weights))
-        if unknown or layers == ():
+        wanted = tuple(spec.layer_weights) if layers is None else tuple(layers)
+        if not wanted or set(wanted) - set(spec.layer_weights):
             known = ", ".join(spec.layer_weights)
-            raise UserError(
-                f"losses.layers: {name} has no layer {', '.join(unknown) or '(none given)'}; choose from {known}"
-            )
+            raise UserError(f"losses.layers: {list(wanted)} are not layers of {name}; choose from {known}")
         self.name: TrunkName = name
-        self.weights = {
-            layer: weight for layer, weight in spec.layer_weights.items() if layers is None or layer in layers
-        }
+        self.weights = {layer: weight for layer, weight in spec.layer_weights.items() if layer in wanted}
         """Weight of each returned layer in the perceptual loss."""
         self._pool = _shift_tolerant_pool if spec.shift_tolerant else _max_pool
         convolutions = spec.convolutions(last=list(self.weights)[-1])

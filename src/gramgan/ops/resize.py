@@ -10,8 +10,8 @@ _HALF_SUPPORT = 2  # of Keys' cubic kernel (a = -0.5), in source pixels when enl
 def matlab_bicubic_down(images: Tensor, factor: int = 4, *, quantise: bool = True) -> Tensor:
     """Shrink as MATLAB's `imresize(image, 1/factor)` does: Keys' cubic (a = -0.5), anti-aliased, mirrored borders.
 
-    The published ×4 benchmarks were made from 8-bit images, for which `imresize` rounds after the vertical pass and again
-    after the horizontal one; `quantise` does the same.
+    The published ×4 benchmarks were made from 8-bit images, for which `imresize` rounds after the vertical pass and
+    again after the horizontal one; `quantise` does the same.
 
     Args:
         images: `[B, C, H, W]` in [0, 1]; H and W multiples of `factor`.
@@ -42,8 +42,8 @@ def bicubic_up(images: Tensor, factor: int = 4) -> Tensor:
 
 
 def _shrink(images: Tensor, factor: int, dim: int) -> Tensor:
-    # The filter of `interpolate` is renormalised at borders where MATLAB mirrors; with mirrored context around the image
-    # (a multiple of the factor, so that the sampling grid stays) the border pixels agree too.
+    # The filter of `interpolate` is renormalised at borders where MATLAB mirrors; with mirrored context around the
+    # image (a multiple of the factor, so that the sampling grid stays) the border pixels agree too.
     context = factor * _HALF_SUPPORT
     size = list(images.shape[-2:])
     size[dim] = size[dim] // factor + 2 * _HALF_SUPPORT
