@@ -90,7 +90,9 @@ class LossConfig(_Section):
     adversarial: Weight = Field(default=0.005, description="η₄ of L_G, relativistic GAN")
     pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
     trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
-    layers: tuple[str, ...] | None = Field(None, description="layers of the trunk to compare, by name; none: all three")
+    layers: tuple[str, ...] | None = Field(
+        default=None, description="layers of the trunk to compare, by name; none: all three"
+    )
     relativistic: Literal["average", "paired"] = Field(
         default="average", description="compare with the batch's mean, or SR with its HR"
     )
