@@ -5,8 +5,8 @@ crops of 192x192 pixels from other photographs, halfway between the crop and its
 interleaved and medians taken. Correctness: the largest excess of a returned neighbour's distance over the true minimum,
 both in float64, the minimum by brute force, for 2,048 random queries.
 
-What would need more than 10 s is timed on every eighth query (marked *), where its time for one query does not depend on
-their number: the trees, and our use of Faiss by differences. The peer, Faiss as it comes, is always asked all of them.
+What would need more than 10 s is timed on every eighth query (marked *), where its time for one query does not depend
+on their number: the trees, and our use of Faiss by differences. The peer, Faiss as it comes, is always asked all.
 
     python benchmarks/texture_search.py [--patches 200000] [--rounds 5] [--photos FOLDER]
 

@@ -1,8 +1,8 @@
 """One training step with all five losses: Gram-GAN's against a plain fp32 eager one, in the same run.
 
-The plain step is how ESRGAN-style trainers do it: fp32, contiguous memory, Adam without fusion, and D run four times (on
-SR and HR for the generator's losses, again for its own). Networks, losses, threads, texture search and data are the same
-for both. The weights are random: they do not change what a step costs.
+The plain step is how ESRGAN-style trainers do it: fp32, contiguous memory, Adam without fusion, and D run four times
+(on SR and HR for the generator's losses, again for its own). Networks, losses, threads, texture search and data are the
+same for both. The weights are random: they do not change what a step costs.
 
     python benchmarks/train_step.py [--batch 2] [--side 48] [--rounds 5] [--seconds 75]
 
