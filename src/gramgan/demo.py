@@ -83,12 +83,11 @@ def run_demo(folder: Path, photos: Path, watch: Watch) -> DemoResult:
         overrides=[f"data.photos={json.dumps(str(photos))}", f"texture.database={json.dumps(str(database.path))}"],
     )
     with clock("training with all five losses"), watch.training() as observer:
-        ours = train(five_losses, folder / "gram-gan", observer=observer)
+        ours = _trained(five_losses, folder / "gram-gan", observer)
     with clock("the same budget with L_C alone"), watch.training() as observer:
-        plain = train(_pixel_loss_alone(five_losses), folder / "pixel-loss-alone", observer=observer)
-    assert ours.best is not None and plain.best is not None  # both runs end with a validation
+        plain = _trained(_pixel_loss_alone(five_losses), folder / "pixel-loss-alone", observer)
     with clock("upscaling photographs that were not trained on"), watch.bar("upscaling") as progress:
-        models = {STARTED: START, PIXEL: str(plain.best), GRAMGAN: str(ours.best)}
+        models = {STARTED: START, PIXEL: str(plain), GRAMGAN: str(ours)}
         _upscale(folder / "pictures", split(photos)[1], models, progress)
     with clock("scoring"), watch.bar("scoring") as progress:
         pictures = folder / "pictures"
@@ -131,6 +130,13 @@ def _build_database(path: Path, photos: Path, progress: Progress) -> TextureData
     return TextureDatabase.build(
         path, sources, patches=PATCHES, descriptor=texture.descriptor, k=texture.k, overwrite=True, progress=progress
     )
+
+
+def _trained(config: Config, folder: Path, observer: Observer) -> Path:
+    result = train(config, folder, observer=observer)
+    if not result.finished or result.best is None:
+        raise UserError(f"{folder}: the demo was stopped; delete {folder.parent} to start it again")
+    return result.best
 
 
 def _pixel_loss_alone(config: Config) -> Config:
