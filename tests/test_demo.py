@@ -1,12 +1,20 @@
 """The demo's own pieces; the whole of it is `make demo`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gramgan.cli.app import run
-from gramgan.demo import most_textured
+from gramgan.collect import collect_folder
+from gramgan.demo import Watch, most_textured, run_demo
+from gramgan.images import write_image
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.progress import silent
+from gramgan.training.run import Unwatched
+from gramgan.weights.card import Card
+from gramgan.weights.formats import write_safetensors
 
 
 def test_most_textured_window_is_found() -> None:
@@ -27,3 +35,32 @@ def test_an_earlier_demo_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert error.count("\n") == 1
     assert "--output" in error
     assert not (tmp_path / "photos").exists()
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("real_esrgan_path", "st_lpips_paths")
+def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
+    for seed in range(4):
+        blocks = np.random.default_rng(seed).random((3, 26, 26), dtype=np.float32)
+        write_image(tmp_path / "mine" / f"{seed}.png", np.kron(blocks, np.ones((1, 8, 8), np.float32)))
+    collect_folder(tmp_path / "mine", tmp_path / "photos")
+    config = RRDBConfig(nf=8, nb=1, gc=4, upsampler="nearest")
+    card = Card(name="tiny", architecture={"network": "rrdb", **config.to_dict()}, licence="none", overlap=4)
+    write_safetensors(tmp_path / "tiny.safetensors", RRDBNet(config).state_dict(), card)
+    small = ["generator.nf=8", "generator.nb=1", "generator.gc=4", f"generator.start={tmp_path / 'tiny.safetensors'}"]
+    short = [
+        "data.crop=64",
+        "train.batch_size=2",
+        "stages.warm_discriminator=1",
+        "stages.adversarial=2",
+        "train.precision=fp32",
+    ]
+    watch = Watch(lambda text: None, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
+    result = run_demo(tmp_path / "demo", tmp_path / "photos", watch, [*small, *short])
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    page = result.report.read_text()
+    assert "What 2 steps can show" in page
+    assert page.count("<img") >= 3
+    assert list(result.scores) == ["bicubic", "start", "L_C alone", "Gram-GAN"]
+    assert result.scores["start"] != result.scores["Gram-GAN"]
+    assert (tmp_path / "demo" / "gram-gan" / "gramgan_G_best_D.pth").exists()

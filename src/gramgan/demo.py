@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,7 @@ from gramgan.training.run import train
 from gramgan.upscaling.engine import Upscaler
 from gramgan.weights.catalog import KNOWN, fetch_weights, is_cached
 
-START = "real-esrgan-x4plus"
-WEIGHTS = (START, "st-lpips-alex", "st-lpips-vgg16")
+WEIGHTS = ("real-esrgan-x4plus", "st-lpips-alex", "st-lpips-vgg16")
 PATCHES = 200_000
 
 BICUBIC, STARTED, PIXEL, GRAMGAN = "bicubic", "start", "L_C alone", "Gram-GAN"
@@ -64,8 +63,10 @@ class DemoResult:
     seconds: dict[str, float]
 
 
-def run_demo(folder: Path, photos: Path, watch: Watch) -> DemoResult:
+def run_demo(folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] = ()) -> DemoResult:
     """Do the main job in `folder`, with sample photographs in `photos` (collected if the folder is not there).
+
+    `overrides` change settings of the preset `quick`, as `gramgan train --set` does.
 
     Raises:
         UserError: sample photographs or weights cannot be had, `folder` holds an earlier demo or cannot be written to.
@@ -78,16 +79,18 @@ def run_demo(folder: Path, photos: Path, watch: Watch) -> DemoResult:
         _collect(photos, watch)
     with clock("building the texture database"), watch.bar("texture database") as progress:
         database = _build_database(folder / "texture.lance", photos, progress)
+    places = {"data.photos": str(photos), "texture.database": str(database.path)}
     five_losses = load_config(
-        "quick",
-        overrides=[f"data.photos={json.dumps(str(photos))}", f"texture.database={json.dumps(str(database.path))}"],
+        "quick", overrides=[*(f"{key}={json.dumps(value)}" for key, value in places.items()), *overrides]
     )
+    start = five_losses.generator.start
+    assert start is not None  # the preset names one
     with clock("training with all five losses"), watch.training() as observer:
         ours = _trained(five_losses, folder / "gram-gan", observer)
     with clock("the same budget with L_C alone"), watch.training() as observer:
         plain = _trained(_pixel_loss_alone(five_losses), folder / "pixel-loss-alone", observer)
     with clock("upscaling photographs that were not trained on"), watch.bar("upscaling") as progress:
-        models = {STARTED: START, PIXEL: str(plain), GRAMGAN: str(ours)}
+        models = {STARTED: start, PIXEL: str(plain), GRAMGAN: str(ours)}
         _upscale(folder / "pictures", split(photos)[1], models, progress)
     with clock("scoring"), watch.bar("scoring") as progress:
         pictures = folder / "pictures"
@@ -180,7 +183,7 @@ def _report(
     scores: EvaluationReport,
     seconds: dict[str, float],
 ) -> tuple[Path, Path]:
-    names = [row.image for row in scores.models[0].images]
+    names = [Path(row.image).stem for row in scores.models[0].images]
     strip = to_png(comparison([_row(folder / "pictures", name, scores, i) for i, name in enumerate(names)], zoom=2))
     picture = folder / "comparison.png"
     write_bytes(picture, strip)
