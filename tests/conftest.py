@@ -1,5 +1,7 @@
 """Fixtures that every test may use."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,13 @@ def real_esrgan_path() -> Path:
 @pytest.fixture(scope="session")
 def st_lpips_paths() -> dict[str, Path]:
     return {name: _fetch_or_skip(f"st-lpips-{name}") for name in ("alex", "vgg16")}
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Take back what a command line did to the package's logger, or the next test's `caplog` would see nothing."""
+    logger = logging.getLogger("gramgan")
+    yield
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)

@@ -324,7 +324,7 @@ def test_trainer_collects_samples_and_runs(fetched: list[str], capsys: pytest.Ca
     assert Path("downloaded_images/manifest.csv").exists()
     config = yaml.safe_load(Path("output_gram_gan/test_run_2/config.yaml").read_text())
     assert (config["preset"], config["texture"]["candidates"]) == ("quick", "both")
-    assert TextureDatabase.open("output_gram_gan/test_run_2/texture_500.lance").descriptor.name == "rgb-centred"
+    assert TextureDatabase.open("output_gram_gan/test_run_2/texture_500.lance").descriptor.name == "rgb"
     assert Path("output_gram_gan/test_run_2/report.html").exists()
     assert fetched == ["st-lpips"]
     assert "done: output_gram_gan/test_run_2/gramgan_G_best.safetensors" in capsys.readouterr().out

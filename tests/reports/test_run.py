@@ -55,7 +55,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
         patch.setenv("GRAMGAN_CACHE", str(folder / "cache"))  # no ST-LPIPS: its network would take longer than the run
         database = folder / "texture.lance"
         sources = [Source(path, "CC0-1.0") for path in sorted(photos.glob("*.png"))]
-        TextureDatabase.build(database, sources, patches=300, descriptor="rgb-centred")
+        TextureDatabase.build(database, sources, patches=300)
         own = [
             f"data.photos={photos}",
             f"texture.database={database}",
