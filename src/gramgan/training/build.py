@@ -212,7 +212,9 @@ def _targets(config: Config, device: torch.device, random: torch.Generator) -> T
         return None
     if texture.candidates == "local":
         if texture.database is not None:
-            log.warning("texture.database is not used: texture.candidates=local stays within each photograph; both uses it")
+            log.warning(
+                "texture.database is not used: texture.candidates=local stays within each photograph; both uses it"
+            )
         return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp)
     assert texture.database is not None  # checked by Config
     database = TextureDatabase.open(texture.database, texture.database_version)
