@@ -26,7 +26,7 @@ from gramgan.reports.pixels import to_png
 from gramgan.reports.plots import loss_curves
 from gramgan.reports.strips import Panel, comparison, patch_gallery
 from gramgan.texture.candidates import DatabaseSource, combined_query
-from gramgan.texture.database import Source, TextureDatabase
+from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.texture.mask import local_deviation, texture_mask
 from gramgan.training.checkpoint import checkpoints
 from gramgan.training.logbook import read_log
@@ -127,8 +127,7 @@ def _collect(photos: Path, watch: Watch) -> None:
 
 
 def _build_database(path: Path, photos: Path, progress: Progress) -> TextureDatabase:
-    entries = {photos / entry.file: entry for entry in read_manifest(photos) or []}
-    sources = [Source(photo, entries[photo].licence) for photo in split(photos)[0]]
+    sources = sources_of(photos, split(photos)[0])
     texture = load_config("quick").texture
     return TextureDatabase.build(
         path, sources, patches=PATCHES, descriptor=texture.descriptor, k=texture.k, overwrite=True, progress=progress

@@ -26,16 +26,15 @@ def build(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
 ) -> None:
     """Build a texture database from a folder of photographs."""
-    from gramgan.collect import read_manifest, split
+    from gramgan.collect import split
     from gramgan.errors import UserError
-    from gramgan.texture.database import Source, TextureDatabase
+    from gramgan.texture.database import TextureDatabase, sources_of
     from gramgan.texture.descriptors import DESCRIPTORS
 
     if descriptor not in DESCRIPTORS:
         raise UserError(f"--descriptor {descriptor}: unknown; choose one of {', '.join(DESCRIPTORS)}")
-    licences = {photos / entry.file: entry.licence for entry in read_manifest(photos) or []}
     training, _ = split(photos)
-    sources = [Source(path, licences.get(path, licence), domain) for path in training]
+    sources = sources_of(photos, training, licence=licence, domain=domain)
     with progress_bar("photographs") as progress:
         database = TextureDatabase.build(
             output,

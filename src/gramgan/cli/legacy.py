@@ -15,7 +15,7 @@ from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from gramgan.config import Config
-    from gramgan.texture.database import TextureDatabase
+    from gramgan.texture.database import Source, TextureDatabase
 
 _PHOTOS = "downloaded_images"
 _PATCHES = 100_000
@@ -306,16 +306,13 @@ def _database_path(run: Path, patches: int) -> Path:
 
 
 def _build_database(config: "Config", path: Path, patches: int, photos: list[Path]) -> None:
-    from gramgan.collect import read_manifest
-    from gramgan.texture.database import Source, TextureDatabase
+    from gramgan.texture.database import TextureDatabase, sources_of
 
     texture = config.texture
-    if path.exists() and _fits(TextureDatabase.open(path), config, photos):
+    sources = sources_of(config.data.photos, photos)
+    if path.exists() and _fits(TextureDatabase.open(path), config, sources):
         console.say(f"texture database: {path}, built before")
         return
-    folder = config.data.photos
-    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
-    sources = [Source(photo, licences.get(photo, "unknown")) for photo in photos]
     with console.progress_bar("texture database") as progress:
         database = TextureDatabase.build(
             path,
@@ -329,11 +326,9 @@ def _build_database(config: "Config", path: Path, patches: int, photos: list[Pat
     console.say(f"texture database: {path}, {len(database):,} patches of {len(sources)} photographs")
 
 
-def _fits(database: "TextureDatabase", config: "Config", photos: list[Path]) -> bool:
+def _fits(database: "TextureDatabase", config: "Config", sources: "list[Source]") -> bool:
     """Whether a table was built as the run wants it, from these very photographs."""
-    from gramgan.files import sha256
-
     descriptor = database.descriptor
     if (descriptor.name, descriptor.k) != (config.texture.descriptor, config.texture.k):
         return False
-    return set(database.info().by_source) == {f"{photo.name}#{sha256(photo)[:12]}" for photo in photos}
+    return set(database.info().by_source) == {source.source_id for source in sources}

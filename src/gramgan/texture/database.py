@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gramgan.collect import read_manifest
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, sha256
 from gramgan.images import read_rgb8
@@ -36,6 +37,23 @@ class Source:
     path: Path
     licence: str = "unknown"
     domain: str = "photo"
+
+    @property
+    def source_id(self) -> str:
+        """What the table calls the photograph: its file name and the beginning of its SHA-256. Reads the file."""
+        return f"{self.path.name}#{sha256(self.path)[:12]}"
+
+
+def sources_of(
+    folder: Path, photographs: Iterable[Path], *, licence: str = "unknown", domain: str = "photo"
+) -> list[Source]:
+    """`photographs` of `folder` with the licences that its manifest tells; `licence` for those that it does not list.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
+    return [Source(path, licences.get(path, licence), domain) for path in photographs]
 
 
 @dataclass(frozen=True)
@@ -335,7 +353,7 @@ def _record_batch(patches: Patches, source: Source, schema: "pa.Schema") -> "pa.
         ),
         "gram": gram,
         "domain": pa.array([source.domain] * size),
-        "source_id": pa.array([f"{source.path.name}#{sha256(source.path)[:12]}"] * size),
+        "source_id": pa.array([source.source_id] * size),
         "x": pa.array(patches.x),
         "y": pa.array(patches.y),
         "scale": pa.array(patches.scale),
