@@ -1,7 +1,10 @@
 """What `RasterWriter` writes is read back by Pillow and tifffile, and nothing is left behind when it fails."""
 
 import errno
+import json
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +15,7 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from gramgan.errors import UserError
-from gramgan.images import Raster, RasterWriter, Window, read_rgb8, write_image
+from gramgan.images import Raster, RasterWriter, Window, read_rgb8, scratch, write_image
 from gramgan.images.formats import tiff
 
 RNG = np.random.default_rng(11)
@@ -81,9 +84,31 @@ def test_windows_in_any_order(tmp_path: Path) -> None:
         for index in RNG.permutation(len(windows)):
             window = windows[index]
             writer.write(window, array[:, window.y : window.y + window.height, window.x : window.x + window.width])
-        writer.write(windows[0], array[:, :20, :32])  # a tile that is done again
+        with pytest.raises(ValueError, match="in the image already"):
+            writer.write(windows[0], array[:, :20, :32])
+        assert writer.finished == set(windows)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), rounded(array, 8))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_pages_of_a_map_would_count_as_memory_so_there_is_none(tmp_path: Path) -> None:
+    """What is written does not stay in the process, however large the image."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system has no /proc")
+
+    def resident() -> int:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+    strip = random(3, 64, 4000)
+    with pytest.raises(KeyboardInterrupt), RasterWriter(tmp_path / "a.tif", 4000, 6400, bits=32) as writer:
+        writer.write(Window(0, 0, 4000, 64), strip)
+        before = resident()
+        for top in range(64, 6400, 64):
+            writer.write(Window(0, top, 4000, 64), strip)
+        assert resident() - before < 60_000, "kB, of an image of 307 MB"
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bounds_shapes_and_values_are_checked(tmp_path: Path) -> None:
@@ -113,7 +138,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     def full(*_arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gramgan.images.writer._allocate", full)
+    monkeypatch.setattr("gramgan.images.scratch._allocate", full)
     with pytest.raises(UserError, match="disk is full") as caught:
         write_image(tmp_path / "a.png", random(3))
     assert "\n" not in str(caught.value)
@@ -131,7 +156,7 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("a.bmp", "cannot write '.bmp'"), ("a", "no suffix"), ("a.gif", "cannot write")]
+    ("name", "says"), [("a.bmp", "cannot write '.bmp'"), ("a", "no suffix"), ("a.heic", "cannot write")]
 )
 def test_suffixes_that_cannot_be_written(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
@@ -287,3 +312,307 @@ def test_bigtiff_when_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert (small.is_bigtiff, big.is_bigtiff) == (False, True)
         np.testing.assert_array_equal(big.asarray(), rounded(array, 8))
     np.testing.assert_array_equal(read_rgb8(tmp_path / "big.tif"), rounded(array, 8).transpose(2, 0, 1))
+
+
+@pytest.fixture
+def prompt_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every window gets into the journal at once."""
+    monkeypatch.setattr(scratch, "_SYNC_SECONDS", 0)
+    monkeypatch.setattr(scratch, "_SYNC_SHARE", 0)
+
+
+ROWS = [Window(0, top, 53, 1) for top in range(37)]
+
+
+def resumable(path: Path, key: str | None = "key", **settings: Any) -> RasterWriter:
+    return RasterWriter(path, settings.pop("width", 53), 37, resume_key=key, **settings)
+
+
+def begin(path: Path, array: np.ndarray, rows: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """A job that is left by `error` after some rows."""
+    with pytest.raises(error), resumable(path, bits=16) as writer:
+        assert writer.plan is None
+        writer.follow({"tile": 1})
+        for window in ROWS[:rows]:
+            writer.write(window, array[:, window.y : window.y + 1])
+        raise error
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_job_is_taken_up_again(tmp_path: Path, error: type[BaseException]) -> None:
+    path, array = tmp_path / "a.png", random(3)
+    begin(path, array, 20, error)
+    assert names(tmp_path) == [".a.png.journal", ".a.png.part"]
+    with resumable(path, bits=16) as writer:
+        assert writer.finished == set(ROWS[:20])
+        assert writer.holds(ROWS[19])
+        assert not writer.holds(ROWS[20])
+        assert writer.plan == {"tile": 1}
+        writer.follow({"tile": 1})
+        for window in ROWS[20:]:
+            writer.write(window, array[:, window.y : window.y + 1])
+    assert names(tmp_path) == ["a.png"]
+    np.testing.assert_array_equal(Raster.open(path).read(), array)
+
+
+def test_interrupted_twice(tmp_path: Path) -> None:
+    path, array = tmp_path / "a.png", random(3)
+    begin(path, array, 5)
+    with pytest.raises(KeyboardInterrupt), resumable(path, bits=16) as writer:
+        for window in ROWS[5:9]:
+            writer.write(window, array[:, window.y : window.y + 1])
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match=f"{28 * 53} pixels were never"), resumable(path, bits=16) as writer:
+        assert writer.finished == set(ROWS[:9])
+
+
+def test_nothing_is_left_where_nothing_was_done(tmp_path: Path) -> None:
+    begin(tmp_path / "a.png", random(3), 0)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [UserError, RuntimeError, OSError])
+def test_a_failed_job_leaves_nothing(tmp_path: Path, error: type[Exception]) -> None:
+    with pytest.raises(UserError if error is OSError else error), resumable(tmp_path / "a.png", bits=16) as writer:
+        writer.write(ROWS[0], random(3)[:, :1])
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_encoder_leaves_what_can_be_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, array = tmp_path / "a.png", random(3)
+
+    def interrupted(_writer: RasterWriter) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RasterWriter, "_raw", interrupted)
+        with resumable(path, bits=16) as writer:
+            writer.write(Window(0, 0, 53, 37), array)
+    assert names(tmp_path) == [".a.png.journal", ".a.png.part"]
+    with resumable(path, bits=16) as writer:
+        assert writer.holds(Window(0, 0, 53, 37))
+    assert names(tmp_path) == ["a.png"]
+    np.testing.assert_array_equal(Raster.open(path).read(), array)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"key": "other"}, {"bits": 8}, {"width": 54}, {"has_alpha": True}, {"colour_channels": 1}],
+    ids=["key", "depth", "size", "alpha", "grey"],
+)
+def test_what_belongs_to_another_job_is_discarded(tmp_path: Path, settings: dict[str, Any]) -> None:
+    begin(tmp_path / "a.png", random(3), 20)
+    with (
+        pytest.raises(ValueError, match="pixels were never written"),
+        resumable(tmp_path / "a.png", **{"bits": 16, **settings}) as writer,
+    ):
+        assert writer.finished == frozenset()
+        assert writer.plan is None
+    assert names(tmp_path) == []
+
+
+def test_another_plan_begins_anew(tmp_path: Path, prompt_journal: None) -> None:
+    path, array = tmp_path / "a.png", random(3)
+    begin(path, array, 20)
+    with pytest.raises(KeyboardInterrupt), resumable(path, bits=16) as writer:
+        writer.follow({"tile": 2})
+        assert writer.finished == frozenset()
+        writer.write(Window(0, 0, 53, 2), array[:, :2])
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="never written"), resumable(path, bits=16) as writer:
+        assert writer.plan == {"tile": 2}
+        assert writer.finished == {Window(0, 0, 53, 2)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (lambda text: text[:-9], 19),
+        (lambda text: text + b"{not json\n", 20),
+        (lambda text: text + b'{"window": [0, 30, 53]}\n{"window": [0, 30, 53, 1]}\n', 20),
+        (lambda text: text + b"[]\n", 20),
+        (lambda text: b"", 0),
+        (lambda text: b"\xff" * 100, 0),
+        (lambda text: text[60:], 0),
+    ],
+    ids=["cut", "garbage", "wrong window", "no object", "empty", "binary", "no header"],
+)
+def test_a_damaged_journal_counts_as_far_as_it_is_whole(tmp_path: Path, damage: Any, left: int) -> None:
+    path, array = tmp_path / "a.png", random(3)
+    begin(path, array, 20)
+    journal = tmp_path / ".a.png.journal"
+    journal.write_bytes(damage(journal.read_bytes()))
+    with resumable(path, bits=16) as writer:
+        assert writer.finished == set(ROWS[:left])
+        for window in ROWS[left:]:
+            writer.write(window, array[:, window.y : window.y + 1])
+    np.testing.assert_array_equal(Raster.open(path).read(), array)
+
+
+@pytest.mark.parametrize("size", [None, 0, 100])
+def test_a_journal_without_its_samples_is_worthless(tmp_path: Path, size: int | None) -> None:
+    begin(tmp_path / "a.png", random(3), 20)
+    part = tmp_path / ".a.png.part"
+    if size is None:
+        part.unlink()
+    else:
+        with part.open("r+b") as file:
+            file.truncate(size)
+    with pytest.raises(ValueError, match="never written"), resumable(tmp_path / "a.png", bits=16) as writer:
+        assert writer.finished == frozenset()
+
+
+def test_what_a_killed_encoder_left_is_cleared_away(tmp_path: Path) -> None:
+    begin(tmp_path / "a.png", random(3), 20)
+    with (tmp_path / ".a.png.journal").open() as file:
+        name = next(json.loads(line)["temporary"] for line in file if "temporary" in line)
+    (tmp_path / name).touch()
+    (tmp_path / ".other.png").touch()
+    with pytest.raises(ValueError, match="never written"), resumable(tmp_path / "a.png", bits=16):
+        pass
+    assert names(tmp_path) == [".other.png"]
+
+
+def test_two_processes_cannot_fill_one_file(tmp_path: Path) -> None:
+    path, array = tmp_path / "a.png", random(3)
+    with resumable(path, bits=16) as first:
+        first.write(ROWS[0], array[:, :1])
+        with pytest.raises(UserError, match="another process is writing this file") as caught, resumable(path, bits=16):
+            pass
+        assert str(path) in str(caught.value)
+        write_image(path, random(1))  # without a key: private, so both are done
+        for window in ROWS[1:]:
+            first.write(window, array[:, window.y : window.y + 1])
+    assert names(tmp_path) == ["a.png"]
+    np.testing.assert_array_equal(Raster.open(path).read(), array)
+
+
+def test_windows_are_in_the_journal_only_after_their_samples(
+    tmp_path: Path, prompt_journal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a sudden loss of power leaves: a window that is named is on the disk."""
+    events: list[str] = []
+    sync = scratch.Scratch.sync
+
+    def noting(self: scratch.Scratch) -> None:
+        journal = (tmp_path / ".a.png.journal").read_text()
+        events.append(f"{journal.count('window')}")
+        sync(self)
+
+    monkeypatch.setattr(scratch.Scratch, "sync", noting)
+    begin(tmp_path / "a.png", random(3), 4)
+    assert events == ["0", "1", "2", "3"]
+
+
+def test_the_journal_does_not_wait_for_the_disk_at_every_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def counting(_scratch: scratch.Scratch) -> None:
+        nonlocal calls
+        calls += 1
+
+    monkeypatch.setattr(scratch.Scratch, "sync", counting)
+    begin(tmp_path / "a.png", random(3), 37)
+    assert calls < 10
+
+
+def by_rows(path: Path, array: np.ndarray, step: int, **settings: Any) -> None:
+    channels, height, width = array.shape
+    colours: Literal[1, 3] = 3 if channels > 2 else 1
+    with RasterWriter(path, width, height, colour_channels=colours, has_alpha=channels in (2, 4), **settings) as writer:
+        for top in range(0, height, step):
+            writer.write(Window(0, top, width, min(step, height - top)), array[:, top : top + step])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("suffix", "bits"), [(".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", 32)])
+def test_encoding_ahead_gives_the_very_same_file(
+    tmp_path: Path, channels: int, suffix: str, bits: Literal[8, 16, 32]
+) -> None:
+    source_with_everything(tmp_path / "in.jpg")
+    like = Raster.open(tmp_path / "in.jpg").info
+    array = random(channels, 300, 270)
+    write_image(tmp_path / f"whole{suffix}", array, bits=bits, like=like, comment="made")
+    by_rows(tmp_path / f"rows{suffix}", array, 7, bits=bits, like=like, comment="made")
+    assert (tmp_path / f"rows{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
+def test_encoding_ahead_into_lossy_formats(tmp_path: Path, channels: int, suffix: str) -> None:
+    array = random(channels, 100, 90)
+    write_image(tmp_path / f"whole{suffix}", array)
+    by_rows(tmp_path / f"rows{suffix}", array, 16)
+    np.testing.assert_array_equal(
+        Raster.open(tmp_path / f"rows{suffix}").read_samples(), Raster.open(tmp_path / f"whole{suffix}").read_samples()
+    )
+
+
+def test_the_encoder_works_while_rows_are_still_to_come(tmp_path: Path) -> None:
+    array = random(3, 2000, 1000)
+    with RasterWriter(tmp_path / "a.png", 1000, 2000, bits=16) as writer:
+        for top in range(0, 1900, 100):
+            writer.write(Window(0, top, 1000, 100), array[:, top : top + 100])
+        for _ in range(200):
+            if writer._temporary.stat().st_size > 5_000_000:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("nothing was encoded")
+        writer.write(Window(0, 1900, 1000, 100), array[:, 1900:])
+    np.testing.assert_array_equal(Raster.open(tmp_path / "a.png").read(), array)
+
+
+def test_nothing_is_encoded_that_is_not_final(tmp_path: Path) -> None:
+    """Tiles of one row, the last row of tiles first, and the left halves long before the right ones."""
+    array = random(3, 300, 400)
+    with RasterWriter(tmp_path / "a.png", 400, 300, bits=16) as writer:
+        for left in (200, 0):
+            for top in (200, 0, 100):
+                time.sleep(0.02)
+                writer.write(Window(left, top, 200, 100), array[:, top : top + 100, left : left + 200])
+    np.testing.assert_array_equal(Raster.open(tmp_path / "a.png").read(), array)
+
+
+def test_an_encoder_that_fails_on_the_way_ends_the_job(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    array = random(3, 1000, 1000)
+    written = 0
+    with pytest.raises(UserError, match="disk is full"), RasterWriter(tmp_path / "a.png", 1000, 1000) as writer:
+        writer._temporary.unlink()
+        writer._temporary.symlink_to("/dev/full")
+        for top in range(0, 1000, 10):
+            writer.write(Window(0, top, 1000, 10), array[:, top : top + 10])
+            time.sleep(0.01)
+            written += 1
+    assert 1 < written < 100
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_cannot_change_on_the_way(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="before the first window"),
+        RasterWriter(tmp_path / "a.png", 8, 8) as writer,
+    ):
+        writer.follow({"tile": 1})
+        writer.write(Window(0, 0, 8, 2), random(3, 2, 8))
+        writer.follow({"tile": 2})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_thread_survives_its_block(tmp_path: Path) -> None:
+    begin(tmp_path / "a.png", random(3), 5)
+    with pytest.raises(KeyError), RasterWriter(tmp_path / "b.png", 53, 37) as writer:
+        writer.write(ROWS[0], random(3)[:, :1])
+        raise KeyError
+    assert not [thread for thread in threading.enumerate() if thread.name == "gramgan-encode"]

@@ -4,8 +4,6 @@ import contextlib
 import errno
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -16,27 +14,35 @@ from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import metadata
 from gramgan.images.formats import writing_for
-from gramgan.images.raster import RasterInfo, Window
+from gramgan.images.info import RasterInfo, Window
+from gramgan.images.scratch import Plan, Resumable, Scratch
+from gramgan.images.stream import EncodingAhead, Frontier
 from gramgan.images.vips import pyvips, reason
 
 _log = logging.getLogger(__name__)
 
 _DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
+_ROWS = 64
 _VIPS_FORMATS = {8: "uchar", 16: "ushort", 32: "float"}
 _GREY = {8: "b-w", 16: "grey16", 32: "b-w"}
 _RGB = {8: "srgb", 16: "rgb16", 32: "scrgb"}
-_NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class RasterWriter:
     """Writes one image; a context manager.
 
-    Windows may be written in any order. They are collected, in their final sample type, in a scratch file beside the
-    output, which is allocated at once so that a full disk shows at the start. On leaving the block the scratch file is
-    streamed through the encoder into a temporary file that is renamed to `path`. If the block raises, nothing is left
-    behind and a file that stood at `path` before is untouched.
+    Windows may be written in any order, from one thread at a time. They are collected, in their final sample type, in a
+    scratch file beside the output, which is allocated at once so that a full disk shows at the start. From there they
+    are streamed through the encoder into a temporary file: integer samples in another thread, while windows farther
+    down are still to come, float samples on leaving the block. Then it is renamed to `path`. If the block raises,
+    nothing is left behind and a file that stood at `path` before is untouched.
 
-    The suffix chooses the format: PNG (8, 16 bits), JPEG (8), WebP (8), TIFF (8, 16, 32 = float; BigTIFF when needed).
+    With a `resume_key` the work of a killed job is taken up again: the scratch file is `.NAME.part` beside the output
+    `NAME`, and `.NAME.journal` says which windows are in it. Both stay if the process is killed or the block is left
+    by Ctrl-C, and are deleted when the image is done or the block raises an `Exception`.
+
+    The suffix chooses the format: PNG (8, 16 bits), JPEG (8), WebP (8), AVIF (8; 16 bits are kept as 12), GIF (256
+    colours), TIFF (8, 16, 32 = float; BigTIFF when needed).
     Deeper samples than the format holds are rounded to its deepest, and alpha in a JPEG is composited over white; a log
     line says so.
     """
@@ -53,6 +59,7 @@ class RasterWriter:
         bits: Literal[8, 16, 32] = 8,
         quality: int = 95,
         comment: str | None = None,
+        resume_key: str | None = None,
     ) -> None:
         """Describe the image; the file is begun on entering the context.
 
@@ -64,8 +71,10 @@ class RasterWriter:
             colour_channels: 1 (grey) or 3 (RGB).
             has_alpha: whether the written arrays end with a channel of straight alpha.
             bits: of one sample; 32 is float.
-            quality: 1 to 100, of JPEG and WebP; 100 makes WebP lossless.
-            comment: a description, in PNG's text, TIFF's ImageDescription or EXIF's ImageDescription.
+            quality: 1 to 100, of JPEG, WebP and AVIF; 100 makes the last two lossless (AVIF at its depth).
+            comment: a description, in PNG's text, a GIF's comment, or the ImageDescription of TIFF or EXIF.
+            resume_key: a text that says all that decides the pixels (source, settings). What a killed job with the same
+                key, size and depth has left is continued, anything else of that name is discarded.
 
         Raises:
             UserError: the suffix names no format that can be written, or the image is too large for it.
@@ -89,33 +98,81 @@ class RasterWriter:
         if self._flattened:
             _log.info("%s: %s has no transparency; the image is put on white", self.path, form.name)
         self._bands = colour_channels + (has_alpha and not self._flattened)
+        self._resume_key = resume_key
         self._written: set[Window] = set()
+        self._plan: Plan | None = None
+        self._encoding: EncodingAhead | None = None
 
     def __enter__(self) -> "RasterWriter":
         """Allocate the scratch file.
 
         Raises:
-            UserError: the folder is not writable, or the disk has no room for the image.
+            UserError: the folder is not writable, the disk has no room for the image, or (with a `resume_key`) another
+                process is writing it.
         """
+        shape, dtype = (self.height, self.width, self._bands), np.dtype(_DTYPES[self._bits])
         with contextlib.ExitStack() as stack:
+            self._journal: Resumable | None = None
+            if self._resume_key is not None:
+                self._journal = Resumable(self.path, self._resume_key, shape, dtype)
+                stack.push(self._leave_journal)
             self._temporary = stack.enter_context(atomic_path(self.path))
-            size = self.width * self.height * self._bands * np.dtype(_DTYPES[self._bits]).itemsize
-            self._scratch = stack.enter_context(_scratch_file(self.path, size))
-            shape = (self.height, self.width, self._bands)
-            self._pixels: np.ndarray | None = np.memmap(self._scratch, _DTYPES[self._bits], "r+", shape=shape)
+            if self._journal is None:
+                self._scratch = Scratch.private(self.path, shape, dtype)
+                stack.callback(self._scratch.close)
+            else:
+                self._scratch = self._journal.scratch
+                self._journal.note_temporary(self._temporary)
+                self._written, self._plan = set(self._journal.finished), self._journal.plan
+            self._scratch.allocate()
+            self._note_finished_rows()
+            stack.push(self._stop_encoding)
             self._stack = stack.pop_all()
         return self
+
+    @property
+    def finished(self) -> frozenset[Window]:
+        """The windows that are in the image: those of this job and of the killed one that it continues."""
+        return frozenset(self._written)
+
+    def holds(self, window: Window) -> bool:
+        """Whether this very window is in the image already."""
+        return window in self._written
+
+    @property
+    def plan(self) -> Plan | None:
+        """What `follow` was told last, perhaps by the job that this one continues; None if it was not."""
+        return self._plan
+
+    def follow(self, plan: Plan) -> None:
+        """Say by what numbers the image is cut into windows; windows of another plan are forgotten.
+
+        They could neither be found again by `holds` nor told from those that are still to come.
+
+        Raises:
+            ValueError: the plan changes when windows have been written in this block.
+        """
+        if plan != self._plan:
+            if self._encoding is not None:
+                raise ValueError("the plan must be known before the first window is written")
+            self._plan = plan
+            self._written.clear()
+            self._note_finished_rows()
+            if self._journal is not None:
+                self._journal.restart(plan)
 
     def write(self, window: Window, array: np.ndarray) -> None:
         """Put pixels into the image.
 
         Args:
-            window: where; a window may be written again, different windows must not overlap.
+            window: where; windows must not overlap, and none may be written twice.
             array: `[channels, height, width]` in [0, 1], colour and then straight alpha. Clamped and rounded half up
                 for 8 and 16 bits; kept as it is for float.
 
         Raises:
-            ValueError: the array does not fit the window or holds NaN or infinity, or the window leaves the image.
+            ValueError: the array does not fit the window or holds NaN or infinity, or the window leaves the image or is
+                in it already.
+            UserError: the encoder failed.
         """
         expected = (self._colour_channels + self._has_alpha, window.height, window.width)
         if array.shape != expected:
@@ -127,16 +184,22 @@ class RasterWriter:
             or window.y + window.height > self.height
         ):
             raise ValueError(f"{window} does not lie inside of the image of {self.width}x{self.height}")
+        if window in self._written:
+            raise ValueError(f"{window} is in the image already")
         if not np.isfinite(array).all():
             raise ValueError(f"{window} holds NaN or infinity")
-        if self._flattened:
-            colour, alpha = array[:-1], array[-1:]
-            array = colour * alpha + (1 - alpha)
-        assert self._pixels is not None
-        rows = slice(window.y, window.y + window.height)
-        columns = slice(window.x, window.x + window.width)
-        self._pixels[rows, columns] = _samples(array, self._bits).transpose(1, 2, 0)
+        for top in range(0, window.height, _ROWS):  # what is made on the way to samples is several times as large
+            part = array[:, top : top + _ROWS]
+            if self._flattened:
+                colour, alpha = part[:-1], part[-1:]
+                part = colour * alpha + (1 - alpha)
+            rows = Window(window.x, window.y + top, window.width, part.shape[1])
+            self._scratch.write(rows, _samples(part, self._bits).transpose(1, 2, 0))
         self._written.add(window)
+        if self._journal is not None:
+            self._journal.add(window)
+        self._frontier.add(window)
+        self._encode_ahead()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -147,42 +210,70 @@ class RasterWriter:
             UserError: the encoder failed, or the disk is full.
             ValueError: some pixels were never written.
         """
-        self._pixels = None  # Windows cannot delete a file that is mapped
         if error is not None:
             return self._stack.__exit__(kind, error, trace)
         with self._stack:
             self._check_complete()
-            self._encode()
+            if self._encoding is None:
+                self._save(self._raw())
+            else:
+                self._encoding.finish()
         return None
+
+    def _leave_journal(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        assert self._journal is not None
+        if error is None or isinstance(error, Exception) or not self._written:
+            self._journal.close()
+        else:
+            self._journal.keep()
 
     def _check_complete(self) -> None:
         missing = self.width * self.height - sum(window.width * window.height for window in self._written)
         if missing > 0:
             raise ValueError(f"{self.path}: {missing} pixels were never written")
 
-    def _encode(self) -> None:
-        like, bits = self._like, self._bits
-        interpretation = (_GREY if self._colour_channels == 1 else _RGB)[bits]
+    def _note_finished_rows(self) -> None:
+        self._frontier = Frontier(self.width, self.height)
+        for window in self._written:
+            self._frontier.add(window)
+
+    def _encode_ahead(self) -> None:
+        """Let the encoder have all rows that are final; it is begun when there are more to come."""
+        if self._encoding is None:
+            if self._bits == 32 or self._frontier.rows == self.height:
+                return
+            shape = (self.height, self.width, self._bands)
+            self._encoding = EncodingAhead(self._scratch.path, shape, self._bits // 8, self._save)
+        if self._encoding.error is not None:
+            raise self._encoding.error
+        self._encoding.advance(self._frontier.rows)
+
+    def _stop_encoding(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._encoding is not None:
+            self._encoding.stop()
+            self._encoding = None
+
+    def _raw(self) -> pyvips.Image:
+        return pyvips.Image.rawload(
+            str(self._scratch.path),
+            self.width,
+            self.height,
+            self._bands,
+            format=_VIPS_FORMATS[self._bits],
+            access="sequential",
+        )
+
+    def _save(self, image: pyvips.Image) -> None:
+        """Encode an image of this one's size, channels and depth into the temporary file."""
         try:
-            image = pyvips.Image.rawload(
-                str(self._scratch),
-                self.width,
-                self.height,
-                self._bands,
-                format=_VIPS_FORMATS[bits],
-                access="sequential",
-            ).copy(interpretation=interpretation)
+            image = image.copy(interpretation=(_GREY if self._colour_channels == 1 else _RGB)[self._bits])
             if self._colour_channels == 1 and not self._writing.grey:
                 image = image.colourspace("srgb")
-            image = metadata.attach(
-                image,
-                icc=like.icc if like else None,
-                exif=like.exif if like else None,
-                xmp=like.xmp if like else None,
-                dpi=like.dpi if like else None,
-                comment=self._comment,
-                comment_field=self._writing.comment_field,
-            )
+            image = metadata.attach(image, self._like, comment=self._comment, comment_field=self._writing.comment_field)
             self._writing.save(image, self._temporary, self._quality)
         except pyvips.Error as error:
             if "No space left" in str(error):
@@ -226,28 +317,3 @@ def _samples(array: np.ndarray, bits: int) -> np.ndarray:
         return array.astype(np.float32, copy=False)
     white = 2**bits - 1
     return np.floor(np.clip(array, 0, 1) * np.float32(white) + np.float32(0.5)).astype(_DTYPES[bits])
-
-
-@contextlib.contextmanager
-def _scratch_file(path: Path, size: int) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".scratch", dir=path.parent)
-    scratch = Path(name)
-    try:
-        try:
-            _allocate(handle, size)
-        finally:
-            os.close(handle)
-        yield scratch
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _allocate(handle: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(handle, 0, size)
-            return
-        except OSError as error:
-            if error.errno not in _NO_FALLOCATE:
-                raise
-    os.truncate(handle, size)

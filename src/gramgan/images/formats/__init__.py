@@ -3,15 +3,23 @@
 from pathlib import Path
 
 from gramgan.errors import UserError
+from gramgan.images.formats.avif import AVIF
 from gramgan.images.formats.base import Format, Writing
+from gramgan.images.formats.gif import GIF
 from gramgan.images.formats.jpeg import JPEG
 from gramgan.images.formats.png import PNG
-from gramgan.images.formats.readonly import AVIF, GIF
 from gramgan.images.formats.tiff import TIFF
 from gramgan.images.formats.webp import WEBP
 
 FORMATS = (PNG, JPEG, WEBP, TIFF, GIF, AVIF)
 IMAGE_SUFFIXES = frozenset(suffix for one in FORMATS for suffix in one.suffixes)
+MULTI_PAGE_SUFFIXES = frozenset(
+    suffix
+    for one in FORMATS
+    if one.writing and (one.writing.frames or one.writing.concatenate)
+    for suffix in one.suffixes
+)
+"""Suffixes of the formats that hold several pages or frames."""
 WRITABLE_SUFFIXES = frozenset(suffix for one in FORMATS if one.writing for suffix in one.suffixes)
 
 

@@ -1,10 +1,31 @@
-"""What one file format can do, and how libvips reads and writes it."""
+"""What one file format can do, and who reads and writes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from gramgan.images.info import RasterInfo, Window
 from gramgan.images.vips import pyvips
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a file: which of its images (from 0), of any size or not, its colours as sRGB or as stored."""
+
+    path: Path
+    page: int
+    allow_huge: bool
+    to_srgb: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image whose header has been read; `samples(window)` decodes `[height, width, channels]` of `info.dtype`."""
+
+    info: RasterInfo
+    samples: Callable[[Window], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -15,6 +36,8 @@ class Writing:
     grey as RGB), `max_side` is the largest width or height in pixels.
     `save(image, path, quality)` streams a libvips image into `path`; `comment_field` is the libvips metadata field that
     holds a free description.
+    Formats of several images either take them as one strip with the frames below one another (`frames`: `save` does
+    that, by the strip's `page-height`), or from TIFF files of one page each (`concatenate(files, path)`).
     """
 
     bits: tuple[int, ...]
@@ -23,14 +46,25 @@ class Writing:
     max_side: int
     comment_field: str
     save: Callable[[pyvips.Image, Path, int], None]
+    frames: bool = False
+    concatenate: Callable[[Sequence[Path], Path], None] | None = None
 
 
 @dataclass(frozen=True)
 class Format:
-    """One file format: `recognises(first bytes)`, `load(source, allow_huge)`, and `writing` unless it is only read."""
+    """One file format.
+
+    `recognises(head)` looks at the file's first `HEAD_BYTES` bytes; `open(request)` reads its header. A reader other
+    than libvips gives its own `open`; those of libvips use `vips_reader.reader`. The list in `formats/__init__.py` is
+    asked in order, so a special kind of a format (a GeoTIFF) stands before the general one.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[bytes], bool]
-    load: Callable[[pyvips.Source, bool], pyvips.Image]
+    open: Callable[[Request], Opened]
     writing: Writing | None = None
+
+
+HEAD_BYTES = 132
+"""Enough to tell every format apart; DICOM has its mark at byte 128."""

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from gramgan.images import metadata
 from gramgan.images.formats.base import Format, Writing
+from gramgan.images.formats.vips_reader import reader, single_page
 from gramgan.images.vips import pyvips
 
 _FULL_COLOUR_FROM = 90  # from this quality on, colour is stored at full resolution (4:4:4)
@@ -14,6 +16,10 @@ def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
 
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     subsample = "off" if quality >= _FULL_COLOUR_FROM else "on"
+    iptc = metadata.iptc_of(image)
+    if iptc is not None:
+        image = image.copy()
+        metadata.set_blob(image, "iptc-data", metadata.as_photoshop(iptc))
     image.jpegsave(str(path), Q=quality, optimize_coding=True, subsample_mode=subsample)
 
 
@@ -21,7 +27,7 @@ JPEG = Format(
     name="JPEG",
     suffixes=(".jpg", ".jpeg"),
     recognises=lambda head: head.startswith(b"\xff\xd8\xff"),
-    load=_load,
+    open=reader("JPEG", single_page(_load)),
     writing=Writing(
         bits=(8,), grey=True, alpha=False, max_side=65535, comment_field="exif-ifd0-ImageDescription", save=_save
     ),

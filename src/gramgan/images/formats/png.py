@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gramgan.images.formats.base import Format, Writing
+from gramgan.images.formats.vips_reader import reader, single_page
 from gramgan.images.vips import pyvips
 
 
@@ -19,7 +20,7 @@ PNG = Format(
     name="PNG",
     suffixes=(".png",),
     recognises=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    load=_load,
+    open=reader("PNG", single_page(_load)),
     writing=Writing(
         bits=(8, 16), grey=True, alpha=True, max_side=2**31 - 1, comment_field="png-comment-0-Description", save=_save
     ),

@@ -1,13 +1,14 @@
-"""WebP: 8 bits, RGB with or without alpha; an animation's first frame is read."""
+"""WebP: 8 bits, RGB with or without alpha; animations."""
 
 from pathlib import Path
 
 from gramgan.images.formats.base import Format, Writing
+from gramgan.images.formats.vips_reader import reader
 from gramgan.images.vips import pyvips
 
 
-def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
-    return pyvips.Image.webpload_source(source, fail_on="error")
+def _load(source: pyvips.Source, page: int, allow_huge: bool) -> pyvips.Image:
+    return pyvips.Image.webpload_source(source, page=page, fail_on="error")
 
 
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
@@ -19,8 +20,14 @@ WEBP = Format(
     name="WebP",
     suffixes=(".webp",),
     recognises=lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
-    load=_load,
+    open=reader("WebP", _load, several=True),
     writing=Writing(
-        bits=(8,), grey=False, alpha=True, max_side=16383, comment_field="exif-ifd0-ImageDescription", save=_save
+        bits=(8,),
+        grey=False,
+        alpha=True,
+        max_side=16383,
+        comment_field="exif-ifd0-ImageDescription",
+        save=_save,
+        frames=True,
     ),
 )

@@ -1,0 +1,63 @@
+"""What is known of an image without its pixels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Dtype = Literal["uint8", "uint16", "float32"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels; `x` and `y` are its left and top edge."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Animation:
+    """How the frames of an animated GIF or WebP follow one another.
+
+    `delays_ms` is how long each frame is shown, in milliseconds; `loop` how often all of them are played, 0 for ever.
+    """
+
+    delays_ms: tuple[int, ...]
+    loop: int
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What is known of an image without decoding it, after it has been turned upright.
+
+    `width`, `height` in pixels; `colour_channels` 1 (grey) or 3 (RGB); `dtype` of the file's samples; `icc`, `exif`
+    (Orientation already reset to 1), `xmp` and `iptc` as raw blocks; `dpi` horizontal and vertical; `format` the
+    format's name; `pages` how many images the file holds: pages of a TIFF, frames of an animation.
+    """
+
+    path: Path
+    width: int
+    height: int
+    colour_channels: Literal[1, 3]
+    has_alpha: bool
+    dtype: Dtype
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    iptc: bytes | None
+    dpi: tuple[float, float] | None
+    format: str
+    pages: int
+    animation: Animation | None
+
+    @property
+    def channels(self) -> int:
+        """Colour channels and alpha together: 1 to 4."""
+        return self.colour_channels + self.has_alpha
+
+    @property
+    def bits(self) -> Literal[8, 16, 32]:
+        """Bits of one sample; 32 is float."""
+        return {"uint8": 8, "uint16": 16, "float32": 32}[self.dtype]  # type: ignore[return-value]
