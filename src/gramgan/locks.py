@@ -35,6 +35,31 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def claim(path: Path) -> int | None:
+    """Open the file `path`, made if it is not there, and lock it against other processes.
+
+    Unlike the lock file of `exclusive` it may be deleted by whoever holds it: a process that has waited for the lock of
+    a file that is gone by then opens the new one.
+
+    Returns:
+        A descriptor for reading and writing, whose closing gives the lock back; None while another holder has it.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        if not _try_lock(handle):
+            os.close(handle)
+            return None
+        try:
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # its last holder has deleted it between our opening and our locking
+
+
 if sys.platform == "win32":
     import msvcrt
 

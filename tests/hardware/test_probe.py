@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.hardware import probe as module
+from gramgan.hardware.casting import in_precision
 from gramgan.hardware.device import resolve_device
-from gramgan.hardware.precision import in_precision
 from gramgan.hardware.probe import MAX_ERROR, Verdict, probe, probe_training
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 
@@ -174,7 +174,7 @@ def test_in_precision_leaves_the_original_alone_and_returns_float32() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "cpu:0"])
 def test_unknown_devices_are_refused(device: str) -> None:
-    with pytest.raises(UserError, match="unknown; use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UserError, match="unknown; use auto, cpu, cuda, cuda:N or mps"):
         resolve_device(device)
 
 

@@ -1,46 +1,21 @@
-"""Running a generator in less than fp32: the one place that says how."""
+"""The names of the precisions. Imports no framework."""
 
-import copy
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
-import torch
-from torch import Tensor
-
-from gramgan.networks.rrdb import RRDBNet
+from gramgan.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def in_precision(network: RRDBNet, precision: Precision, channels_last: bool, device: str = "cpu") -> RRDBNet:
-    """A copy of `network` for inference, on `device`, with its weights in `precision`.
+def check_precision(precision: str) -> Precision | None:
+    """`precision` itself, or None for `auto`.
 
-    The last convolution stays in fp32: a result stored in bf16 would have the steps of an 8-bit image between 0.5 and
-    1, so a 16-bit picture would come out with 8 bits. It is 0.2 % of the arithmetic.
-
-    Args:
-        network: any device; left as it is.
-        precision: of all weights and features but the last convolution's. Inputs must have `DTYPES[precision]`.
-        channels_last: store weights in that memory format (inputs should have it too).
-        device: where the copy goes.
-
-    Returns:
-        The network in evaluation mode, without gradients; its output is float32.
+    Raises:
+        UserError: anything else.
     """
-    network = copy.deepcopy(network).to(device).to(DTYPES[precision])
-    network.to(memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
-    network.eval().requires_grad_(False)
-    if precision != "fp32":
-        network.conv_last.float()
-        network.conv_last.register_forward_pre_hook(_to_float)
-    return network
-
-
-def memory_format(channels_last: bool) -> torch.memory_format:
-    """torch's name for the order of an image tensor's bytes."""
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def _to_float(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(tensor.float() for tensor in inputs)
+    if precision == "auto":
+        return None
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}: unknown; use auto, {', '.join(PRECISIONS)}")
+    return cast(Precision, precision)

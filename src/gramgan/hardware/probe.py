@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.files import write_text
-from gramgan.hardware.precision import DTYPES, PRECISIONS, Precision, in_precision, memory_format
+from gramgan.hardware.casting import DTYPES, in_precision, memory_format
+from gramgan.hardware.precision import PRECISIONS, Precision
+from gramgan.hardware.processor import processor_name
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.paths import cache_folder
 
@@ -90,13 +91,7 @@ def device_name(device: str) -> str:
     """The name of the processor or accelerator behind a torch device, such as `NVIDIA A100-SXM4-40GB`."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return processor_name()
 
 
 def _measure_inference(device: str) -> Verdict:
@@ -112,7 +107,8 @@ def _measure_inference(device: str) -> Verdict:
 
         return _Candidate(precision, channels_last, run)
 
-    reduced: list[Precision] = ["bf16"] if torch.device(device).type == "cpu" else ["bf16", "fp16"]
+    by_device: dict[str, list[Precision]] = {"cpu": ["bf16"], "mps": ["fp16"]}  # macOS 13 has no bf16
+    reduced = by_device.get(torch.device(device).type, ["bf16", "fp16"])
     candidates = [candidate("fp32", False), candidate("fp32", True), *(candidate(p, True) for p in reduced)]
     return _choose(candidates, device, MAX_ERROR, lambda x, fp32: float((x - fp32).abs().max() / fp32.abs().max()))
 
@@ -178,6 +174,8 @@ def _timed(candidate: _Candidate, device: str) -> tuple[Tensor, float]:
     result = candidate.run()
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+    elif torch.device(device).type == "mps":
+        torch.mps.synchronize()
     return result, time.perf_counter() - start
 
 

@@ -1,6 +1,5 @@
 """Generators out of weight files: the one place that puts an `RRDBNet` and its weights together."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
-from gramgan.weights.catalog import KNOWN, weight_path
-from gramgan.weights.formats import WEIGHT_SUFFIXES, load_strict, read_weights
+from gramgan.weights.formats import load_strict, read_weights
+from gramgan.weights.locate import HINT, locate_generator
 
 _NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up1.weight")
-_HINT = "give weights of an ESRGAN-type ×4 generator"
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,8 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
             command
             that brings them), or the weights are damaged, incomplete or of another architecture.
     """
-    known = KNOWN.get(str(spec))
-    if known is not None and known.kind != "generator":
-        raise UserError(f"{spec}: {known.title}, not a generator; {_HINT}, for example {', '.join(_generators())}")
-    path = weight_path(known.name) if known is not None else Path(spec)
-    if known is None and not path.is_file():
-        raise _not_there(path)
+    located = locate_generator(spec)
+    path, known = located.path, located.known
     weights = read_weights(path)
     config = infer_rrdb(weights.state, path)
     card = known.card(config.to_dict()) if known is not None else weights.card or _plain_card(path, config)
@@ -72,24 +66,20 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
     if missing:
         raise UserError(
             f"{source}: not an RRDBNet generator: {', '.join(missing)} missing, it has {len(state)} others such as "
-            f"{', '.join(list(state)[:3]) or 'none'}; {_HINT}"
+            f"{', '.join(list(state)[:3]) or 'none'}; {HINT}"
         )
     first, growth, up = (state[name] for name in _NEEDED)
     nf, gc = first.shape[0], growth.shape[0]
     if first.shape[1] != 3:
         raise UserError(
-            f"{source}: takes {first.shape[1]} channels instead of RGB, as generators for ×1 and ×2 do; {_HINT}"
+            f"{source}: takes {first.shape[1]} channels instead of RGB, as generators for ×1 and ×2 do; {HINT}"
         )
     upsamplers: dict[int, Literal["pixelshuffle", "nearest"]] = {4 * nf: "pixelshuffle", nf: "nearest"}
     upsampler = upsamplers.get(up.shape[0])
     if upsampler is None or nf < 1 or gc < 1:
-        raise UserError(f"{source}: conv_up1 has {up.shape[0]} channels, neither {nf} nor {4 * nf}; {_HINT}")
+        raise UserError(f"{source}: conv_up1 has {up.shape[0]} channels, neither {nf} nor {4 * nf}; {HINT}")
     blocks = {match[1] for match in (re.match(r"body\.(\d+)\.", name) for name in state) if match}
     return RRDBConfig(nf=nf, nb=len(blocks), gc=gc, upsampler=upsampler)
-
-
-def _generators() -> list[str]:
-    return [name for name, known in KNOWN.items() if known.kind == "generator"]
 
 
 def _plain_card(path: Path, config: RRDBConfig) -> Card:
@@ -104,19 +94,9 @@ def _plain_card(path: Path, config: RRDBConfig) -> Card:
 
 def _check_card(card: Card, config: RRDBConfig, path: Path) -> None:
     if card.architecture["network"] != "rrdb":
-        raise UserError(f"{path}: its card says {card.architecture['network']!r}, not a generator; {_HINT}")
+        raise UserError(f"{path}: its card says {card.architecture['network']!r}, not a generator; {HINT}")
     for key, value in config.to_dict().items():
         if card.architecture.get(key, value) != value:
             raise UserError(
                 f"{path}: its card says {key}={card.architecture[key]} and its tensors say {value}; get the file again"
             )
-
-
-def _not_there(path: Path) -> UserError:
-    beside = []
-    if path.parent.is_dir():
-        beside = [file.name for file in path.parent.iterdir() if file.suffix.lower() in WEIGHT_SUFFIXES]
-    near = difflib.get_close_matches(path.name, [*_generators(), *sorted(beside)], n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"give a file or one of {', '.join(_generators())}"
-    what = "a folder, not a weight file" if path.is_dir() else "neither a weight file nor known weights"
-    return UserError(f"{path}: {what}; {hint}")

@@ -61,6 +61,8 @@ def _enlarge(images: Tensor, factor: int, dim: int) -> Tensor:
 def _mirrored(images: Tensor, context: int, dim: int) -> Tensor:
     # Symmetric mirroring (the border pixel is repeated), at any size: F.pad has no such mode.
     length = images.shape[dim]
-    position = torch.arange(-context, length + context, device=images.device) % (2 * length)
+    outside = torch.arange(-context, 0, device=images.device)
+    position = torch.cat((outside, outside + length + context)) % (2 * length)
     position = torch.where(position < length, position, 2 * length - 1 - position)
-    return images.index_select(dim, position)
+    before, after = images.index_select(dim, position).chunk(2, dim)
+    return torch.cat((before, images, after), dim)

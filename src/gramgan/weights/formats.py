@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from gramgan.errors import UserError
 from gramgan.files import write_bytes
 from gramgan.weights.card import Card, card_from_metadata
+from gramgan.weights.locate import GRAPH_SUFFIXES, WEIGHT_SUFFIXES
 from gramgan.weights.ncnn import read_ncnn
-
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".param", ".bin")
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "generator")
 _SHOWN = 4
@@ -68,6 +67,10 @@ def read_weights(path: Path) -> WeightFile:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix in GRAPH_SUFFIXES:
+        raise UserError(
+            f"{path}: a whole network that can be run (gramgan upscale), not weights; give the file it was made from"
+        )
     if suffix not in WEIGHT_SUFFIXES:
         raise UserError(f"{path}: not a kind of weight file that is read; give one of {', '.join(WEIGHT_SUFFIXES)}")
     if not path.is_file():
@@ -98,16 +101,20 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], card: Card, *, ha
     write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **card.to_metadata()}))
 
 
-def write_pth(path: Path, state: Mapping[str, Tensor]) -> None:
+def write_pth(path: Path, state: Mapping[str, Tensor], *, half: bool = False) -> None:
     """Write `state` to `path` atomically as the community's programs expect it: `{"params_ema": state}`.
 
-    The names are RRDBNet's, which for the `nearest` variant are ESRGAN's own. The card does not fit into this format.
+    The names are RRDBNet's, which for the `nearest` variant are ESRGAN's own; under the names of `old_esrgan_names` the
+    tensors stand by themselves, as that release had them. The card does not fit into this format. `half` stores
+    floating-point tensors as fp16.
 
     Raises:
         UserError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    torch.save({"params_ema": {name: _detached(tensor) for name, tensor in state.items()}}, buffer)
+    dtype = torch.float16 if half else None
+    tensors = {name: _detached(tensor, dtype) for name, tensor in state.items()}
+    torch.save(tensors if "model.0.weight" in tensors else {"params_ema": tensors}, buffer)
     write_bytes(Path(path), buffer.getvalue())
 
 
@@ -258,6 +265,21 @@ def _from_sequential(name: str) -> str:
         return f"conv_body.{trunk[1]}"
     single = re.fullmatch(r"model\.(\d+)\.(weight|bias)", name)
     return f"{_SEQUENTIAL_NAMES[single[1]]}.{single[2]}" if single and single[1] in _SEQUENTIAL_NAMES else name
+
+
+def old_esrgan_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` of a `nearest` RRDBNet under the names of ESRGAN's first release (`model.1.sub.0.RDB1.conv1.0.…`)."""
+    blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("body."))
+    outside = {name: number for number, name in _SEQUENTIAL_NAMES.items()} | {"conv_body": f"1.sub.{blocks}"}
+
+    def old(name: str) -> str:
+        conv, _, kind = name.rpartition(".")
+        if conv in outside:
+            return f"model.{outside[conv]}.{kind}"
+        _, block, dense, last = conv.split(".")
+        return f"model.1.sub.{block}.{dense.upper()}.{last}.0.{kind}"
+
+    return {old(name): tensor for name, tensor in state.items()}
 
 
 def _one_line(error: Exception) -> str:
