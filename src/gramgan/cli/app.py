@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gramgan import __version__
-from gramgan.cli import collect, console, db, demo, evaluate, train, upscale, weights
+from gramgan.cli import collect, console, db, demo, evaluate, export, train, upscale, weights
 
 app = typer.Typer(
     name="gramgan",
@@ -19,6 +19,7 @@ app.command()(upscale.upscale)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(collect.collect)
+app.command()(export.export)
 app.add_typer(db.app, name="db")
 app.add_typer(weights.app, name="weights")
 app.command()(demo.demo)

@@ -45,7 +45,7 @@ def evaluate(
     from gramgan.cli.console import progress_bar, say
     from gramgan.evaluation import compare
     from gramgan.files import ensure_folder
-    from gramgan.upscaling.engine import DEFAULT_MODEL
+    from gramgan.upscaling.models import DEFAULT_MODEL
 
     models = list(model or [])
     if not models and not results:

@@ -240,7 +240,7 @@ def _entrant(spec: str | Path, device: str, precision: PrecisionChoice) -> _Entr
         return _Entrant(BICUBIC, BICUBIC, "bicubic", lambda low, hr, protocol: bicubic_up(_low(low, hr, protocol)))
     generator = load_generator(spec)
     resolved = probe(device).precision if precision == "auto" else precision
-    upscaler = Upscaler(generator, resolved, device=device)
+    upscaler = Upscaler.for_generator(generator, resolved, device)
 
     def enlarge(low: Path | None, hr: Tensor, protocol: Protocol) -> Tensor:
         return torch.from_numpy(upscaler.upscale_array(_low(low, hr, protocol)[0].numpy()))[None]

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-CONTEXT = 2
-"""Pixels around a window that the bicubic enlargement of its alpha looks at."""
+from gramgan.upscaling import bicubic
+
+CONTEXT = bicubic.CONTEXT
+"""Pixels around a window that the enlargement of its alpha looks at, besides the network."""
 REACH = 16
 """How far, in pixels, colours are extended into the transparent part."""
 
@@ -37,13 +39,26 @@ def extend_colours(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return colours
 
 
-def enlarge_alpha(alpha: np.ndarray) -> np.ndarray:
-    """Alpha four times larger, bicubic: float32 `[H, W]` in [0, 1] → `[4H, 4W]` in [0, 1]."""
-    import torch  # not at the top: only pictures with alpha need it, and not every backend loads torch
+def enlarge_alpha(alpha: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+    """Alpha four times larger: as the network draws it, within what the input says.
 
-    from gramgan.ops.resize import bicubic_up
+    Bicubic alpha has steps where the colours beside it have smooth edges. The network's result is clipped to the range
+    of the 3×3 input pixels around, so that what is opaque or transparent stays exactly so.
 
-    return bicubic_up(torch.from_numpy(np.ascontiguousarray(alpha))[None, None])[0, 0].numpy()
+    Args:
+        alpha: float32 `[H, W]` in [0, 1].
+        drawn: the network's result `[4H, 4W]` for it; None for bicubic, which is the same where alpha is constant.
+
+    Returns:
+        `[4H, 4W]` in [0, 1].
+    """
+    if drawn is None:
+        return np.clip(bicubic.enlarge(alpha[None])[0], 0, 1)
+    height, width = alpha.shape
+    padded = np.pad(alpha, 1, "edge")
+    around = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
+    low, high = (one.repeat(bicubic.SCALE, 0).repeat(bicubic.SCALE, 1) for one in (around.min(0), around.max(0)))
+    return np.clip(drawn, low, high)
 
 
 def _neighbours(planes: np.ndarray) -> np.ndarray:

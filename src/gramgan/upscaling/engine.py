@@ -1,31 +1,39 @@
-"""The upscaling engine: any picture, in tiles, with memory bounded by one row of tiles."""
+"""The upscaling engine: any picture, in tiles, with memory bounded by a few tiles and rows of tiles of the input."""
 
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.images import Raster, RasterWriter, Window, write_image
+from gramgan.images import Raster, Window
+from gramgan.images.scratch import Plan
 from gramgan.progress import Progress, silent
 from gramgan.upscaling.alpha import CONTEXT, REACH, enlarge_alpha, extend_colours
 from gramgan.upscaling.backends import Backend, OutOfMemory
-from gramgan.upscaling.tiles import Span, plan_tiles, span_weights
+from gramgan.upscaling.compose import Composer, Place, Put, final_window, needed_tiles
+from gramgan.upscaling.models import OpenModel
+from gramgan.upscaling.pipeline import Behind, ahead
+from gramgan.upscaling.tiles import TilePlan, plan_tiles
 
 if TYPE_CHECKING:
     from gramgan.networks.build import LoadedGenerator
 
 SCALE = 4
-DEFAULT_MODEL = "real-esrgan-x4plus"
-"""The weights that are used where none are named, until the project ships its own."""
-DEFAULT_TILE = 256
-"""Largest side of a tile's used part, in low-resolution pixels: about 1.5 GB for the full generator in fp32."""
 MIN_TILE = 16
-"""Below this, tiles that run out of memory are not halved any further."""
-COMMENT = "Upscaled 4x with Gram-GAN; fine texture is synthesised, not measured."
-"""Goes into the metadata of every result."""
+"""Smallest side of the part of a tile that is used, in low-resolution pixels."""
+TILES = (512, 256, 128, 64, 32, MIN_TILE)
+"""Sides that are chosen from where none is asked for. Few, so that a picture comes out alike on most days."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, what the network may take; the rest is for the picture's rows, the results and other programs."""
+
+Refine = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(low-resolution tile `[3, h, w]`, the network's result `[3, 4h, 4w]`) → what is to be used instead, of the same
+shape; all float32 in [0, 1]. Called from one thread, for whole tiles, with their context."""
 
 _MIN_SIDE = 16  # smaller windows are padded: no network has learned from pictures that are nothing but border
 
@@ -34,44 +42,92 @@ _log = logging.getLogger(__name__)
 _Read = Callable[[int, int], np.ndarray]  # (top, bottom) → float32 [C, bottom - top, W]
 
 
+class Sink(Protocol):
+    """Takes the result window by window, as `RasterWriter` does (see there)."""
+
+    width: int
+    height: int
+
+    @property
+    def plan(self) -> Plan | None: ...  # noqa: D102
+    def follow(self, plan: Plan) -> None: ...  # noqa: D102
+    def holds(self, window: Window) -> bool: ...  # noqa: D102
+    def write(self, window: Window, array: np.ndarray) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is read: `[channels, height, width]`, rows `read(top, bottom)`; `source` names it in messages."""
+
+    read: _Read
+    channels: int
+    height: int
+    width: int
+    source: str
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.channels in (2, 4)
+
+
 class Upscaler:
-    """A generator ready to enlarge pictures four times.
+    """A generator ready to enlarge pictures four times. Not for several threads at once.
 
     Args:
-        generator: from `gramgan.load_generator`.
-        precision: `auto` (what the cached speed probe found), `fp32`, `bf16`, `fp16`.
-        tile: largest side of the used part of a tile, in low-resolution pixels; None for `DEFAULT_TILE`. The network
-            sees `overlap` more on each side.
-        overlap: context around every used pixel, in low-resolution pixels; None for what the weights' card says.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`.
-        backend: what runs the network, instead of torch with the settings above.
+        backend: what runs the network.
+        name: of the weights, for messages.
+        overlap: low-resolution pixels of context around every pixel that is used: what the weights' card says, and on
+            top of it what `refine` looks at.
+        tile: largest side of the part of a tile that is used, in low-resolution pixels. The network sees `overlap` more
+            on each side. None: one of `TILES`, the largest that fits into the free memory.
+        refine: applied to the network's result of each tile.
 
     Raises:
-        UserError: a setting is out of range or the device is not there.
+        UserError: `tile` or `overlap` is out of range.
     """
 
     def __init__(
-        self,
+        self, backend: Backend, *, name: str, overlap: int, tile: int | None = None, refine: Refine | None = None
+    ) -> None:
+        if tile is not None and tile < MIN_TILE:
+            raise UserError(f"tile: {tile} is too small; use at least {MIN_TILE}, or leave it out")
+        if overlap < 0:
+            raise UserError(f"overlap: {overlap} is negative; use 0 or more, or leave it out")
+        if backend.side is not None and backend.side < 2 * overlap + MIN_TILE:
+            raise UserError(
+                f"overlap: {overlap} is too much for the tiles of {backend.name}, which have {backend.side} pixels a "
+                "side; use a smaller one, or the backend torch"
+            )
+        self.backend, self.name, self.overlap = backend, name, overlap
+        self._tile = tile
+        self._refine = refine
+        self._limit: int | None = None  # largest tile that memory has been found to suffice for
+        self._batch = max(backend.batch, 1)
+
+    @classmethod
+    def for_model(
+        cls, model: OpenModel, *, overlap: int | None = None, tile: int | None = None, refine: Refine | None = None
+    ) -> "Upscaler":
+        """For weights opened by `open_model`; `overlap` None is what their card says."""
+        overlap = model.card.overlap if overlap is None else overlap
+        return cls(model.backend, name=model.name, overlap=overlap, tile=tile, refine=refine)
+
+    @classmethod
+    def for_generator(
+        cls,
         generator: "LoadedGenerator",
         precision: str = "auto",
-        tile: int | None = None,
-        overlap: int | None = None,
         device: str = "auto",
         *,
-        backend: Backend | None = None,
-    ) -> None:
-        self._name = generator.card.name
-        self._tile = DEFAULT_TILE if tile is None else tile
-        self._overlap = generator.card.overlap if overlap is None else overlap
-        if self._tile < MIN_TILE:
-            raise UserError(f"tile: {self._tile} is too small; use at least {MIN_TILE}, or leave it out")
-        if self._overlap < 0:
-            raise UserError(f"overlap: {self._overlap} is negative; use 0 or more, or leave it out")
-        if backend is None:
-            from gramgan.upscaling.backends.torch_backend import TorchBackend
+        overlap: int | None = None,
+        tile: int | None = None,
+    ) -> "Upscaler":
+        """For a network that is at hand, on torch; `precision` and `device` as in `open_model`."""
+        from gramgan.upscaling.backends.torch_backend import TorchBackend  # imports torch
 
-            backend = TorchBackend(generator.network, self._name, precision, device)
-        self._backend = backend
+        card = generator.card
+        backend = TorchBackend(generator.network, card.name, precision, device)
+        return cls(backend, name=card.name, overlap=card.overlap if overlap is None else overlap, tile=tile)
 
     def upscale_array(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Enlarge a picture in memory.
@@ -92,190 +148,191 @@ class Upscaler:
         channels, height, width = image.shape
         image = image.astype(np.float32, copy=False)
         result = np.empty((channels, SCALE * height, SCALE * width), dtype=np.float32)
-        y = 0
-        for band in self._bands(lambda top, bottom: image[:, top:bottom], image.shape, "image", progress or silent):
-            result[:, y : y + band.shape[1]] = band
-            y += band.shape[1]
+
+        def put(window: Window, pixels: np.ndarray) -> None:
+            result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
+
+        picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image")
+        overlap = self._overlap_for(picture)
+        plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap)
+        self._run(picture, plan, list(_places(plan)), put, progress or silent)
         return result
 
-    def upscale_file(
-        self, source: Path, target: Path, progress: Progress | None = None, *, allow_huge: bool = False
-    ) -> Path:
-        """Enlarge a picture from file to file, holding no more than one row of tiles in memory.
+    def upscale_raster(self, raster: Raster, writer: Sink, progress: Progress | None = None) -> None:
+        """Enlarge a picture from file to file: read, computed and written at the same time, in bounded memory.
 
-        Depth, grey, alpha, ICC profile, EXIF and resolution of the source go into the target as far as its format holds
-        them, and `COMMENT` says that texture was synthesised.
+        Of what `writer` holds already (see its `resume_key`) nothing is computed again, except for the tiles that
+        blend into the first missing ones; the result is the same as without an interruption.
 
         Args:
-            source: an image file.
-            target: where the result goes; its suffix chooses the format. Written whole or not at all.
-            progress: told (tiles done, tiles in all).
-            allow_huge: lift the limit that protects against decompression bombs.
-
-        Returns:
-            `target`.
+            raster: the picture.
+            writer: entered, four times as large, with the picture's channels.
+            progress: told (tiles done, tiles in all); tiles that were found done count as done.
 
         Raises:
-            UserError: the source cannot be read, the target cannot be written or is the source itself.
+            UserError: the source cannot be read or has values that are not finite, the target cannot be written, or
+                there is no memory for even the smallest tile.
+            ValueError: `writer` is of another size.
         """
-        if target.exists() and source.exists() and target.samefile(source):
-            raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
-        raster = Raster.open(source, allow_huge=allow_huge)
         info = raster.info
+        if (writer.width, writer.height) != (SCALE * info.width, SCALE * info.height):
+            raise ValueError(f"{writer.width}x{writer.height} is not four times {info.width}x{info.height}")
 
         def read(top: int, bottom: int) -> np.ndarray:
             return raster.read(Window(0, top, info.width, bottom - top))
 
-        writer = RasterWriter(
-            target,
-            SCALE * info.width,
-            SCALE * info.height,
-            like=info,
-            colour_channels=info.colour_channels,
-            has_alpha=info.has_alpha,
-            bits=info.bits,
-            comment=COMMENT,
-        )
-        with writer:
-            y = 0
-            for band in self._bands(read, (info.channels, info.height, info.width), str(source), progress or silent):
-                writer.write(Window(0, y, band.shape[2], band.shape[1]), band)
-                y += band.shape[1]
-        return target
+        picture = _Picture(read, info.channels, info.height, info.width, str(info.path))
+        overlap = self._overlap_for(picture)
+        tile = self._choose_tile(picture, overlap)
+        if self._tile is None and writer.plan is not None and self._can_follow(writer.plan, overlap):
+            # As it was begun; what was free then need not be free now, so such a tile may be computed in parts.
+            self._limit = tile if self._limit is None else min(tile, self._limit)
+            tile = writer.plan["tile"]
+        plan = plan_tiles(info.height, info.width, tile, overlap)
+        writer.follow({"tile": tile, "overlap": overlap})
+        missing = [place for place in _places(plan) if not writer.holds(final_window(plan, place, SCALE))]
+        self._run(picture, plan, missing, writer.write, progress or silent)
 
-    def _bands(self, read: _Read, shape: tuple[int, ...], source: str, progress: Progress) -> Iterator[np.ndarray]:
-        """The result from top to bottom in bands `[C, rows, 4W]` in [0, 1], one for each row of tiles."""
-        channels, height, width = shape
-        has_alpha = channels in (2, 4)
-        overlap = max(self._overlap, CONTEXT) if has_alpha else self._overlap
-        plan = plan_tiles(height, width, self._tile, overlap)
-        read = _checked(_with_extended_colours(read, height) if has_alpha else read, source)
-        done = 0
+    def _overlap_for(self, picture: _Picture) -> int:
+        return max(self.overlap, CONTEXT) if picture.has_alpha else self.overlap
+
+    def _choose_tile(self, picture: _Picture, overlap: int) -> int:
+        """The side of the used part of this picture's tiles."""
+        tile = self._tile or self._fitting_tile(picture, overlap)
+        if self._limit is not None:
+            tile = min(tile, self._limit)
+        return tile if self.backend.side is None else min(tile, self.backend.side - 2 * overlap)
+
+    def _fitting_tile(self, picture: _Picture, overlap: int) -> int:
+        """The largest of `TILES` that fits into the free memory; the smallest if none does."""
+        room = MEMORY_SHARE * self.backend.free_bytes() / self.backend.bytes_per_pixel / self._batch
+        for tile in TILES:
+            side = tile + 2 * overlap
+            if min(picture.height, side) * min(picture.width, side) <= room:
+                return tile
+        return TILES[-1]
+
+    def _can_follow(self, plan: Plan, overlap: int) -> bool:
+        tile, side = plan.get("tile", 0), self.backend.side
+        return plan.get("overlap") == overlap and tile >= MIN_TILE and (side is None or tile + 2 * overlap <= side)
+
+    def _run(self, picture: _Picture, plan: TilePlan, missing: list[Place], put: Put, progress: Progress) -> None:
+        """Compute the windows of the tiles in `missing` and `put` them."""
+        read = _checked(picture.read, picture.source)
+        if picture.has_alpha:
+            read = _with_extended_colours(read, picture.height)
+        composer = Composer(plan, picture.channels, SCALE, missing, put)
+        tiles = needed_tiles(plan, missing)
+        rows = [plan.rows[index] for index, _ in groupby(tiles, key=lambda place: place[0])]
+        done = len(plan) - len(tiles)
         progress(done, len(plan))
-        carry = np.empty(0, dtype=np.float32)  # the previous row's share of the zone where this one fades in
-        for row in plan.rows:
-            strip = read(row.start, row.stop)
-            band = np.zeros((channels, SCALE * (row.keep_stop - row.keep_start), SCALE * width), dtype=np.float32)
-            for column in plan.columns:
-                tile = self._enlarge(strip[:, :, column.start : column.stop], has_alpha)
-                band[:, :, SCALE * column.keep_start : SCALE * column.keep_stop] += _weighted(tile, row, column)
-                done += 1
-                progress(done, len(plan))
-            if row.fade_in:
-                band[:, : SCALE * row.fade_in] += carry
-            final = band.shape[1] - SCALE * row.fade_out
-            carry = band[:, final:].copy()
-            yield np.clip(
-                band[:, :final], 0, 1, out=band[:, :final]
-            )  # a blend of clipped values may still round to above 1
+        with ahead(lambda row: read(row.start, row.stop), rows) as strips, Behind(self._batch - 1) as behind:
+            cut = _cut(plan, tiles, strips)
+            while batch := list(islice(cut, self._batch)):
+                results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
+                for (place, tile), result in zip(batch, results, strict=True):
+                    behind.submit(partial(self._compose, composer, place, tile, result, self._drawn_alpha(tile)))
+                    done += 1
+                    progress(done, len(plan))
 
-    def _enlarge(self, tile: np.ndarray, has_alpha: bool) -> np.ndarray:
-        """One tile of any number of channels: `[C, h, w]` → `[C, 4h, 4w]` in [0, 1]."""
-        colours = tile[:-1] if has_alpha else tile
-        rgb = np.repeat(colours, 3, axis=0) if colours.shape[0] == 1 else colours
-        result = np.clip(self._enlarge_rgb(rgb), 0, 1)
-        if colours.shape[0] == 1:
+    def _drawn_alpha(self, tile: np.ndarray) -> np.ndarray | None:
+        """The network on a tile's alpha channel, `[4h, 4w]`; None where there is none or it is the same everywhere."""
+        if tile.shape[0] not in (2, 4) or tile[-1].min() == tile[-1].max():
+            return None
+        return self._enlarge(np.repeat(tile[None, -1:], 3, axis=1))[0].mean(axis=0)
+
+    def _compose(
+        self, composer: Composer, place: Place, tile: np.ndarray, result: np.ndarray, alpha: np.ndarray | None
+    ) -> None:
+        """What follows the network: refined, in the picture's own channels, blended, put."""
+        has_alpha = tile.shape[0] in (2, 4)
+        np.clip(result, 0, 1, out=result)
+        if self._refine is not None:
+            result = np.clip(self._refine(_as_rgb(tile, has_alpha), result), 0, 1)
+        if not np.isfinite(result).all():
+            raise UserError(
+                f"{self.name}: {self.backend.name} gives values that are not finite; use fp32 or another backend"
+            )
+        if tile.shape[0] <= 2:
             result = result.mean(axis=0, keepdims=True)
-        return np.concatenate([result, enlarge_alpha(tile[-1])[None]]) if has_alpha else result
+        composer.add(place, np.concatenate([result, enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
 
-    def _enlarge_rgb(self, rgb: np.ndarray) -> np.ndarray:
-        """The network on `[3, h, w]`, in smaller tiles where memory does not suffice."""
-        height, width = rgb.shape[1:]
-        if max(height, width) <= self._tile + 2 * self._overlap:
+    def _enlarge(self, tiles: np.ndarray) -> list[np.ndarray]:
+        """The network on `[B, 3, h, w]`, in smaller batches and then smaller tiles where memory does not suffice."""
+        side = max(tiles.shape[2:])
+        results: list[np.ndarray] = []
+        while len(results) < len(tiles):
+            batch = tiles[len(results) : len(results) + self._batch]
+            if self._limit is not None and side > self._limit + 2 * self.overlap:
+                # A tile is a picture like any other: what it lacks in context at its border is the same as before.
+                results.extend(self._enlarge_in_parts(tile) for tile in batch)
+                continue
             try:
-                return _run_padded(self._backend, rgb)
+                results.extend(_run_padded(self.backend, batch))
             except OutOfMemory as error:
-                self._halve_tile(max(height, width), error)
-        # A tile is a picture like any other: what it lacks in context at its border is the same as before.
-        result = np.zeros((3, SCALE * height, SCALE * width), dtype=np.float32)
-        for row, column in plan_tiles(height, width, self._tile, self._overlap):
-            part = self._enlarge_rgb(rgb[:, row.start : row.stop, column.start : column.stop])
-            rows = slice(SCALE * row.keep_start, SCALE * row.keep_stop)
-            result[:, rows, SCALE * column.keep_start : SCALE * column.keep_stop] += _weighted(part, row, column)
+                if len(batch) == 1:
+                    self._halve_tile(side, error)
+                else:
+                    self._batch = len(batch) // 2
+                    _log.info("not enough memory for %d tiles at once; going on with %d", len(batch), self._batch)
+        return results
+
+    def _enlarge_in_parts(self, tile: np.ndarray) -> np.ndarray:
+        """The network on `[3, h, w]`, in tiles of `_limit`."""
+        assert self._limit is not None
+        _, height, width = tile.shape
+        result = np.empty((3, SCALE * height, SCALE * width), dtype=np.float32)
+
+        def put(window: Window, pixels: np.ndarray) -> None:
+            result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
+
+        plan = plan_tiles(height, width, self._limit, self.overlap)
+        places = list(_places(plan))
+        composer = Composer(plan, 3, SCALE, places, put)
+        for place in places:
+            row, column = plan.rows[place[0]], plan.columns[place[1]]
+            part = self._enlarge(tile[None, :, row.start : row.stop, column.start : column.stop])[0]
+            composer.add(place, np.clip(part, 0, 1))
         return result
 
     def _halve_tile(self, side: int, error: OutOfMemory) -> None:
         """Choose the next smaller tile after one of `side` pixels was too large; it holds for all that follows."""
-        used = min(self._tile, side - 2 * self._overlap)
+        used = side - 2 * self.overlap if self._limit is None else min(self._limit, side - 2 * self.overlap)
         if used <= MIN_TILE:
             raise UserError(
-                f"not enough memory for a tile of {side}x{side} pixels with {self._name}; "
+                f"not enough memory for a tile of {side}x{side} pixels with {self.name}; "
                 "close other programs, or use a smaller overlap or a lower precision"
             ) from error
-        self._tile = max(used // 2, MIN_TILE)
-        _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, self._tile)
+        self._limit = max(used // 2, MIN_TILE)
+        _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, self._limit)
 
 
-def upscale(
-    image: np.ndarray | Path | str,
-    output: Path | str | None = None,
-    *,
-    model: str | Path | None = None,
-    precision: str = "auto",
-    tile: int | None = None,
-    overlap: int | None = None,
-    device: str = "auto",
-    allow_huge: bool = False,
-    progress: Progress | None = None,
-) -> np.ndarray | Path:
-    """Make a picture four times larger.
-
-    Loads the weights at every call; for many pictures make one `Upscaler`.
-
-    Args:
-        image: a file, or an array as NumPy and Pillow have it: `[H, W]` (grey) or `[H, W, C]` with C from 1 to 4 (the
-            second or fourth channel is alpha); uint8, uint16, or float in [0, 1].
-        output: a file to write instead of returning an array; its suffix chooses the format.
-        model: a name from `gramgan weights list` or a weight file; None for `DEFAULT_MODEL`.
-        precision: see `Upscaler`, as for `tile`, `overlap` and `device`.
-        allow_huge: lift the size limit for files (see `Raster.open`).
-        progress: told (tiles done, tiles in all).
-
-    Returns:
-        An array of the same dtype and number of dimensions, four times as high and wide (for a file: of the file's own
-        depth), or the path `output`.
-
-    Raises:
-        UserError: a file cannot be read or written, or weights are missing.
-        TypeError: an array of another dtype.
-        ValueError: an array of another shape, or float values outside of [0, 1].
-    """
-    from gramgan.networks.build import load_generator
-
-    pixels = _from_hwc(image) if isinstance(image, np.ndarray) else None
-    upscaler = Upscaler(load_generator(model or DEFAULT_MODEL), precision, tile, overlap, device)
-    if pixels is None:
-        assert not isinstance(image, np.ndarray)
-        if output is not None:
-            return upscaler.upscale_file(Path(image), Path(output), progress, allow_huge=allow_huge)
-        raster = Raster.open(image, allow_huge=allow_huge)
-        return _to_hwc(
-            upscaler.upscale_array(raster.read(), progress), np.dtype(raster.info.dtype), raster.info.channels > 1
-        )
-    assert isinstance(image, np.ndarray)
-    result = upscaler.upscale_array(pixels, progress)
-    if output is not None:
-        bits = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
-        write_image(output, result, bits=bits, comment=COMMENT)
-        return Path(output)
-    return _to_hwc(result, image.dtype, image.ndim == 3)
+def _places(plan: TilePlan) -> Iterator[Place]:
+    return ((row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns)))
 
 
-def _weighted(tile: np.ndarray, row: Span, column: Span) -> np.ndarray:
-    """The part of a tile's result that counts, with its weights."""
-    top, left = SCALE * (row.keep_start - row.start), SCALE * (column.keep_start - column.start)
-    down, across = span_weights(row, SCALE), span_weights(column, SCALE)
-    return tile[:, top : top + len(down), left : left + len(across)] * down[:, None] * across
+def _cut(plan: TilePlan, tiles: list[Place], strips: Iterator[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
+    """The low-resolution tiles `[C, h, w]`; `strips` are the rows of tiles, one for each row that is in `tiles`."""
+    for _, places in groupby(tiles, key=lambda place: place[0]):
+        strip = next(strips)
+        for place in places:
+            column = plan.columns[place[1]]
+            yield place, strip[:, :, column.start : column.stop].copy()
 
 
-def _run_padded(backend: Backend, rgb: np.ndarray) -> np.ndarray:
-    """`backend` on one tile; sides below `_MIN_SIDE` are padded with their edge pixels for the time being."""
-    height, width = rgb.shape[1:]
+def _as_rgb(tile: np.ndarray, has_alpha: bool) -> np.ndarray:
+    colours = tile[:-1] if has_alpha else tile
+    return np.repeat(colours, 3, axis=0) if colours.shape[0] == 1 else colours
+
+
+def _run_padded(backend: Backend, tiles: np.ndarray) -> np.ndarray:
+    """`backend` on `[B, 3, h, w]`; sides below `_MIN_SIDE` are padded with their edge pixels for the time being."""
+    height, width = tiles.shape[2:]
     down, across = max(_MIN_SIDE - height, 0), max(_MIN_SIDE - width, 0)
     top, left = down // 2, across // 2
-    padded = np.pad(rgb, ((0, 0), (top, down - top), (left, across - left)), mode="edge")
-    result = backend.run(padded[None])[0]
-    return result[:, SCALE * top : SCALE * (top + height), SCALE * left : SCALE * (left + width)]
+    padded = np.pad(tiles, ((0, 0), (0, 0), (top, down - top), (left, across - left)), mode="edge")
+    result = backend.run(padded)
+    return result[:, :, SCALE * top : SCALE * (top + height), SCALE * left : SCALE * (left + width)]
 
 
 def _with_extended_colours(read: _Read, height: int) -> _Read:
@@ -306,27 +363,3 @@ def _checked(read: _Read, source: str) -> _Read:
         return np.clip(strip, 0, 1)
 
     return checked
-
-
-def _from_hwc(image: np.ndarray) -> np.ndarray:
-    """A user's array as float32 `[C, H, W]` in [0, 1]."""
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
-        raise ValueError(f"an image array must be [H, W] or [H, W, C] with 1 to 4 channels, not {list(image.shape)}")
-    if image.dtype in (np.uint8, np.uint16):
-        pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    elif image.dtype.kind == "f":
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-            raise ValueError("a float image must be finite and in [0, 1]; scale or clip it first")
-        pixels = image.astype(np.float32)
-    else:
-        raise TypeError(f"an image array must be uint8, uint16 or float, not {image.dtype}")
-    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
-
-
-def _to_hwc(pixels: np.ndarray, dtype: np.dtype, with_channels: bool) -> np.ndarray:
-    """float32 `[C, H, W]` in [0, 1] in the user's dtype, as `[H, W, C]` or `[H, W]`."""
-    image = pixels.transpose(1, 2, 0) if with_channels else pixels[0]
-    if dtype.kind == "f":
-        return np.ascontiguousarray(image, dtype=dtype)
-    white = np.iinfo(dtype).max
-    return np.ascontiguousarray(np.floor(image * white + 0.5).astype(dtype))

@@ -1,16 +1,21 @@
 """Which files are read and where each result goes, settled and checked before any work begins."""
 
+import glob
 import os
+import string
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder
-from gramgan.images import WRITABLE_SUFFIXES, find_images
+from gramgan.images import IMAGE_SUFFIXES, MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
 from gramgan.images.formats import writing_for
 
-FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
 """Names of the formats that results can have, and their suffixes."""
+NAME_FIELDS = ("stem", "suffix", "scale", "model")
+"""What a template for the results' names may have in braces."""
 
 _KEPT_SUFFIXES = (".png", ".tif", ".tiff")  # lossless; what comes in any other format goes out as PNG
 
@@ -23,18 +28,63 @@ class Job:
     target: Path
 
 
-def plan_jobs(inputs: list[Path], output: Path, form: str | None = None) -> list[Job]:
+@dataclass(frozen=True)
+class NameTemplate:
+    """How results are called: `text` with the `NAME_FIELDS` in braces, of which `scale` and `model` are given here."""
+
+    text: str
+    scale: str
+    model: str
+
+    def __post_init__(self) -> None:
+        """Check the template.
+
+        Raises:
+            UserError: unknown fields, unpaired braces, or a name that leads out of the output folder.
+        """
+        try:
+            parts = list(string.Formatter().parse(self.text))
+        except ValueError as error:
+            raise UserError(f"name {self.text!r}: {error}; write a brace that is part of the name twice") from None
+        for _, field, form, conversion in parts:
+            if field is not None and (field not in NAME_FIELDS or form or conversion):
+                fields = ", ".join(f"{{{one}}}" for one in NAME_FIELDS)
+                raise UserError(f"name {self.text!r}: {{{field}}} is unknown; use {fields}")
+        if not any(field == "stem" for _, field, _, _ in parts):
+            raise UserError(f"name {self.text!r}: all results would have one name; put {{stem}} into it")
+
+    def __call__(self, stem: str, suffix: str) -> str:
+        """The name, possibly with subfolders, of the result of a picture called `stem`; `suffix` is the result's.
+
+        Raises:
+            UserError: the name leads out of the output folder or has a suffix of another format.
+        """
+        model = self.model.replace("/", "_").replace("\\", "_")
+        name = self.text.format(stem=stem, suffix=suffix, scale=self.scale, model=model)
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(name).anchor or ".." in kind(name).parts:
+                raise UserError(f"name {self.text!r}: {name} leads out of the output folder; give a name inside of it")
+        if Path(name).suffix.lower() != suffix.lower():
+            raise UserError(f"name {self.text!r}: {name} does not end in {suffix}; end the name in {{suffix}}")
+        return name
+
+
+def plan_jobs(
+    inputs: Sequence[Path | str], output: Path | str, form: str | None = None, name: NameTemplate | None = None
+) -> list[Job]:
     """Decide the name of every result.
 
     `output` is a file if there is one input file and `output` is not a folder and has a suffix; otherwise it is a
     folder, which is made if needed. In a folder a result keeps its source's stem and its place in the tree of an
-    input folder; it is a PNG, or a TIFF if its source is one, unless `form` says otherwise. Images that lie in
-    `output` are never sources of a folder that is read, so a job can be run twice.
+    input folder, or of the part of a pattern that has no wildcards; it is a PNG, or a TIFF or animation if its source
+    is one, unless `form` says otherwise. Images that lie in `output` are never sources of a folder or pattern, so a
+    job can be run twice.
 
     Args:
-        inputs: image files and folders (read with all their subfolders).
+        inputs: image files, folders (read with all their subfolders) and patterns such as `photos/**/*.jpg`.
         output: a file or a folder.
         form: a key of `FORMATS`.
+        name: how results in a folder are called; None for their sources' stems.
 
     Returns:
         One job for each picture, in the order of the inputs; a picture that is given twice is done once.
@@ -43,17 +93,24 @@ def plan_jobs(inputs: list[Path], output: Path, form: str | None = None) -> list
         UserError: an input is missing, a folder has no images, two results would have one name, a result would
             replace an input, or `output` is not writable.
     """
+    given, output = [Path(one) for one in inputs], Path(output)
     if form is not None and form not in FORMATS:
         raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
-        jobs = [_single(inputs[0], output, form)]
+    if len(given) == 1 and _is_one_file(given[0]) and output.suffix and not output.is_dir():
+        if name is not None:
+            raise UserError(f"name {name.text!r}: {output} is the name of the result already; give a folder instead")
+        jobs = [_single(given[0], output, form)]
     else:
         if output.suffix.lower() in WRITABLE_SUFFIXES and not output.is_dir():
             raise UserError(f"{output}: the name of one file, and there can be several results; give a folder")
-        jobs = [Job(source, output / _renamed(place, form)) for source, place in _sources(inputs, output)]
+        jobs = [Job(source, output / _renamed(source, place, form, name)) for source, place in _sources(given, output)]
     _check_names(jobs)
     ensure_folder(output if jobs[0].target != output else output.parent)
     return jobs
+
+
+def _is_one_file(given: Path) -> bool:
+    return given.is_file() or not (given.exists() or _is_pattern(given))
 
 
 def _single(source: Path, target: Path, form: str | None) -> Job:
@@ -78,6 +135,11 @@ def _sources(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
             pairs = [(path, path.relative_to(given)) for path in below]
         elif given.exists():
             pairs = [(given, Path(given.name))]
+        elif _is_pattern(given):
+            root = _fixed_part(given)
+            pairs = [(path, path.relative_to(root)) for path in _matches(given) if not _own_result(path, root, output)]
+            if not pairs:
+                raise UserError(f"{given}: no image matches this pattern; check it")
         else:
             raise _missing(given)
         for source, place in pairs:
@@ -85,23 +147,55 @@ def _sources(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     return list(found.values())
 
 
+def _is_pattern(given: Path) -> bool:
+    return glob.has_magic(str(given))
+
+
+def _fixed_part(pattern: Path) -> Path:
+    parts = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    found = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (it takes any pattern; Path.glob does not)
+    paths = [Path(one) for one in found]
+    return [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
+
+
 def _own_result(path: Path, folder: Path, output: Path) -> bool:
     output = output.resolve()
     return output != folder.resolve() and path.resolve().is_relative_to(output)
 
 
-def _renamed(place: Path, form: str | None) -> Path:
-    if form is not None:
-        return place.with_suffix(FORMATS[form])
-    return place if place.suffix.lower() in _KEPT_SUFFIXES else place.with_suffix(".png")
+def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | None) -> Path:
+    suffix = place.suffix if form is None else FORMATS[form]
+    if form is None and suffix.lower() not in _KEPT_SUFFIXES and not _is_animation(source):
+        suffix = ".png"
+    return place.parent / (place.stem + suffix if name is None else name(place.stem, suffix))
+
+
+def _is_animation(source: Path) -> bool:
+    """Whether a result of the same format keeps more than one image of `source`; no for what cannot be read."""
+    if source.suffix.lower() not in MULTI_PAGE_SUFFIXES:
+        return False
+    try:
+        return Raster.open(source, allow_huge=True).info.pages > 1
+    except UserError:
+        return False  # the job itself will say what is wrong with it
 
 
 def _check_names(jobs: list[Job]) -> None:
-    sources = {os.path.normcase(job.source.resolve()) for job in jobs}
+    blind = _ignores_case(jobs[0].target.parent)
+    sources = {_key(job.source, blind) for job in jobs}
+    inodes = {identity for job in jobs if (identity := _identity(job.source)) is not None}
     taken: dict[str, Job] = {}
     for job in jobs:
-        name = os.path.normcase(job.target.resolve())
-        if name in sources:
+        name = _key(job.target, blind)
+        if name in sources or _identity(job.target) in inodes:
             raise UserError(f"{job.target}: this is an input; choose another name or folder for the output")
         if name in taken:
             raise UserError(
@@ -109,6 +203,34 @@ def _check_names(jobs: list[Job]) -> None:
                 "rename one or upscale them into different folders"
             )
         taken[name] = job
+
+
+def _key(path: Path, blind: bool) -> str:
+    name = os.path.normcase(path.resolve())
+    return name.casefold() if blind else name
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What hard links, symbolic links and other spellings of one file have in common; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether `A` and `a` are one name in `folder`, or in what exists of its parents."""
+    for one in _upward(folder.resolve()):
+        other = one.with_name(one.name.swapcase()) if one.name else one
+        if one.exists() and other != one:
+            return other.exists() and other.samefile(one)
+    return False
+
+
+def _upward(folder: Path) -> Iterable[Path]:
+    yield folder
+    yield from folder.parents
 
 
 def _missing(path: Path) -> UserError:

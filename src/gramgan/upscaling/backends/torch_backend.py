@@ -1,18 +1,20 @@
-"""The generator on torch: CPU and CUDA."""
+"""The generator on torch: CPU, CUDA and Apple's MPS."""
 
 import logging
 
 import numpy as np
 import torch
 
-from gramgan.errors import UserError
-from gramgan.hardware.device import resolve_device
-from gramgan.hardware.precision import DTYPES, PRECISIONS, Precision, in_precision, memory_format
+from gramgan.hardware.casting import DTYPES, in_precision, memory_format
+from gramgan.hardware.device import free_device_bytes, resolve_device
+from gramgan.hardware.precision import Precision, check_precision
 from gramgan.hardware.probe import probe
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.upscaling.backends import OutOfMemory
+from gramgan.upscaling.backends.common import bytes_per_pixel, never_finite, rerun_message
 
-_CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")
+_CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "MPS backend out of memory")
+_BATCH_ON_ACCELERATORS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -22,43 +24,45 @@ class TorchBackend:
 
     Args:
         network: stays as it is; the backend works on a copy.
-        name: of the weights, for messages.
+        weights: name of the weights, for messages.
         precision: `auto` (the cached probe's verdict), `fp32`, `bf16` or `fp16`.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
 
     Raises:
         UserError: unknown precision or device.
     """
 
-    def __init__(
-        self,
-        network: RRDBNet,
-        name: str,
-        precision: str = "auto",
-        device: str = "auto",
-    ) -> None:
-        self.device = resolve_device(device)
-        self.name = name
-        if precision == "auto":
+    side = None
+
+    def __init__(self, network: RRDBNet, weights: str, precision: str = "auto", device: str = "auto") -> None:
+        self.device = resolve_device(device, mps=True)
+        self._weights = weights
+        wanted = check_precision(precision)
+        if wanted is None:
             verdict = probe(self.device)
             self.precision: Precision = verdict.precision
             self._channels_last = verdict.channels_last
-        elif precision in PRECISIONS:
-            self.precision = precision
-            self._channels_last = True
         else:
-            raise UserError(f"precision {precision!r}: unknown; use auto, {', '.join(PRECISIONS)}")
+            self.precision = wanted
+            self._channels_last = True
         self._source = network
         self._networks: dict[Precision, RRDBNet] = {}
+        self.name = f"torch {self.device} {self.precision}"
+        self.batch = 1 if self.device == "cpu" else _BATCH_ON_ACCELERATORS
+        self.bytes_per_pixel = bytes_per_pixel(network.config.nf, self.precision)
+
+    def free_bytes(self) -> int:
+        """See `Backend.free_bytes`."""
+        return free_device_bytes(self.device)
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """See `Backend.run`. A result that is not finite in reduced precision is computed again in fp32."""
         result = self._run(tiles, self.precision)
         if result is None and self.precision != "fp32":
-            _log.warning("%s: not finite in %s on this tile; computing it again in fp32", self.name, self.precision)
+            _log.warning(rerun_message(self._weights, self.precision))
             result = self._run(tiles, "fp32")
         if result is None:
-            raise UserError(f"{self.name}: these weights give values that are not finite; they are damaged, use others")
+            raise never_finite(self._weights)
         return result
 
     def _run(self, tiles: np.ndarray, precision: Precision) -> np.ndarray | None:
@@ -70,7 +74,7 @@ class TorchBackend:
                 inputs = inputs.to(dtype=DTYPES[precision], memory_format=memory_format(self._channels_last))
                 result = network(inputs)
                 finite = bool(torch.isfinite(result).all())
-            return result.float().cpu().numpy() if finite else None
+            return result.float().cpu().contiguous().numpy() if finite else None
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise OutOfMemory(str(error)) from error

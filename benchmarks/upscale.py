@@ -1,0 +1,243 @@
+"""Upscaling as Gram-GAN does it and as Real-ESRGAN does it on a CPU, in one run and with the same weights.
+
+Ours is the product's own path: the program `gramgan upscale`, from file to file, in a process of its own, start-up
+included, with what it chooses by itself. The peer is the plain network of Real-ESRGAN on a CPU: torch, fp32, eager,
+contiguous, in its tiling loop (a core of `--tile` pixels with `--overlap` pixels around it, cut off at the picture's
+border), reading and writing the same kind of file, without the time to start Python and load the weights.
+
+Inputs are photographs of 0.1, 0.5 and 2 megapixels. `network` compares the two networks alone on one tile of 128x128.
+Loss: where a photograph four times as large is at hand (0.1 MP), the PSNR of both results against it; otherwise what
+their difference would cost a result 26 dB from the truth. `lite` is a generator of nf 32, nb 4, gc 16 with random
+weights: its speed only, against the same peer with the same weights.
+
+    python benchmarks/upscale.py [--sizes 0.1 0.5 2] [--tile 512] [--overlap N] [--peer-tiles N] [--no-lite]
+                                 [--no-untiled] [--photos FOLDER]
+
+The whole run takes the peer about a quarter of an hour. `--peer-tiles N` times only the peer's first N tiles of each
+picture and scales by pixels (its picture is not complete then, and no loss is computed). The untiled peer runs where
+its memory is below 8 GiB. The last line's speedup is the lowest of the end-to-end ratios at 0.5 MP and above (and the
+network's, where 0.1 MP is measured); psnr_loss_db the largest loss; startup_s the median time of the program for a
+picture of 64x64 pixels with a warm cache.
+"""
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gramgan.images import find_images, read_rgb8, write_image
+from gramgan.networks.build import load_generator
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.upscaling.models import DEFAULT_MODEL, open_model
+from gramgan.weights.card import Card
+from gramgan.weights.formats import write_safetensors
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
+LITE = RRDBConfig(nf=32, nb=4, gc=16, upsampler="nearest")
+TYPICAL = 26.0  # dB
+UNTILED_BYTES = 8 << 30
+UNTILED_BYTES_PER_PIXEL = 3 * 16 * 64 * 4
+SIDE = 128
+RUNS = 3
+
+
+@dataclass
+class Run:
+    """One picture with one generator: seconds of both, and what ours loses (NaN: not measured)."""
+
+    ours: float
+    peer: float
+    untiled: float
+    loss: float
+
+    @property
+    def speedup(self) -> float:
+        """End to end."""
+        return self.peer / self.ours
+
+
+def picture(photos: list[np.ndarray], megapixels: float) -> tuple[np.ndarray, np.ndarray | None]:
+    """An input uint8 `[3, H, W]` in 4:3, and the photograph that it was made from, where one is large enough."""
+    height = round(math.sqrt(megapixels * 1e6 * 3 / 4) / 4) * 4
+    width = height * 4 // 3
+    for photo in photos:
+        if photo.shape[1] >= 4 * height and photo.shape[2] >= 4 * width:
+            hr = photo[:, : 4 * height, : 4 * width]
+            lr = matlab_bicubic_down(torch.from_numpy(hr)[None].float() / 255)[0]
+            return (lr * 255).round().byte().numpy(), hr
+    # No photograph has as many pixels as 2 MP in 4:3: the largest, continued by its mirror image.
+    photo = max(photos, key=lambda one: one.shape[1] * one.shape[2])
+    missing = [max(0, wanted - there) for wanted, there in zip((height, width), photo.shape[1:], strict=True)]
+    grown = np.pad(photo, ((0, 0), (0, missing[0]), (0, missing[1])), "reflect")
+    return np.ascontiguousarray(grown[:, :height, :width]), None
+
+
+def peer_tiles(network: RRDBNet, lr: Tensor, tile: int, overlap: int, limit: int | None) -> tuple[Tensor, float]:
+    """Real-ESRGAN's loop; the result `[1, 3, 4H, 4W]` and the share of the work that was done (1: all)."""
+    height, width = lr.shape[2:]
+    result = torch.zeros(1, 3, 4 * height, 4 * width)
+    boxes = []
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            rows = (max(top - overlap, 0), min(bottom + overlap, height))
+            columns = (max(left - overlap, 0), min(right + overlap, width))
+            boxes.append(((top, bottom, left, right), (*rows, *columns)))
+    area = [(y1 - y0) * (x1 - x0) for _, (y0, y1, x0, x1) in boxes]
+    for (top, bottom, left, right), (y0, y1, x0, x1) in boxes[:limit]:
+        enlarged = network(lr[:, :, y0:y1, x0:x1])
+        inner = enlarged[:, :, 4 * (top - y0) : 4 * (bottom - y0), 4 * (left - x0) : 4 * (right - x0)]
+        result[:, :, 4 * top : 4 * bottom, 4 * left : 4 * right] = inner
+    return result, sum(area[:limit]) / sum(area)
+
+
+def peer_file(network: RRDBNet, source: Path, target: Path, tile: int, overlap: int, limit: int | None) -> float:
+    """Seconds from file to file."""
+    start = time.perf_counter()
+    lr = torch.from_numpy(read_rgb8(source))[None].float() / 255
+    read = time.perf_counter() - start
+    start = time.perf_counter()
+    with torch.inference_mode():
+        result, share = peer_tiles(network, lr, tile, overlap, limit)
+    computed = (time.perf_counter() - start) / share
+    start = time.perf_counter()
+    write_image(target, result[0].clamp(0, 1).numpy(), bits=8)
+    return read + computed + time.perf_counter() - start
+
+
+def our_file(source: Path, target: Path, model: str, tile: int, overlap: int) -> float:
+    """Seconds of the program from file to file."""
+    command = [str(Path(sys.executable).with_name("gramgan")), "upscale", str(source), "-o", str(target)]
+    command += ["--model", model, "--tile", str(tile), "--overlap", str(overlap)]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Of uint8 images, all channels."""
+    error = np.square(a.astype(np.float64) - b).mean()
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def loss(ours: np.ndarray, peers: np.ndarray, hr: np.ndarray | None) -> float:
+    """dB that our result is farther from the truth than the peer's."""
+    if hr is not None:
+        return psnr(peers, hr) - psnr(ours, hr)
+    between = 10 ** (-psnr(ours, peers) / 10)
+    return 10 * math.log10(1 + between / 10 ** (-TYPICAL / 10))
+
+
+def network_ratio(network: RRDBNet, model: str) -> float:
+    """The peer's network over ours on one tile, medians of interleaved runs."""
+    tile = np.random.default_rng(0).random((1, 3, SIDE, SIDE), dtype=np.float32)
+    backend = open_model(model).backend
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    for number in range(RUNS + 1):
+        start = time.perf_counter()
+        backend.run(tile)
+        between = time.perf_counter()
+        with torch.inference_mode():
+            network(torch.from_numpy(tile))
+        if number:
+            seconds["ours"].append(between - start)
+            seconds["peer"].append(time.perf_counter() - between)
+    print(f"network alone, {SIDE}x{SIDE}: {backend.name}")
+    return statistics.median(seconds["peer"]) / statistics.median(seconds["ours"])
+
+
+def measure(
+    network: RRDBNet, model: str, source: Path, hr: np.ndarray | None, arguments: argparse.Namespace, overlap: int
+) -> Run:
+    folder = source.parent
+    ours = our_file(source, folder / "ours.png", model, arguments.tile, overlap)
+    peer = peer_file(network, source, folder / "peer.png", arguments.tile, overlap, arguments.peer_tiles)
+    lost = math.nan
+    if arguments.peer_tiles is None and model == DEFAULT_MODEL:
+        lost = loss(read_rgb8(folder / "ours.png"), read_rgb8(folder / "peer.png"), hr)
+    untiled = math.nan
+    pixels = int(np.prod(read_rgb8(source).shape[1:]))
+    if not arguments.no_untiled and arguments.peer_tiles is None and pixels * UNTILED_BYTES_PER_PIXEL < UNTILED_BYTES:
+        untiled = peer_file(network, source, folder / "peer.png", max(read_rgb8(source).shape), 0, None)
+    return Run(ours, peer, untiled, lost)
+
+
+def startup(folder: Path) -> float:
+    """Median seconds of the program for 64x64 pixels, after one run that fills the cache."""
+    source = folder / "small.png"
+    write_image(source, np.random.default_rng(0).random((3, 64, 64), dtype=np.float32), bits=8)
+    seconds = [our_file(source, folder / "small_4.png", DEFAULT_MODEL, 256, 64) for _ in range(RUNS + 1)]
+    return statistics.median(seconds[1:])
+
+
+def lite_weights(folder: Path) -> Path:
+    torch.manual_seed(0)
+    path = folder / "lite.safetensors"
+    card = Card(name="lite", architecture={"network": "rrdb", **LITE.to_dict()}, licence="CC0-1.0")
+    write_safetensors(path, RRDBNet(LITE).state_dict(), card)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.1, 0.5, 2.0], metavar="MP")
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--overlap", type=int, default=None, help="default: what the weights' card says")
+    parser.add_argument("--peer-tiles", type=int, default=None)
+    parser.add_argument("--no-lite", action="store_true")
+    parser.add_argument("--no-untiled", action="store_true")
+    parser.add_argument("--photos", type=Path, default=PHOTOS)
+    arguments = parser.parse_args()
+    if not arguments.photos.is_dir():
+        sys.exit(f"{arguments.photos}: no such folder; give photographs with --photos")
+    photos = [read_rgb8(path) for path in find_images(arguments.photos)[:8]]
+    full = load_generator(DEFAULT_MODEL)
+    overlap = full.card.overlap if arguments.overlap is None else arguments.overlap
+    print(f"{DEFAULT_MODEL}, core {arguments.tile}, overlap {overlap}, {torch.get_num_threads()} threads")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        networks = [(full.network, DEFAULT_MODEL)]
+        if not arguments.no_lite:
+            path = lite_weights(folder)
+            networks.append((load_generator(path).network, str(path)))
+        columns: list[list[Run]] = []
+        ratios = []
+        started = startup(folder)
+        for network, model in networks:
+            ratios.append(network_ratio(network, model))
+            runs = []
+            for megapixels in arguments.sizes:
+                lr, hr = picture(photos, megapixels)
+                write_image(folder / "input.png", lr.astype(np.float32) / 255, bits=8)
+                run = measure(network, model, folder / "input.png", hr, arguments, overlap)
+                runs.append(run)
+                print(
+                    f"{Path(model).stem} {lr.shape[2]}x{lr.shape[1]}: {run.ours:.2f} s, peer {run.peer:.2f} s: "
+                    f"{run.speedup:.2f}x (untiled peer {run.untiled / run.ours:.2f}x), loss {run.loss:.4f} dB",
+                    flush=True,
+                )
+            columns.append(runs)
+    large = [run.speedup for run, size in zip(columns[0], arguments.sizes, strict=True) if size >= 0.5]
+    speedup = min(large, default=ratios[0])
+    losses = [run.loss for run in columns[0] if not math.isnan(run.loss)]
+    lite = ""
+    if not arguments.no_lite:
+        lite = f" lite_speedup={min(run.speedup for run in columns[1]):.2f} lite_network={ratios[1]:.2f}"
+    print(
+        f"result: speedup={speedup:.2f} psnr_loss_db={max(losses, default=math.nan):.4f} startup_s={started:.2f} "
+        f"network_speedup={ratios[0]:.2f}{lite}"
+    )
+
+
+if __name__ == "__main__":
+    main()

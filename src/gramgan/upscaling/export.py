@@ -1,0 +1,137 @@
+"""Generators written as files for other programs, each read again and compared with the original."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gramgan.errors import UserError
+from gramgan.hardware.precision import Precision
+from gramgan.networks.build import LoadedGenerator, load_generator
+from gramgan.upscaling.backends import Backend
+from gramgan.upscaling.choice import difference, probe_picture
+from gramgan.upscaling.graph_files import require, write_graph
+from gramgan.weights.formats import old_esrgan_names, write_pth, write_safetensors
+
+FORMATS = ("safetensors", "pth", "onnx", "xml")
+"""Suffixes of what is written."""
+
+MAX_DIFFERENCE = 1e-4
+"""Largest difference from the original that a file in fp32 may have, of values in [0, 1]: rounding of sums."""
+MAX_HALF_RMS = 0.005
+"""Root mean square difference that a file in fp16 may have."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far its result on a test picture is from the original's: root mean square and largest.
+
+    `path` is the file to give to other programs; OpenVINO's `.xml` has its numbers in a `.bin` beside it.
+    """
+
+    path: Path
+    size: int
+    rms: float
+    max_difference: float
+
+
+def export_generator(
+    spec: str | Path, target: Path, form: str | None = None, *, half: bool = False, old_keys: bool = False
+) -> Exported:
+    """Write a generator to `target`, read it again with the program it is for, and compare results.
+
+    The card goes into safetensors, ONNX and OpenVINO files; `.pth` has no place for it.
+
+    Args:
+        spec: a name of `gramgan weights list` or a weight file.
+        target: the file; its suffix chooses the format, if `form` does not.
+        form: one of `FORMATS`.
+        half: store weights in fp16 (half the size); ONNX Runtime computes in it too.
+        old_keys: `.pth` under the names of ESRGAN's first release, `model.1.sub.0.RDB1.conv1.0.weight`, instead of
+            `body.0.rdb1.conv1.weight`.
+
+    Raises:
+        UserError: format, target or weights are unusable, a package is not installed, or the written file's results are
+            too far from the original's (it is deleted then).
+    """
+    form = _form(target, form)
+    if target.suffix.lower() != f".{form}":
+        target = target.with_name(f"{target.name}.{form}")
+    if old_keys and form != "pth":
+        raise UserError(f"old_keys: only .pth files have ESRGAN's old names, not .{form}; leave it out")
+    if form == "onnx":
+        require("onnxruntime")
+    generator = load_generator(spec)
+    if target.exists() and Path(spec).exists() and target.samefile(spec):
+        raise UserError(f"{target}: these are the weights themselves; choose another name for the output")
+    if old_keys and generator.config.upsampler != "nearest":
+        raise UserError(
+            f"old_keys: ESRGAN knows the upsampler 'nearest' only, not {generator.config.upsampler!r}; leave it out"
+        )
+    _write(target, generator, form, half, old_keys)
+    rms, largest = _compare(target, generator, form)
+    if not (rms <= MAX_HALF_RMS if half else largest <= MAX_DIFFERENCE):
+        for file in _files(target, form):
+            file.unlink()
+        raise UserError(
+            f"{target}: its results differ by {largest:.2g} from the original's, so it was deleted; "
+            + ("export it without fp16" if half else "update the package that reads this format")
+        )
+    if generator.config.upsampler != "nearest" and form in ("pth", "safetensors"):
+        _log.warning("%s: its sub-pixel upsampling is not ESRGAN's, other programs may not know it", target)
+    return Exported(target, sum(file.stat().st_size for file in _files(target, form)), rms, largest)
+
+
+def _files(target: Path, form: str) -> list[Path]:
+    return [target, target.with_suffix(".bin")] if form == "xml" else [target]
+
+
+def _form(target: Path, form: str | None) -> str:
+    if form is None:
+        form = target.suffix.lower().removeprefix(".")
+        if form not in FORMATS:
+            raise UserError(f"{target}: its suffix names no format; use .{', .'.join(FORMATS)}, or give --format")
+    elif form not in FORMATS:
+        raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
+    return form
+
+
+def _write(target: Path, generator: LoadedGenerator, form: str, half: bool, old_keys: bool) -> None:
+    state: Mapping[str, Tensor] = generator.network.state_dict()
+    if form == "safetensors":
+        write_safetensors(target, state, generator.card, half=half)
+    elif form == "pth":
+        write_pth(target, old_esrgan_names(state) if old_keys else state, half=half)
+    else:
+        write_graph(target, generator, half=half)
+
+
+def _compare(target: Path, generator: LoadedGenerator, form: str) -> tuple[float, float]:
+    tile = probe_picture()[None]
+    with torch.inference_mode():
+        truth = generator.network(torch.from_numpy(tile)).numpy()
+    if form in ("safetensors", "pth"):
+        with torch.inference_mode():
+            found = load_generator(target).network(torch.from_numpy(tile)).numpy()
+    else:
+        found = _backend(target, form).run(tile)
+    if not np.isfinite(found).all():
+        return float("inf"), float("inf")
+    return difference(found, truth)
+
+
+def _backend(target: Path, form: str) -> Backend:
+    precision: Precision = "fp32"
+    if form == "onnx":
+        from gramgan.upscaling.backends.onnxruntime_backend import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(target, target.name, 0)
+    from gramgan.upscaling.backends.openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(target, target.name, precision, 0)

@@ -1,0 +1,486 @@
+"""From picture to picture: pages and frames, any scale, what surrounds the pixels, and going on after a crash."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gramgan import __version__
+from gramgan.errors import UserError
+from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, Window, write_image
+from gramgan.images.resize import resize_array
+from gramgan.progress import Progress, silent
+from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
+from gramgan.upscaling.engine import SCALE, Upscaler
+from gramgan.upscaling.intermediate import Intermediate, remove_leftovers
+from gramgan.upscaling.scales import Scale, ScalePlan, parse_scale
+
+if TYPE_CHECKING:
+    from gramgan.upscaling.models import OpenModel
+
+Icc = Literal["keep", "srgb"]
+ICC = ("keep", "srgb")
+
+_STRIP = 256  # rows of the result that are resized at a time
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a result but the picture itself; the options of `gramgan upscale`.
+
+    Attributes:
+        model: a name from `gramgan weights list` or a weight file; None for the default.
+        scale: how many times larger, 1 to 64; None for 4, unless `size` is given.
+        size: the result's size instead: `1920x1080`, or `1920x` or `x1080` to keep proportions.
+        strength: 0 (the PSNR-oriented generator) to 1 (the texture generator): their weights are interpolated.
+        psnr_model: that PSNR-oriented generator; None for the one that the model's card names.
+        texture_mask: texture only where the input has some; elsewhere the bicubic enlargement.
+        texture_threshold: grey levels of fine detail in the input where texture begins.
+        consistency: the result, shrunk, is the input again.
+        icc: `keep` the colour profile, or convert to `srgb`.
+        quality: 1 to 100, of JPEG, WebP and AVIF.
+        backend: `auto`, `torch`, `openvino` or `onnxruntime`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        tile: largest side of the used part of a tile, in input pixels; None: by the free memory.
+        overlap: context around it, in input pixels; None: what the weights need.
+        allow_huge: lift the limit that protects against decompression bombs.
+    """
+
+    model: str | Path | None = None
+    scale: float | None = None
+    size: str | None = None
+    strength: float | None = None
+    psnr_model: str | Path | None = None
+    texture_mask: bool = False
+    texture_threshold: float = TEXTURE_THRESHOLD
+    consistency: bool = False
+    icc: str = "keep"
+    quality: int = 95
+    backend: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    tile: int | None = None
+    overlap: int | None = None
+    allow_huge: bool = False
+
+    def check(self) -> Scale:
+        """The scale, if all settings that need no weights are in range.
+
+        Raises:
+            UserError: one is not.
+        """
+        if self.icc not in ICC:
+            raise UserError(f"icc {self.icc!r}: unknown; use {' or '.join(ICC)}")
+        if not 1 <= self.quality <= 100:
+            raise UserError(f"quality: {self.quality} is outside of 1 to 100")
+        if self.strength is not None and not 0 <= self.strength <= 1:
+            raise UserError(
+                f"strength: {self.strength} is outside of 0 to 1; 0 is the PSNR-oriented generator, 1 all texture"
+            )
+        if self.psnr_model is not None and self.strength is None:
+            raise UserError(f"psnr_model {self.psnr_model}: has an effect only together with --strength; give both")
+        self.control()
+        return parse_scale(self.scale, self.size)
+
+    def control(self) -> Control | None:
+        """What is done to every tile after the network, if anything.
+
+        Raises:
+            UserError: the threshold is out of range.
+        """
+        threshold = self.texture_threshold if self.texture_mask else None
+        if threshold is None and not self.consistency:
+            return None
+        return Control(texture_threshold=threshold, consistent=self.consistency)
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What `upscale_file` needs besides an `Upscaler`.
+
+    `control` is the refinement that the upscaler was made with, for its report; `resume_key` says which model and
+    settings the upscaler has: with it, what a killed job left is continued.
+    """
+
+    scale: Scale = Scale(factor=SCALE)  # noqa: RUF009 (frozen)
+    to_srgb: bool = False
+    quality: int = 95
+    allow_huge: bool = False
+    control: Control | None = None
+    resume_key: str | None = None
+
+
+def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
+    """Open the weights and make everything that `upscale_file` needs for any number of files.
+
+    Raises:
+        UserError: a setting is out of range, or weights, backend or device are not there.
+    """
+    from gramgan.upscaling.models import DEFAULT_MODEL, open_model
+
+    scale = settings.check()
+    spec = DEFAULT_MODEL if settings.model is None else settings.model
+    blend: tuple[str | Path, float] | None = None
+    if settings.strength is not None and settings.strength < 1:
+        blend = (settings.psnr_model or _partner(spec), settings.strength)
+    model = open_model(
+        spec, backend=settings.backend, precision=settings.precision, device=settings.device, blend=blend
+    )
+    control = settings.control()
+    overlap = model.card.overlap if settings.overlap is None else settings.overlap
+    if control is not None:
+        overlap = control.overlap(overlap)
+    upscaler = Upscaler(model.backend, name=model.name, overlap=overlap, tile=settings.tile, refine=control)
+    options = FileOptions(
+        scale=scale,
+        to_srgb=settings.icc == "srgb",
+        quality=settings.quality,
+        allow_huge=settings.allow_huge,
+        control=control,
+        resume_key=_settings_key(settings, model.sha256, model.backend.name),
+    )
+    return upscaler, options, model
+
+
+def upscale_file(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    options: FileOptions | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Enlarge a picture from file to file, with memory bounded by one row of tiles.
+
+    Depth, grey, alpha, ICC profile, EXIF, XMP and resolution of the source go into the target as far as its format
+    holds them, and a comment says that texture was synthesised. All pages or frames are done if the target's format
+    holds several, else the first. Scales that are no power of the network's are reached by several passes and by
+    shrinking (`scales.ScalePlan`), on a 16-bit or float picture in a hidden file beside the target.
+
+    Args:
+        upscaler: see `prepare`.
+        source: an image file.
+        target: where the result goes; its suffix chooses the format. Written whole or not at all.
+        options: None: four times larger, the profile kept, nothing to go on with after a crash.
+        progress: told (tiles done, tiles in all), of all pages and passes together.
+
+    Returns:
+        `target`.
+
+    Raises:
+        UserError: the source cannot be read, the target cannot be written or is the source itself, or the size that
+            is asked for is out of range.
+    """
+    options = options or FileOptions()
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
+    first = Raster.open(source, allow_huge=options.allow_huge, to_srgb=options.to_srgb)
+    pages = first.info.pages
+    if pages > 1 and target.suffix.lower() in MULTI_PAGE_SUFFIXES:
+        _upscale_pages(upscaler, first, target, options, progress or silent)
+        return target
+    if pages > 1:
+        _log.info("%s: %d images in it, and %s holds one: the first is done", source, pages, target.suffix)
+    key = None if options.resume_key is None else _resume_key(source, options)
+    plan = _plan(first.info, options)
+    writer = RasterWriter(target, plan.width, plan.height, **_form(first.info, plan, options), resume_key=key)
+    remove_leftovers(target, _intermediates(plan) + 1)
+    with writer:
+        _enlarge(upscaler, first, writer, plan, key, options, _Parts(progress or silent, plan).part)
+    return target
+
+
+def upscale(
+    image: np.ndarray | Path | str,
+    output: Path | str | None = None,
+    *,
+    model: str | Path | None = None,
+    scale: float | None = None,
+    size: str | None = None,
+    strength: float | None = None,
+    psnr_model: str | Path | None = None,
+    texture_mask: bool = False,
+    texture_threshold: float = TEXTURE_THRESHOLD,
+    consistency: bool = False,
+    icc: Icc = "keep",
+    quality: int = 95,
+    backend: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    tile: int | None = None,
+    overlap: int | None = None,
+    allow_huge: bool = False,
+    progress: Progress | None = None,
+) -> np.ndarray | Path:
+    """Make a picture larger, four times unless `scale` or `size` says otherwise.
+
+    Opens the weights at every call; for many pictures call `prepare` once and `upscale_file` for each.
+
+    Args:
+        image: a file, or an array as NumPy and Pillow have it: `[H, W]` (grey) or `[H, W, C]` with C from 1 to 4 (the
+            second or fourth channel is alpha); uint8, uint16, or float in [0, 1].
+        output: a file to write instead of returning an array; its suffix chooses the format.
+        model: this and all that follow: see `Settings`.
+        scale: 1 to 64.
+        size: such as `1920x1080`, `1920x` or `x1080`.
+        strength: 0 to 1.
+        psnr_model: a name or a weight file.
+        texture_mask: texture only where the input has some.
+        texture_threshold: in grey levels.
+        consistency: the result, shrunk, is the input again.
+        icc: `keep` or `srgb`.
+        quality: 1 to 100.
+        backend: `auto`, `torch`, `openvino` or `onnxruntime`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        tile: in input pixels.
+        overlap: in input pixels.
+        allow_huge: lift the size limit for files (see `Raster.open`).
+        progress: told (tiles done, tiles in all).
+
+    Returns:
+        An array of the same dtype and number of dimensions (for a file: of the file's own depth, its first page), or
+        the path `output`.
+
+    Raises:
+        UserError: a file cannot be read or written, weights are missing, or a setting is out of range.
+        TypeError: an array of another dtype.
+        ValueError: an array of another shape, or float values outside of [0, 1].
+    """
+    settings = Settings(
+        model=model,
+        scale=scale,
+        size=size,
+        strength=strength,
+        psnr_model=psnr_model,
+        texture_mask=texture_mask,
+        texture_threshold=texture_threshold,
+        consistency=consistency,
+        icc=icc,
+        quality=quality,
+        backend=backend,
+        precision=precision,
+        device=device,
+        tile=tile,
+        overlap=overlap,
+        allow_huge=allow_huge,
+    )
+    pixels = _from_hwc(image) if isinstance(image, np.ndarray) else None
+    upscaler, options, _ = prepare(settings)
+    if isinstance(image, np.ndarray):
+        assert pixels is not None
+        result = _upscale_array(upscaler, pixels, "image", options, progress)
+        if output is None:
+            return _to_hwc(result, image.dtype, image.ndim == 3)
+        bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
+        write_image(output, result, bits=bits, quality=quality, comment=_comment(options.scale))
+        return Path(output)
+    if output is not None:
+        return upscale_file(upscaler, Path(image), Path(output), options, progress)
+    raster = Raster.open(image, allow_huge=allow_huge, to_srgb=options.to_srgb)
+    if raster.info.pages > 1:
+        _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
+    result = _upscale_array(upscaler, raster.read(), str(image), options, progress)
+    return _to_hwc(result, np.dtype(raster.info.dtype), raster.info.channels > 1)
+
+
+def _upscale_array(
+    upscaler: Upscaler, pixels: np.ndarray, name: str, options: FileOptions, progress: Progress | None
+) -> np.ndarray:
+    """A picture in memory by all passes: `[C, H, W]` in [0, 1] → `[C, height, width]` in [0, 1]."""
+    has_alpha = pixels.shape[0] in (2, 4)
+    plan = options.scale.plan(pixels.shape[2], pixels.shape[1], name)
+    _tell(name, plan, options.scale)
+    parts = _Parts(progress or silent, plan)
+    for number, stage in enumerate(plan.stages):
+        if pixels.shape[1:] != (stage.height, stage.width):
+            pixels = resize_array(pixels, stage.width, stage.height, has_alpha)
+        pixels = upscaler.upscale_array(pixels, parts.part(number))
+        _report(name, number, plan, options.control)
+    return pixels if plan.native else resize_array(pixels, plan.width, plan.height, has_alpha)
+
+
+def _upscale_pages(upscaler: Upscaler, first: Raster, target: Path, options: FileOptions, progress: Progress) -> None:
+    pages = first.info.pages
+    plan = _plan(first.info, options)
+    parts = _Parts(progress, plan, pages)
+    key = None if options.resume_key is None else _resume_key(first.info.path, options)
+    with PagesWriter(target, animation=first.info.animation, resume_key=key) as writer:
+        for page in range(pages):
+            if writer.skip_finished():
+                continue
+            raster = first
+            if page:
+                raster = Raster.open(first.info.path, page=page, allow_huge=options.allow_huge, to_srgb=options.to_srgb)
+                plan = options.scale.plan(raster.info.width, raster.info.height, str(raster.info.path))
+            with writer.page(plan.width, plan.height, **_form(raster.info, plan, options)) as one:
+                offset = page * parts.stages
+                _enlarge(
+                    upscaler, raster, one, plan, None, options, lambda stage, offset=offset: parts.part(offset + stage)
+                )
+
+
+def _enlarge(
+    upscaler: Upscaler,
+    raster: Raster,
+    writer: RasterWriter,
+    plan: ScalePlan,
+    key: str | None,
+    options: FileOptions,
+    progress: Callable[[int], Progress],
+) -> None:
+    """One page, by all passes, into `writer`."""
+    name = str(raster.info.path)
+    with contextlib.ExitStack() as stack:
+        steps = [
+            stack.enter_context(
+                Intermediate(
+                    writer.path,
+                    number + 1,
+                    SCALE * plan.stages[number].width,
+                    SCALE * plan.stages[number].height,
+                    like=raster.info,
+                    resume_key=key,
+                )
+            )
+            for number in range(_intermediates(plan))
+        ]
+        for number, stage in enumerate(plan.stages):
+            source = raster if number == 0 else steps[number - 1].read_as(stage.width, stage.height)
+            sink = steps[number] if number < len(steps) else writer
+            upscaler.upscale_raster(source, sink, progress(number))
+            _report(name, number, plan, options.control)
+        if not plan.native:
+            _copy(steps[-1].read_as(plan.width, plan.height), writer)
+
+
+def _copy(raster: Raster, writer: RasterWriter) -> None:
+    writer.follow({"strip": _STRIP})
+    for top in range(0, writer.height, _STRIP):
+        window = Window(0, top, writer.width, min(_STRIP, writer.height - top))
+        if not writer.holds(window):
+            writer.write(window, raster.read(window))
+
+
+def _intermediates(plan: ScalePlan) -> int:
+    return len(plan.stages) - plan.native
+
+
+def _plan(info: RasterInfo, options: FileOptions) -> ScalePlan:
+    plan = options.scale.plan(info.width, info.height, str(info.path))
+    _tell(str(info.path), plan, options.scale)
+    return plan
+
+
+def _tell(name: str, plan: ScalePlan, scale: Scale) -> None:
+    if len(plan.stages) > 1 or not plan.native:
+        _log.info("%s: %s", name, plan.describe())
+    source = next(iter(plan.stages))
+    asked = plan.width / plan.height * source.height / source.width
+    if scale.factor is None and not 0.99 < asked < 1.01:
+        _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, 100 * abs(asked - 1))
+
+
+def _report(name: str, number: int, plan: ScalePlan, control: Control | None) -> None:
+    residual = None if control is None else control.take_residual()
+    if residual is not None:
+        of = f"pass {number + 1}" if len(plan.stages) > 1 else "the result"
+        _log.info(
+            "%s: shrunk again, %s differs from its input by %.2f grey levels (%.2f before; root mean square)",
+            name,
+            of,
+            residual.after,
+            residual.before,
+        )
+
+
+def _form(info: RasterInfo, plan: ScalePlan, options: FileOptions) -> "dict":
+    return {
+        "like": info,
+        "colour_channels": info.colour_channels,
+        "has_alpha": info.has_alpha,
+        "bits": info.bits,
+        "quality": options.quality,
+        "comment": _comment(options.scale),
+    }
+
+
+def _comment(scale: Scale) -> str:
+    much = f"{scale}x" if scale.factor is not None else f"to {scale}"
+    return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured."
+
+
+def _partner(spec: str | Path) -> str | Path:
+    from gramgan.weights.interpolate import find_partner  # imports torch, which blending needs anyway
+
+    return find_partner(spec)
+
+
+def _settings_key(settings: Settings, weights: str, backend: str) -> str:
+    """What decides the pixels; not what only decides how they are encoded, or how fast they come."""
+    values = dataclasses.asdict(settings)
+    for name in ("allow_huge", "tile", "overlap"):  # the engine's plan holds the last two
+        del values[name]
+    return json.dumps({"version": __version__, "weights": weights, "backend": backend, **values}, default=str)
+
+
+def _resume_key(source: Path, options: FileOptions) -> str:
+    status = source.stat()
+    text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, options.resume_key])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Parts:
+    """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
+
+    def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
+        self._progress = progress
+        self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
+        self.stages = len(plan.stages)
+        self._tiles: list[int] = []  # known from the first report on
+
+    def part(self, index: int) -> Progress:
+        """The callback of one pass over one page."""
+        if len(self._pixels) == 1:
+            return self._progress
+
+        def report(done: int, total: int) -> None:
+            if not self._tiles:
+                self._tiles = [max(1, round(total * one / self._pixels[0])) for one in self._pixels]
+            before, own = sum(self._tiles[:index]), self._tiles[index]
+            self._progress(before + own * done // total, sum(self._tiles))
+
+        return report
+
+
+def _from_hwc(image: np.ndarray) -> np.ndarray:
+    """A user's array as float32 `[C, H, W]` in [0, 1]."""
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+        raise ValueError(f"an image array must be [H, W] or [H, W, C] with 1 to 4 channels, not {list(image.shape)}")
+    if image.dtype in (np.uint8, np.uint16):
+        pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    elif image.dtype.kind == "f":
+        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise ValueError("a float image must be finite and in [0, 1]; scale or clip it first")
+        pixels = image.astype(np.float32)
+    else:
+        raise TypeError(f"an image array must be uint8, uint16 or float, not {image.dtype}")
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+
+def _to_hwc(pixels: np.ndarray, dtype: np.dtype, with_channels: bool) -> np.ndarray:
+    """float32 `[C, H, W]` in [0, 1] in the user's dtype, as `[H, W, C]` or `[H, W]`."""
+    image = pixels.transpose(1, 2, 0) if with_channels else pixels[0]
+    if dtype.kind == "f":
+        return np.ascontiguousarray(image, dtype=dtype)
+    white = np.iinfo(dtype).max
+    return np.ascontiguousarray(np.floor(image * white + 0.5).astype(dtype))

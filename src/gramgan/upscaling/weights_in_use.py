@@ -1,0 +1,145 @@
+"""The weights of an upscaling job: found at once, read by torch only when somebody needs them as a network."""
+
+import hashlib
+import logging
+import os
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gramgan.errors import UserError
+from gramgan.files import ensure_folder
+from gramgan.locks import exclusive
+from gramgan.paths import cache_folder
+from gramgan.weights.card import Card
+from gramgan.weights.locate import Located, locate_generator
+
+if TYPE_CHECKING:
+    from gramgan.networks.build import LoadedGenerator
+
+Graph = Literal["xml", "onnx"]
+
+_FORM = "1"  # of the converted networks; another one makes the old ones in the cache useless
+_KEPT = 8  # converted networks in the cache
+
+_log = logging.getLogger(__name__)
+
+
+class WeightsInUse:
+    """Weights of a generator, or those between two generators.
+
+    Args:
+        spec: a name of `gramgan weights list`, a weight file, or a network of `gramgan export` (`.onnx`, `.xml`).
+        blend: (PSNR-oriented weights, strength): what is used lies between them (0) and `spec` (1).
+
+    Raises:
+        UserError: a file or name is not there, or networks that can only be run are to be blended.
+    """
+
+    def __init__(self, spec: str | Path, blend: tuple[str | Path, float] | None = None) -> None:
+        self.located = locate_generator(spec)
+        self._psnr = locate_generator(blend[0]) if blend is not None else None
+        self._strength = blend[1] if blend is not None else 1.0
+        for located in (self.located, self._psnr):
+            if blend is not None and located is not None and located.is_graph:
+                raise UserError(f"{located.path}: nothing can be blended with this network; give the weights instead")
+        digest = self.located.digest()
+        if self._psnr is not None:
+            digest = _sha256(digest, self._psnr.digest(), repr(self._strength))
+        self.sha256 = digest
+
+    @cached_property
+    def key(self) -> str:
+        """Names everything that a converted network and its card depend on."""
+        known = [located.known for located in (self.located, self._psnr) if located is not None]
+        return _sha256(_FORM, self.sha256, *map(repr, known))[:32]
+
+    @property
+    def folder(self) -> Path:
+        """The folder in the user's cache for what is made of these weights."""
+        return cache_folder() / "models" / self.key
+
+    @cached_property
+    def generator(self) -> "LoadedGenerator":
+        """The network on torch.
+
+        Raises:
+            UserError: the weights are damaged or of another architecture, or a network that can only be run.
+        """
+        from gramgan.networks.build import load_generator
+
+        generator = load_generator(_spec(self.located))
+        if self._psnr is None:
+            return generator
+        return _blended(load_generator(_spec(self._psnr)), generator, self._strength)
+
+    def graph(self, kind: Graph) -> Path:
+        """The network as a file for OpenVINO (`xml`) or ONNX Runtime (`onnx`), converted once and kept in the cache.
+
+        Raises:
+            UserError: see `generator`; the cache cannot be written.
+        """
+        if self.located.is_graph:
+            return self.located.path
+        path = self.folder / f"network.{kind}"
+        if not path.is_file():
+            with exclusive(self.folder.with_name(f".{self.key}.lock")):
+                if not path.is_file():
+                    self._convert(path)
+        _touch(self.folder)
+        return path
+
+    def card(self, graph: Path) -> Card:
+        """The card, out of the converted network `graph` where it came with none of its own."""
+        if "generator" in self.__dict__:
+            return self.generator.card
+        from gramgan.upscaling.graph_files import read_graph_card
+
+        return read_graph_card(graph)
+
+    def _convert(self, path: Path) -> None:
+        from gramgan.upscaling.graph_files import write_graph
+
+        generator = self.generator
+        _log.info("%s: converting for %s, once", generator.card.name, "OpenVINO" if path.suffix == ".xml" else "ONNX")
+        ensure_folder(path.parent)
+        write_graph(path, generator)
+        folders = [folder for folder in self.folder.parent.iterdir() if folder.is_dir() and folder != self.folder]
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)[_KEPT - 1 :]:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it, too
+
+
+def _blended(psnr: "LoadedGenerator", texture: "LoadedGenerator", strength: float) -> "LoadedGenerator":
+    import torch
+
+    from gramgan.networks.build import LoadedGenerator
+    from gramgan.networks.rrdb import RRDBNet
+    from gramgan.weights.formats import load_strict
+    from gramgan.weights.interpolate import interpolate
+
+    names = (psnr.card.name, texture.card.name)
+    name = f"{names[1]} at strength {strength:g} from {names[0]}"
+    state = interpolate(psnr.network.state_dict(), texture.network.state_dict(), strength, names)
+    with torch.device("meta"):
+        network = RRDBNet(texture.config)
+    load_strict(network, state, name)
+    card = texture.card.model_copy(
+        update={"name": name, "overlap": max(psnr.card.overlap, texture.card.overlap), "scores": {}}
+    )
+    return LoadedGenerator(network.eval(), texture.config, card)
+
+
+def _spec(located: Located) -> str | Path:
+    return located.path if located.known is None else located.known.name
+
+
+def _touch(folder: Path) -> None:
+    try:
+        os.utime(folder)
+    except OSError as error:
+        _log.info("%s: its time cannot be set (%s)", folder, error.strerror)
+
+
+def _sha256(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
