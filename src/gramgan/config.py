@@ -11,6 +11,9 @@ from gramgan.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
 
+# The long and the short form of one setting: the one that is given last counts.
+_REPLACED_BY = {"texture.databases": ("database", "database_version"), "texture.database": ("databases",)}
+
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -56,22 +59,88 @@ class DiscriminatorSettings(_Section):
     spectral_norm: bool = False
 
 
+class DatabaseConfig(_Section):
+    """One texture database of a training, or one domain of it; a path alone is short for `{path: …}`."""
+
+    path: Path = Field(description="a NAME.lance made by `gramgan db build`, or a snapshot of one")
+    weight: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="its share of the patches is weight / sum of weights; none has one: searched as one"
+    )
+    domain: str | None = Field(default=None, description="only the patches of this domain; none: all")
+    version: Positive | Literal["newest"] | None = Field(
+        default=None, description="of the table; none: the newest, or the one a resumed run has; written down at start"
+    )
+    identity: str | None = Field(default=None, description="of the table; written down when a run starts")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, values: Any) -> Any:
+        return {"path": values} if isinstance(values, str | Path) else values
+
+
 class TextureConfig(_Section):
-    """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR)."""
+    """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR).
+
+    `database: NAME.lance` (with `database_version`) is short for `databases` with that one entry.
+    """
 
     candidates: Literal["local", "database", "both"] = "local"
-    database: Path | None = Field(default=None, description="a NAME.lance made by `gramgan db build`")
-    database_version: Positive | None = Field(
-        default=None, description="version of the table; none: the newest, written down when a run starts"
+    databases: tuple[DatabaseConfig, ...] = Field(
+        default=(), description="texture databases, the first one's scale is used; with weights they are mixed"
     )
     descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = "rgb"
     k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
     alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
     beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
-    search: Literal["auto", "kdtree", "blocked", "faiss-flat"] = "auto"
+    search: Literal["auto", "kdtree", "blocked", "faiss-flat", "faiss-ivf", "faiss-hnsw"] = Field(
+        default="auto", description="index over the databases; auto, kdtree, blocked and faiss-flat are exact"
+    )
+    recall: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.99, description="share of nearest patches that faiss-ivf and faiss-hnsw are to find"
+    )
     warp: Annotated[float, Field(ge=0, le=0.1)] = Field(
         default=0.003, description="magnitude of the random affine warp of local candidates"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_one_database(cls, values: Any) -> Any:
+        """Read the short form."""
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("databases"), str | dict):
+            values = values | {"databases": (values["databases"],)}
+        if not values.keys() & {"database", "database_version"}:
+            return values
+        rest = {key: value for key, value in values.items() if key not in ("database", "database_version")}
+        path, version = values.get("database"), values.get("database_version")
+        if rest.get("databases"):
+            raise ValueError("database and database_version are short for one entry of databases; give one form only")
+        if path is None:
+            return rest | {"databases": ()}
+        if not isinstance(path, str | Path):
+            raise ValueError(f"database: {path} is no path; give one NAME.lance, or several as databases")
+        return rest | {"databases": ({"path": path, "version": version},)}
+
+    @model_validator(mode="after")
+    def _check(self) -> "TextureConfig":
+        weighted = [entry.weight is not None for entry in self.databases]
+        if any(weighted) and not all(weighted):
+            raise ValueError(
+                f"databases: {self.databases[weighted.index(False)].path} has no weight and others have; give all of "
+                "them one, or none to search all as one"
+            )
+        places = [(entry.path, entry.domain) for entry in self.databases]
+        for number, place in enumerate(places):
+            if place in places[:number]:
+                raise ValueError(f"databases: {place[0]} is named twice; name it once, or once for each domain")
+        return self
+
+    @property
+    def weights(self) -> list[float] | None:
+        """Weights of the databases; None if they are searched as one."""
+        weights = [entry.weight for entry in self.databases if entry.weight is not None]
+        return weights or None
 
 
 class MaskConfig(_Section):
@@ -202,7 +271,7 @@ class Config(_Section):
             raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {crop}")
         if window % 2 == 0 or window > crop:
             raise ValueError(f"mask.window: {window} must be odd and at most the crop's {crop} pixels")
-        if self.uses_database and self.texture.database is None:
+        if self.uses_database and not self.texture.databases:
             raise ValueError(
                 f"texture.database: texture.candidates={self.texture.candidates} needs one; build it with `gramgan db "
                 "build PHOTOS -o NAME.lance` and set texture.database=NAME.lance, or set texture.candidates=local"
@@ -295,6 +364,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         target[name] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: the value is not valid YAML; put it in quotes") from None
+    for other in _REPLACED_BY.get(key.strip(), ()):
+        target.pop(other, None)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -316,4 +387,5 @@ def _known_keys() -> list[str]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             keys += [f"{name}.{inner}" for inner in section.model_fields]
+    keys += [f"texture.databases.{inner}" for inner in DatabaseConfig.model_fields]
     return keys

@@ -33,6 +33,7 @@ from gramgan.training.logbook import read_log
 from gramgan.training.loop import Observer
 from gramgan.training.run import train
 from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.files import upscale_file
 from gramgan.weights.catalog import KNOWN, fetch_weights, is_cached
 
 WEIGHTS = ("real-esrgan-x4plus", "st-lpips-alex", "st-lpips-vgg16")
@@ -165,11 +166,11 @@ def _upscale(folder: Path, held_out: list[Path], models: dict[str, str], progres
         done += 1
         progress(done, total)
     for label, spec in models.items():
-        upscaler = Upscaler(load_generator(spec))
+        upscaler = Upscaler.for_generator(load_generator(spec))
         for photo in held_out:
             target = folder / _FOLDERS[label] / f"{photo.stem}.png"
             ensure_folder(target.parent)
-            upscaler.upscale_file(folder / "low-resolution" / f"{photo.stem}.png", target)
+            upscale_file(upscaler, folder / "low-resolution" / f"{photo.stem}.png", target)
             done += 1
             progress(done, total)
 

@@ -11,7 +11,7 @@ import yaml
 
 from gramgan.cli import train as train_command
 from gramgan.cli.legacy import SavePath, graham_gan_model, run, scaled_to, trainer
-from gramgan.config import StageConfig, load_config
+from gramgan.config import DatabaseConfig, StageConfig, load_config
 from gramgan.images import write_image
 from gramgan.networks.build import load_generator
 from gramgan.texture.database import TextureDatabase
@@ -157,7 +157,9 @@ def test_without_flags_the_presets_values_hold(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("gramgan.cli.legacy.run_live", stop_here)
     assert run(graham_gan_model, [], "graham_gan_model.py") == 7
     classic_preset = load_config("classic")
-    texture = classic_preset.texture.model_copy(update={"database": Path("output_gram_gan/texture_100000.lance")})
+    texture = classic_preset.texture.model_copy(
+        update={"databases": (DatabaseConfig(path=Path("output_gram_gan/texture_100000.lance")),)}
+    )
     assert seen["config"] == classic_preset.model_copy(update={"texture": texture})
     assert seen["folder"] == Path("output_gram_gan")
     assert (classic_preset.train.batch_size, classic_preset.schedule.rate, classic_preset.stages.total) == (

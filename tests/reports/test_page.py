@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from gramgan.errors import UserError
 from gramgan.reports.page import FIGURE_INK, Column, Page
-from gramgan.reports.pixels import to_png
+from gramgan.reports.pixels import to_jpeg, to_png
 
-_VOID = {"meta", "img", "br", "path", "use", "rect", "stop"}
+_VOID = {"meta", "img", "input", "br", "path", "use", "rect", "stop"}
 
 
 class _Balance(HTMLParser):
@@ -170,3 +170,22 @@ def test_save_where_a_file_stands_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="a file stands where a folder is needed"):
         Page("t").save(tmp_path / "file" / "report.html")
+
+
+def test_photographs_are_embedded_as_jpeg() -> None:
+    jpeg = to_jpeg(np.full((30, 50, 3), 120, np.uint8))
+    page = Page("t")
+    page.image(jpeg, "a photograph")
+    (source,) = [value for tag, name, value in parse(page).attributes if (tag, name) == ("img", "src")]
+    assert base64.b64decode(source.removeprefix("data:image/jpeg;base64,")) == jpeg
+    assert 'width="50" height="30"' in page.html()
+
+
+def test_a_picture_that_a_click_enlarges() -> None:
+    page = Page("t")
+    page.image(np.zeros((10, 10, 3), np.uint8), "a <map>", zoom=True)
+    attributes = parse(page).attributes
+    assert ("input", "type", "checkbox") in attributes
+    assert ("input", "aria-label", "enlarge: a <map>") in attributes
+    assert ("label", "class", "zoom") in attributes
+    assert "<script" not in page.html()

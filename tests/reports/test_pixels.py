@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import pyvips
 
-from gramgan.reports.pixels import enlarge, paint, text_ink, to_png, to_rgb8
+from gramgan.reports.pixels import enlarge, fit, paint, text_ink, to_jpeg, to_png, to_rgb8
 
 
 def test_float_planes_become_8_bit_pixels() -> None:
@@ -85,3 +85,18 @@ def test_paint_blends_by_coverage() -> None:
     assert canvas[1, 3].tolist() == [0, 100, 200]
     assert canvas[2, 2].tolist() == [100, 150, 200]
     assert (canvas[0] == 200).all() and canvas[1, 2].tolist() == [200, 200, 200]
+
+
+def test_jpeg_is_near_to_the_picture() -> None:
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:, :, 1] = np.arange(60) * 4
+    decoded = np.asarray(pyvips.Image.new_from_buffer(to_jpeg(picture), "").numpy())
+    assert decoded.shape == picture.shape
+    assert np.abs(decoded.astype(int) - picture).mean() < 4
+
+
+@pytest.mark.parametrize(("size", "expected"), [((200, 100), (80, 40)), ((100, 200), (40, 80)), ((30, 20), (30, 20))])
+def test_fit(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    small = fit(np.full((*size, 3), 77, np.uint8), 80)
+    assert small.shape == (*expected, 3)
+    assert (small == 77).all()

@@ -122,7 +122,7 @@ def test_report_of_a_real_run(finished_run: Path) -> None:
     assert "best and last" in scores or {"best", "last"} <= set(scores)
     settings = table_under(html, "setting")
     assert settings["generator.nf"] == ["8"]
-    assert settings["texture.database_version"] != ["none"]
+    assert settings["texture.databases.0.version"] != ["none"]
     pace = table_under(html, "stage")
     assert pace["pretrain"][0] == "2"
     assert pace["adversarial"][0] == "4"
@@ -154,7 +154,7 @@ def test_database_figures_are_those_of_the_log(finished_run: Path) -> None:
 
 def test_a_database_that_is_gone_is_said_and_the_rest_is_shown(copied_run: Path, tmp_path: Path) -> None:
     path = copied_run / "config.yaml"
-    path.write_text(re.sub(r"database: .*", f"database: {tmp_path / 'gone.lance'}", path.read_text(), count=1))
+    path.write_text(re.sub(r"- path: .*", f"- path: {tmp_path / 'gone.lance'}", path.read_text(), count=1))
     text = text_of(write_run_report(copied_run))
     assert "gone.lance: there is no such texture database" in text
     assert "Most used patches" not in text

@@ -1,12 +1,23 @@
 """Search against brute force in float64."""
 
+import numpy as np
 import pytest
 import torch
 
 from gramgan.errors import UserError
-from gramgan.texture.search import BlockedSearch, FaissFlat, KdTree, NearestNeighbours, SearchBackend, build_index
+from gramgan.texture.search import (
+    BlockedSearch,
+    FaissFlat,
+    FaissIvf,
+    KdTree,
+    NearestNeighbours,
+    SearchBackend,
+    build_index,
+)
+from gramgan.texture.search.curve import Curve
 
 BACKENDS: list[SearchBackend] = ["kdtree", "blocked", "faiss-flat"]
+APPROXIMATE: list[SearchBackend] = ["faiss-ivf", "faiss-hnsw"]
 
 
 def excess(index: NearestNeighbours, vectors: torch.Tensor, queries: torch.Tensor) -> float:
@@ -27,7 +38,101 @@ def test_exact(backend: SearchBackend, dimension: int) -> None:
     index = build_index(vectors, backend)
     assert excess(index, vectors, queries) <= 1e-6
     distance, row = index.query(queries)
-    torch.testing.assert_close(distance, (vectors[row] - queries).norm(dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(distance, (vectors[row].double() - queries.double()).norm(dim=1), rtol=1e-14, atol=0)
+
+
+def brute_force(vectors: torch.Tensor, queries: torch.Tensor, neighbours: int = 1) -> torch.Tensor:
+    """Smallest float64 distances, by differences: `[M, neighbours]`."""
+    smallest = torch.empty(len(queries), neighbours, dtype=torch.float64)
+    vectors = vectors.double()
+    for start in range(0, len(queries), 256):
+        block = queries[start : start + 256].double()
+        every = torch.cdist(block, vectors, compute_mode="donot_use_mm_for_euclid_dist")
+        smallest[start : start + 256] = every.topk(neighbours, dim=1, largest=False).values
+    return smallest
+
+
+def texture_like(number: int, dimension: int, generator: torch.Generator) -> torch.Tensor:
+    """Lumps of nearly and wholly equal vectors, a heavy tail and a few common directions, as Gram vectors have them."""
+    axes = torch.randn(4, dimension, generator=generator)
+    vectors = torch.randn(number, 4, generator=generator).exp() @ axes
+    vectors[: number // 4] = vectors[0] + 1e-6 * torch.randn(number // 4, dimension, generator=generator)
+    vectors[number // 4 : number // 3] = vectors[0]
+    return vectors[torch.randperm(number, generator=generator)]
+
+
+@pytest.mark.parametrize("backend", ["kdtree", "blocked"])
+@pytest.mark.parametrize("dimension", [6, 45])
+def test_distances_are_those_of_brute_force(backend: SearchBackend, dimension: int) -> None:
+    generator = torch.Generator().manual_seed(dimension)
+    vectors = texture_like(3000, dimension, generator)
+    queries = torch.cat(
+        (texture_like(400, dimension, generator), vectors[:100], (vectors[:100] + vectors[100:200]) / 2)
+    )
+    index = build_index(vectors, backend)
+    expected = brute_force(vectors, queries, 5)
+    torch.testing.assert_close(index.query(queries)[0], expected[:, 0], rtol=1e-12, atol=1e-13)
+    distance, row = index.query(queries, 5)
+    torch.testing.assert_close(distance, expected, rtol=1e-12, atol=1e-13)
+    assert all(len(set(some)) == 5 for some in row.tolist())
+
+
+def test_distances_are_those_of_brute_force_where_vectors_are_put_in_order() -> None:
+    generator = torch.Generator().manual_seed(8)
+    vectors, queries = texture_like(60_000, 6, generator), texture_like(300, 6, generator)
+    index = build_index(vectors)
+    assert isinstance(index, KdTree)
+    distance, row = index.query(queries)
+    torch.testing.assert_close(distance, brute_force(vectors, queries)[:, 0], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close((vectors[row].double() - queries).norm(dim=1), distance, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_distances_of_100_000_queries_are_those_of_brute_force() -> None:
+    generator = torch.Generator().manual_seed(9)
+    vectors, queries = texture_like(60_000, 6, generator), texture_like(100_000, 6, generator)
+    expected = brute_force(vectors, queries)[:, 0]
+    for backend in ("kdtree", "blocked"):
+        torch.testing.assert_close(build_index(vectors, backend).query(queries)[0], expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_curve_keeps_neighbours_together() -> None:
+    vectors = torch.randn(20_000, 6, generator=torch.Generator().manual_seed(2)).numpy()
+    order = Curve(vectors).order(vectors)
+    assert sorted(order) == list(range(20_000))
+    apart = np.linalg.norm(np.diff(vectors[order], axis=0), axis=1).mean()
+    assert apart < 0.7 * np.linalg.norm(np.diff(vectors, axis=0), axis=1).mean()
+
+
+@pytest.mark.parametrize("backend", APPROXIMATE)
+def test_recall_is_measured_and_as_asked_for(backend: SearchBackend, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("faiss")
+    caplog.set_level("INFO", "gramgan")
+    generator = torch.Generator().manual_seed(6)
+    vectors = torch.randn(6000, 12, generator=generator)
+    low, high = build_index(vectors, backend, recall=0.3), build_index(vectors, backend, recall=0.99)
+    assert 0.3 <= low.recall < high.recall
+    assert 0.99 <= high.recall <= 1
+    assert f"{100 * low.recall:.1f} %" in caplog.text
+    queries = (vectors[:500] + vectors[500:1000]) / 2
+    truth = brute_force(vectors, queries, 3)
+    distance, row = high.query(queries, 3)
+    assert float((distance[:, 0] <= truth[:, 0] * (1 + 1e-9)).double().mean()) > 0.9
+    torch.testing.assert_close((vectors[row].double() - queries.double().unsqueeze(1)).norm(dim=2), distance)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, *APPROXIMATE])
+def test_more_neighbours_than_vectors(backend: SearchBackend) -> None:
+    if backend.startswith("faiss"):
+        pytest.importorskip("faiss")
+    vectors = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+    index = build_index(vectors, backend)
+    with pytest.raises(UserError, match="4 neighbours are asked for, the texture database has 3 patches"):
+        index.query(vectors, 4)
+    if backend in ("kdtree", "blocked"):
+        assert sorted(index.query(vectors, 3)[1][0].tolist()) == [0, 1, 2]
+    with pytest.raises(ValueError, match="at least 1"):
+        index.query(vectors, 0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -119,9 +224,20 @@ def test_no_queries(backend: SearchBackend) -> None:
     assert distance.shape == row.shape == (0,)
 
 
-def test_auto_chooses_by_dimension() -> None:
+def test_auto_is_exact_but_for_millions_of_many_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(build_index(torch.rand(10, 6)), KdTree)
     assert isinstance(build_index(torch.rand(10, 45)), BlockedSearch)
+    monkeypatch.setattr("gramgan.texture.search.choice._MANY_VECTORS", 999)
+    assert isinstance(build_index(torch.rand(1000, 6)), KdTree)
+    pytest.importorskip("faiss")
+    assert isinstance(build_index(torch.rand(1000, 45)), FaissIvf)
+
+
+def test_auto_says_so_where_faiss_would_help(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("gramgan.texture.search.choice._MANY_VECTORS", 9)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert isinstance(build_index(torch.rand(10, 45)), BlockedSearch)
+    assert "pip install 'gramgan[faiss]'" in caplog.text
 
 
 def test_faiss_flat_is_used_when_asked_for() -> None:

@@ -156,7 +156,7 @@ def test_an_output_folder_that_cannot_be_one(refused: Refused, tmp_path: Path) -
 
 
 def test_a_device_that_is_not_there(refused: Refused) -> None:
-    assert "device 'tpu': unknown; use auto, cpu, cuda or cuda:N" in refused(train={"device": "tpu"})
+    assert "device 'tpu': unknown; use auto, cpu, cuda, cuda:N or mps" in refused(train={"device": "tpu"})
 
 
 def test_a_missing_trunk_says_the_command_that_brings_it(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

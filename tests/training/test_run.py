@@ -20,6 +20,7 @@ from gramgan.images import read_rgb
 from gramgan.networks.build import load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.texture.database import TextureDatabase
 from gramgan.training.checkpoint import load_checkpoint
 from gramgan.training.logbook import Record, read_log
 from gramgan.training.run import Unwatched, train
@@ -128,7 +129,9 @@ def test_a_runs_folder(complete: Tiny, start: Path, tmp_path: Path, photos: Path
     assert result.best == folder / "gramgan_G_best.safetensors"
 
     stored = load_config(file=folder / "config.yaml")
-    assert stored.texture.database_version is not None
+    (entry,) = stored.texture.databases
+    assert entry.version is not None
+    assert entry.identity == TextureDatabase.open(entry.path).identity
     assert stored.train.device != "auto"
 
     records = read_log(folder)
@@ -258,11 +261,12 @@ def test_a_run_is_not_overwritten(
 
 
 def test_resuming_refuses_other_settings_by_name(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for key, old, new in (("train.batch_size", 2, 4), ("losses.pixel", 1.0, 2.0), ("texture.database_version", 2, 1)):
+    for key, old, new in (("train.batch_size", 2, 4), ("losses.pixel", 1.0, 2.0), ("texture.alpha", 1.0, 2.0)):
         assert run(["train", "--resume", str(stopped), "--set", f"{key}={new}"]) == 2
         assert capsys.readouterr().err == (
             f"error: {key}: is {old} in this run and cannot become {new}; "
-            "a resumed run may change only stages and log\n"
+            "a resumed run may change only stages, log, texture.candidates, texture.databases, texture.search and "
+            "texture.recall\n"
         )
 
 
@@ -291,10 +295,10 @@ def test_an_adversarial_stage_may_follow_a_finished_pretraining(complete: Tiny, 
     assert pretrained.scores
     assert not (folder / "gramgan_G_best_D.pth").exists()
     longer = load_config(file=folder / "config.yaml", overrides=["stages.warm_discriminator=1", "stages.adversarial=1"])
-    assert longer.texture.database_version is None  # was not needed
+    assert longer.texture.databases[0].version is None  # was not needed
     result = train(longer, folder, resume=True)
     assert result.iteration == 4
-    assert load_config(file=folder / "config.yaml").texture.database_version is not None
+    assert load_config(file=folder / "config.yaml").texture.databases[0].version is not None
     best = [record["iteration"] for record in read_log(folder) if record.get("best")]
     assert (
         best == [1, 2, 4] or best == [2, 4] or best == [1, 4]

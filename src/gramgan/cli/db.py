@@ -1,13 +1,42 @@
-"""`gramgan db`: build texture databases and look into them."""
+"""`gramgan db`: build texture databases, change them and look into them."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli import db_browse, db_search
 from gramgan.cli.console import progress_bar, say
 
+if TYPE_CHECKING:
+    from gramgan.texture.database import DatabaseInfo
+    from gramgan.texture.verify import Problem
+
 app = typer.Typer(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
+
+_DATABASE = typer.Argument(help="A texture database, NAME.lance.", show_default=False)
+_DOMAIN = "What the photographs show: photo, satellite, medical, art, face, fabric, industrial, or a word of yours."
+_LICENCE = "Licence of photographs that no manifest tells about."
+_FLAT = "Largest share of patches without texture."
+_WARP = "Share of patches that are slightly warped."
+
+Database = Annotated[Path, _DATABASE]
+
+
+class AddScale(StrEnum):
+    """What to do with a database of another scale."""
+
+    same = "same"
+    first = "first"
+
+
+class MergedScale(StrEnum):
+    """Which scale a merged database has."""
+
+    same = "same"
+    first = "first"
+    new = "new"
 
 
 @app.command()
@@ -19,9 +48,10 @@ def build(
     patches: Annotated[int, typer.Option(min=1, help="How many patches in all.")] = 200_000,
     descriptor: Annotated[str, typer.Option(help="rgb, rgb-centred or rgb-gradient.")] = "rgb",
     k: Annotated[int, typer.Option("--k", min=2, max=32, help="Patch side in pixels.")] = 4,
-    flat_share: Annotated[float, typer.Option(min=0, max=1, help="Largest share of patches without texture.")] = 0.1,
-    domain: Annotated[str, typer.Option(help="What the photographs show: photo, satellite, medical, art, …")] = "photo",
-    licence: Annotated[str, typer.Option(help="Licence of photographs that no manifest tells about.")] = "unknown",
+    flat_share: Annotated[float, typer.Option(min=0, max=1, help=_FLAT)] = 0.1,
+    warp_share: Annotated[float, typer.Option(min=0, max=1, help=_WARP)] = 0.1,
+    domain: Annotated[str, typer.Option(help=_DOMAIN)] = "photo",
+    licence: Annotated[str, typer.Option(help=_LICENCE)] = "unknown",
     seed: Annotated[int, typer.Option(min=0, help="Two builds with the same photographs and seed are equal.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
 ) -> None:
@@ -34,7 +64,7 @@ def build(
     if descriptor not in DESCRIPTORS:
         raise UserError(f"--descriptor {descriptor}: unknown; choose one of {', '.join(DESCRIPTORS)}")
     training, _ = split(photos)
-    sources = sources_of(photos, training, licence=licence, domain=domain)
+    sources = sources_of(photos, training, licence=licence, domain=_word("--domain", domain))
     with progress_bar("photographs") as progress:
         database = TextureDatabase.build(
             output,
@@ -43,34 +73,231 @@ def build(
             descriptor=descriptor,
             k=k,
             flat_share=flat_share,
+            warp_share=warp_share,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
         )
     used = len(database.info().by_source)
     say(f"{len(database):,} patches of {used} of {len(sources)} photographs: {output}")
+    if len(database) < patches:
+        say(f"{patches:,} were asked for; the photographs hold no more different ones with texture in equal parts")
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A table, NAME.lance.")]) -> None:
+def add(
+    path: Database,
+    what: Annotated[
+        Path, typer.Argument(help="Folder of photographs, or another database.", metavar="PHOTOS", show_default=False)
+    ],
+    patches: Annotated[
+        int | None, typer.Option(min=1, help="How many in all; none: from each photograph as many as from the others.")
+    ] = None,
+    flat_share: Annotated[float | None, typer.Option(min=0, max=1, help=_FLAT)] = None,
+    warp_share: Annotated[float | None, typer.Option(min=0, max=1, help=_WARP)] = None,
+    domain: Annotated[str, typer.Option(help=_DOMAIN)] = "photo",
+    licence: Annotated[str, typer.Option(help=_LICENCE)] = "unknown",
+    seed: Annotated[int | None, typer.Option(min=0, help="None: that of the build.")] = None,
+    scale: Annotated[
+        AddScale, typer.Option(help="Another database must have the same scale; or the first one's is kept.")
+    ] = AddScale.same,
+) -> None:
+    """Add photographs, or another database's patches, as a new version; nothing that is there is rebuilt."""
+    from gramgan.collect import split
+    from gramgan.texture.database import TextureDatabase, sources_of
+
+    before = TextureDatabase.open(path)
+    if what.suffix in (".lance", ".safetensors"):
+        after = before.add_database(TextureDatabase.open(what), any_scale=scale is AddScale.first)
+    else:
+        training, _ = split(what)
+        sources = sources_of(what, training, licence=licence, domain=_word("--domain", domain))
+        with progress_bar("photographs") as progress:
+            after = before.add(
+                sources,
+                patches=patches,
+                flat_share=flat_share,
+                warp_share=warp_share,
+                seed=seed,
+                progress=progress,
+            )
+    say(f"{len(after) - len(before):,} patches added: {path} holds {len(after):,} in version {after.version}")
+
+
+@app.command()
+def remove(
+    path: Database,
+    domain: Annotated[list[str] | None, typer.Option(help="Patches of this domain; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Patches of this photograph; may be repeated.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="Patches with this licence; may be repeated.")] = None,
+) -> None:
+    """Remove patches by domain, photograph or licence (where several are given, all must hold), as a new version."""
+    from gramgan.texture.database import TextureDatabase
+
+    before = TextureDatabase.open(path)
+    after = before.remove(domains=domain or (), sources=source or (), licences=licence or ())
+    say(f"{len(before) - len(after):,} patches removed: {path} holds {len(after):,} in version {after.version}")
+    say(f"older versions still hold them; to remove them from the disk: gramgan db versions {path} --clean")
+
+
+@app.command()
+def merge(
+    databases: Annotated[list[Path], typer.Argument(help="Two or more texture databases.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")],
+    scale: Annotated[
+        MergedScale,
+        typer.Option(help="Scale of the vectors' components: all must have the same; the first one's; a new estimate."),
+    ] = MergedScale.same,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+) -> None:
+    """Make one texture database of several; patches that are in two of them are taken once."""
+    from gramgan.texture.database import TextureDatabase
+
+    opened = [TextureDatabase.open(path) for path in databases]
+    with progress_bar("databases") as progress:
+        merged = TextureDatabase.merge(output, opened, scale=scale.value, overwrite=overwrite, progress=progress)
+    say(f"{len(merged):,} patches of {len(opened)} databases: {output}")
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="NAME.lance, or a snapshot NAME.safetensors.", show_default=False)],
+    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the mixture of domains and licences as a PNG, SVG or PDF too.")
+    ] = None,
+) -> None:
     """What a texture database holds, and under which licences."""
+    from gramgan.texture.database import TextureDatabase
+
+    found = TextureDatabase.open(path, version).info()
+    descriptor = found.descriptor
+    say(f"{found.path}: {found.patches:,} patches of {descriptor.k}x{descriptor.k}, descriptor {descriptor.name}")
+    say(f"version {found.version}, {found.bytes_on_disk / 2**20:.1f} MiB on disk, {len(found.by_source)} photographs")
+    say(f"identity {found.identity}, {found.warped / found.patches:.1%} of the patches slightly warped")
+    _show_mixture(found)
+    if picture is not None:
+        from gramgan.reports.mixture import save_mixture
+
+        save_mixture(found, picture)
+        say(f"picture: {picture}")
+
+
+@app.command()
+def verify(
+    path: Database,
+    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    drop_damaged: Annotated[
+        bool, typer.Option("--drop-damaged", help="Make a new version without the damaged fragments.")
+    ] = False,
+) -> None:
+    """Read everything in a texture database: checksums, vectors, patch ids."""
+    from gramgan.errors import UserError
+    from gramgan.texture.database import TextureDatabase
+
+    database = TextureDatabase.open(path, version)
+    with progress_bar("fragments") as progress:
+        report = database.verify(progress)
+    if report.clean:
+        say(f"{path}: version {report.version} is whole: {report.patches:,} patches in {report.fragments} fragments")
+        return
+    problems = "; ".join(_problem(problem) for problem in report.problems)
+    if not (drop_damaged and report.damaged):
+        way = (
+            f"go on without what is damaged: gramgan db verify {path} --drop-damaged"
+            if report.damaged
+            else "build it again: gramgan db build"
+        )
+        raise UserError(f"{path}: {problems}; {report.patches:,} patches can be read, {way}")
+    after = database.drop_fragments(report.damaged)
+    say(f"{path}: {problems}")
+    say(f"version {after.version} goes on without: {len(after):,} patches")
+
+
+@app.command()
+def versions(
+    path: Database,
+    tag: Annotated[str | None, typer.Option(help="Keep a version from clean-up under this name.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version --tag is for; none: the newest.")] = None,
+    untag: Annotated[str | None, typer.Option(help="Take this name away.")] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove all old versions without a tag, and what crashes left behind.")
+    ] = False,
+    keep: Annotated[int, typer.Option(min=1, help="So many of the newest versions stay.")] = 1,
+) -> None:
+    """Show the versions of a texture database; tag them, and clean up. A training run tags the version it uses."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from gramgan.texture.database import TextureDatabase
 
-    found = TextureDatabase.open(path).info()
-    descriptor = found.descriptor
-    say(f"{found.path}: {found.patches:,} patches of {descriptor.k}x{descriptor.k}, descriptor {descriptor.name}")
-    say(f"version {found.version}, {found.bytes_on_disk / 2**20:.1f} MiB on disk, {len(found.by_source)} photographs")
+    database = TextureDatabase.open(path, version)
+    if untag is not None:
+        database.untag(untag)
+    if tag is not None:
+        database.tag(database.version, tag)
+    if clean:
+        cleaned = database.cleanup(keep)
+        say(f"{cleaned.versions} versions and {cleaned.bytes / 2**20:.1f} MiB removed")
+    table = Table("version", "made (UTC)", "patches", "tags")
+    for one in database.versions():
+        table.add_row(str(one.number), f"{one.time:%Y-%m-%d %H:%M:%S}", f"{one.patches:,}", Text(", ".join(one.tags)))
+    Console().print(table)
+
+
+@app.command()
+def snapshot(
+    path: Database,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.safetensors.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    pixels: Annotated[
+        bool, typer.Option("--pixels/--no-pixels", help="The patches too, which reports show; search needs none.")
+    ] = True,
+) -> None:
+    """Write one version into one file that is searched, and trained with, where Lance is not installed."""
+    from gramgan.texture.database import TextureDatabase
+
+    taken = TextureDatabase.open(path, version).snapshot(output, patches=pixels)
+    size = output.stat().st_size / 2**20
+    say(f"{output}: {len(taken):,} patches of version {taken.version}, {size:.1f} MiB; opens like a table")
+
+
+app.command()(db_browse.browse)
+app.command()(db_search.search)
+
+
+def _show_mixture(found: "DatabaseInfo") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
     for title, counts in (
         ("domain", found.by_domain),
         ("licence", found.by_licence),
         ("scale", found.by_scale),
         ("photograph", found.by_source),
     ):
-        table = Table(title, "patches", "share")
+        table = Table(title, "patches", "share", *(["licences"] if title == "domain" else []))
         for name, number in counts.items():
-            table.add_row(Text(name), f"{number:,}", f"{number / found.patches:.1%}")
-        Console().print(table)
+            row = [Text(name), f"{number:,}", f"{number / found.patches:.1%}"]
+            if title == "domain":
+                row.append(Text(", ".join(found.licences_by_domain[name])))
+            table.add_row(*row)
+        console.print(table)
+    say(f"Whoever passes this database on passes on pixels under: {', '.join(sorted(found.by_licence))}")
+    if "unknown" in found.by_licence:
+        say("Of patches under 'unknown' nobody has said that they may be passed on.")
+
+
+def _problem(problem: "Problem") -> str:
+    return problem.text if problem.fragment is None else f"fragment {problem.fragment}: {problem.text}"
+
+
+def _word(option: str, text: str) -> str:
+    from gramgan.errors import UserError
+
+    if not text.strip():
+        raise UserError(f"{option}: is empty; give a word")
+    return text.strip()

@@ -297,7 +297,7 @@ def _prepare(config: "Config", run: Path, patches: int) -> None:
     if config.stages.adversarial and config.losses.perceptual:
         weight_path(SPECS[config.losses.trunk].catalog_name)
     path = _database_path(run, patches)
-    if config.uses_database and config.texture.database == path:
+    if config.uses_database and path in [entry.path for entry in config.texture.databases]:
         _build_database(config, path, patches, training)
 
 

@@ -32,7 +32,8 @@ def train(
         Path | None, typer.Option("--output", "-o", help="The run's folder (default: runs/PRESET).")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="A run's folder to go on with; --set may change stages.* and log.*.")
+        Path | None,
+        typer.Option(help="A run's folder to go on with; --set may change stages, log and texture.databases."),
     ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")

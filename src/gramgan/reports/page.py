@@ -30,6 +30,7 @@ _WIDE = 928
 _SMALL = 240
 _CSS_DPI = 96
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fbfbfa; --card: #ffffff; --ink: #1d1f22; --quiet: #5c626b; --line: #dcdee2;
@@ -50,6 +51,13 @@ figcaption { color: var(--quiet); font-size: 0.9rem; margin-top: 0.35rem; max-wi
 img, svg { display: block; max-width: 100%; height: auto; }
 .scroll > .wide { min-width: 58rem; }
 .small { image-rendering: pixelated; }
+.zoom { display: block; }
+.zoom input { position: absolute; opacity: 0; }
+.zoom .scroll { cursor: zoom-in; }
+.zoom input:focus-visible + .scroll { outline: 2px solid var(--accent); }
+.zoom img { width: 100%; }
+.zoom input:checked + .scroll { cursor: zoom-out; max-height: 90vh; overflow: auto; }
+.zoom input:checked + .scroll img { width: 300%; max-width: none; image-rendering: pixelated; }
 .gallery { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
 .gallery figure { margin: 0; }
 .gallery img { width: 100%; border-radius: 3px; }
@@ -124,16 +132,21 @@ class Page:
         table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         self._parts.append(_figure(table, caption) if caption else table)
 
-    def image(self, image: Picture, caption: str = "") -> None:
-        """A picture: uint8 `[H, W, 3]`, float `[3, H, W]` in [0, 1], or the bytes of a PNG file.
+    def image(self, image: Picture, caption: str = "", *, zoom: bool = False) -> None:
+        """A picture: uint8 `[H, W, 3]`, float `[3, H, W]` in [0, 1], or the bytes of a PNG or JPEG file.
 
         It is shown at its own size where the page has room for it, and shrunk to the page's width otherwise; on a phone
-        it is scrolled, so that labels stay readable.
+        it is scrolled, so that labels stay readable. With `zoom` it fills the page's width, and a click, or the space
+        bar, makes it three times as large and back.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: it is none of these.
         """
-        self._parts.append(_figure(f'<div class="scroll">{_img(image, caption)}</div>', caption))
+        shown = f'<div class="scroll">{_img(image, caption)}</div>'
+        if zoom:
+            label = escape(f"enlarge: {caption}")
+            shown = f'<label class="zoom"><input type="checkbox" aria-label="{label}">{shown}</label>'
+        self._parts.append(_figure(shown, caption))
 
     def gallery(self, items: Iterable[tuple[Picture, str]]) -> None:
         """Pictures with captions, as many side by side as the screen has room for, scaled to the same width."""
@@ -171,15 +184,28 @@ def _figure(content: str, caption: str) -> str:
 
 
 def _img(image: Picture, caption: str) -> str:
-    png = image if isinstance(image, bytes) else to_png(image)
-    if not png.startswith(_PNG_SIGNATURE):
-        raise ValueError("the bytes of a picture must be those of a PNG file")
-    width, height = struct.unpack(">II", png[16:24])
-    data = base64.b64encode(png).decode("ascii")
+    file = image if isinstance(image, bytes) else to_png(image)
+    if file.startswith(_PNG_SIGNATURE):
+        kind, (width, height) = "png", struct.unpack(">II", file[16:24])
+    elif file.startswith(_JPEG_SIGNATURE):
+        kind, (width, height) = "jpeg", _jpeg_size(file)
+    else:
+        raise ValueError("the bytes of a picture must be those of a PNG or JPEG file")
+    data = base64.b64encode(file).decode("ascii")
     size = f'width="{width}" height="{height}"'
     # A thumbnail may be enlarged by the page: then its pixels stay squares.
-    classes = _classes(wide=width > _WIDE, small=width < _SMALL)
-    return f'<img{classes} {size} alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+    classes = _classes(wide=width > _WIDE, small=width < _SMALL and kind == "png")
+    return f'<img{classes} {size} alt="{escape(caption)}" src="data:image/{kind};base64,{data}">'
+
+
+def _jpeg_size(file: bytes) -> tuple[int, int]:
+    import pyvips
+
+    try:
+        image = pyvips.Image.new_from_buffer(file, "")
+    except pyvips.Error:
+        raise ValueError("the bytes of a picture must be those of a whole PNG or JPEG file") from None
+    return image.width, image.height
 
 
 def _is_number(cell: Cell) -> bool:

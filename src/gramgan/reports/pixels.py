@@ -35,10 +35,21 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
 
 def to_png(image: np.ndarray) -> bytes:
     """PNG file of a picture in one of the forms of `to_rgb8`; lossless."""
-    picture = to_rgb8(image)
+    return _raster(image).pngsave_buffer(compression=9)
+
+
+def to_jpeg(image: np.ndarray, quality: int = 85) -> bytes:
+    """JPEG file of a picture in one of the forms of `to_rgb8`: for photographs that are shown as a whole."""
+    return _raster(image).jpegsave_buffer(Q=quality, optimize_coding=True)
+
+
+def fit(picture: np.ndarray, side: int) -> np.ndarray:
+    """uint8 `[H, W, 3]`, shrunk so that its longer side is at most `side` pixels; a smaller one stays as it is."""
     height, width = picture.shape[:2]
-    raster = pyvips.Image.new_from_memory(picture.tobytes(), width, height, 3, "uchar").copy(interpretation="srgb")
-    return raster.pngsave_buffer(compression=9)
+    if max(height, width) <= side:
+        return picture
+    small = _raster(picture).thumbnail_image(side, height=side, size="down")
+    return np.asarray(small.numpy())
 
 
 def enlarge(picture: np.ndarray, factor: int) -> np.ndarray:
@@ -72,6 +83,12 @@ def paint(canvas: np.ndarray, ink: np.ndarray, x: int, y: int, colour: Colour) -
     window = canvas[y : y + height, x : x + width]
     cover = ink[: window.shape[0], : window.shape[1], None].astype(np.float32) / 255
     window[...] = np.rint(window * (1 - cover) + np.array(colour, np.float32) * cover).astype(np.uint8)
+
+
+def _raster(image: np.ndarray) -> pyvips.Image:
+    picture = to_rgb8(image)
+    height, width = picture.shape[:2]
+    return pyvips.Image.new_from_memory(picture.tobytes(), width, height, 3, "uchar").copy(interpretation="srgb")
 
 
 @functools.cache

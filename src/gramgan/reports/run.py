@@ -19,7 +19,7 @@ from gramgan.images import read_rgb8
 from gramgan.reports.page import Cell, Column, Page
 from gramgan.reports.plots import Record, loss_curves, score_curves
 from gramgan.reports.strips import Panel, comparison
-from gramgan.texture.database import TextureDatabase
+from gramgan.training.databases import described, opened
 from gramgan.training.logbook import read_log
 from gramgan.training.run import settings_path
 from gramgan.training.weights import BEST_GENERATOR
@@ -230,10 +230,11 @@ def _database(page: Page, run: Path, config: Config, records: Sequence[Record]) 
     if not (config.stages.adversarial and config.losses.texture):
         page.text("This run has no patch texture loss.")
         return
+    databases = described(texture.databases)
     sources = {
         "local": "patches of the same photograph's crop, of its smaller copies and of slightly warped ones",
-        "database": f"the texture database {texture.database}",
-        "both": f"the nearer of two: the texture database {texture.database}, and patches of the same crop",
+        "database": f"the texture database {databases}",
+        "both": f"the nearer of two: the texture database {databases}, and patches of the same crop",
     }
     page.text(
         f"Targets of the patch texture loss: {sources[texture.candidates]}. Descriptor {texture.descriptor}, "
@@ -264,39 +265,50 @@ def _statistics(records: Sequence[Record]) -> list[list[Cell]]:
 
 
 def _patches(page: Page, run: Path, config: Config) -> None:
-    """The database's own figures, and the patches that were chosen most often."""
+    """The databases' own figures, and the patches that were chosen most often."""
     usage = _usage(run)
-    assert config.texture.database is not None  # checked by Config
-    try:
-        database = TextureDatabase.open(config.texture.database, config.texture.database_version)
-    except UserError as error:
-        page.note(f"Without its texture database this page shows no patches. {error}")
-        return
-    info = database.info()
-    used = f" {len(usage):,} of its patches were targets so far." if usage else ""
-    page.text(f"The database holds {info.patches:,} patches of {len(info.by_source)} photographs.{used}")
-    page.table(
-        ["licence of patches", "patches", Column("share", ".1%")],
-        [[licence, count, count / info.patches] for licence, count in info.by_licence.items()],
-    )
-    if not usage:
-        return
+    if usage:
+        page.text(f"{len(usage):,} different patches were targets so far.")
+    rows: dict[int, dict[str, Any]] = {}
     most = usage[:_MOST_USED]
-    try:
-        rows = database.rows(patch_id for patch_id, _ in most)
-    except KeyError as error:
-        page.note(f"The texture database no longer holds patch {error}, so it is another one than the run used.")
+    complete = True
+    for entry in config.texture.databases:
+        try:
+            database = opened(entry)
+            info = database.info()
+        except UserError as error:
+            page.note(f"Without its texture database this page shows no patches of it. {error}")
+            complete = False
+            continue
+        page.text(f"{entry.path} holds {info.patches:,} patches of {len(info.by_source)} photographs.")
+        page.table(
+            ["licence of patches", "patches", Column("share", ".1%")],
+            [[licence, count, count / info.patches] for licence, count in info.by_licence.items()],
+        )
+        wanted = [patch_id for patch_id, _ in most if patch_id not in rows]
+        present = np.isin(wanted, database.patch_ids()) if wanted else []
+        held = [patch_id for patch_id, there in zip(wanted, present, strict=True) if there]
+        try:
+            rows |= zip(held, database.rows(held), strict=True)
+        except UserError as error:  # a snapshot without patches
+            page.note(str(error))
+            complete = False
+    missing = [patch_id for patch_id, _ in most if patch_id not in rows]
+    if missing and complete:
+        page.note(f"The texture database no longer holds patch {missing[0]}, so it is another one than the run used.")
+    shown = [(rows[patch_id], count) for patch_id, count in most if patch_id in rows]
+    if not shown:
         return
     total = sum(count for _, count in usage)
     panels = [
         Panel(row["patch"], f"{count / total:.2%}", f"{count:,} times, {row['source_id'].partition('#')[0]}")
-        for row, (_, count) in zip(rows, most, strict=True)
+        for row, count in shown
     ]
     grid = [panels[i : i + _PATCHES_A_ROW] for i in range(0, len(panels), _PATCHES_A_ROW)]
     page.heading("Most used patches", level=3)
     page.image(
         comparison(grid, zoom=192 // config.texture.k),
-        "Share of the targets that came from the database, and the photograph of each.",
+        "Share of the targets that came from a database, and the photograph of each.",
     )
 
 
@@ -380,6 +392,8 @@ def _settings(page: Page, config: Config) -> None:
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(number): entry for number, entry in enumerate(value)}
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:

@@ -5,17 +5,20 @@ and g the HR image. Completing the square, for α + β > 0 that is the nearest n
 q_i = (α G(g_i) + β G(e_i)) / (α + β): one search, no re-ranking.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.database import TextureDatabase
 from gramgan.texture.descriptors import Descriptor
-from gramgan.texture.search import SearchBackend, build_index
+from gramgan.texture.search import RECALL, SearchBackend, build_index
 
 NO_PATCH = -1
 """The `patch_id` of a target that comes from the image itself and not from a database."""
@@ -68,23 +71,54 @@ def target_ratio(query_distance: Tensor, gram_hr: Tensor, gram_sr: Tensor) -> Te
     return query_distance.mean() / half_gap.clamp_min(1e-12)
 
 
+@dataclass(frozen=True)
+class DatabasePart:
+    """A texture database, or what it holds of one domain."""
+
+    database: TextureDatabase
+    domain: str | None = None
+
+
 class DatabaseSource:
-    """Textures from a database of real photographs: one search over all patches of the batch."""
+    """Textures from real photographs: one search over all patches of the batch, in one database or in several as one.
+
+    Vectors of several databases are put on the scale of the first.
+    """
 
     def __init__(
-        self, database: TextureDatabase, backend: SearchBackend = "auto", device: str | torch.device = "cpu"
+        self,
+        database: TextureDatabase | Sequence[DatabasePart],
+        backend: SearchBackend = "auto",
+        device: str | torch.device = "cpu",
+        *,
+        descriptor: Descriptor | None = None,
+        recall: float = RECALL,
     ) -> None:
-        self.descriptor = database.descriptor
-        self._vectors = torch.from_numpy(database.vectors()).to(device)
-        self.index = build_index(self._vectors, backend)
-        self._ids = torch.from_numpy(database.patch_ids()).to(device)
+        """`descriptor` sets another scale than the first database's; `recall` is for approximate backends.
+
+        Raises:
+            UserError: a domain has no patches, or the databases differ in descriptor or k.
+        """
+        parts = [DatabasePart(database)] if isinstance(database, TextureDatabase) else list(database)
+        self.descriptor = descriptor or parts[0].database.descriptor
+        vectors = [_vectors(part, self.descriptor) for part in parts]
+        ids = [part.database.patch_ids(part.domain) for part in parts]
+        self._vectors = torch.from_numpy(vectors[0] if len(vectors) == 1 else np.concatenate(vectors)).to(device)
+        del vectors
+        self._ids = torch.from_numpy(np.concatenate(ids)).to(device)
+        self.index = build_index(self._vectors, backend, recall=recall)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
         """See `TargetSource.targets`."""
         distance, row = self.index.query(query.flatten(0, 1))
         shape = query.shape[:2]
-        return Targets(self._vectors[row].view_as(query), distance.view(shape), self._ids[row].view(shape))
+        return Targets(
+            self._vectors[row].view_as(query), distance.to(query.dtype).view(shape), self._ids[row].view(shape)
+        )
 
 
 class LocalSource:
@@ -139,7 +173,7 @@ class LocalSource:
     @staticmethod
     def _nearest(candidates: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         distance, row = build_index(candidates).query(query)
-        return candidates[row], distance
+        return candidates[row], distance.to(query.dtype)
 
 
 class NearerSource:
@@ -161,6 +195,19 @@ class NearerSource:
             torch.where(take_b, b.distance, a.distance),
             torch.where(take_b, b.patch_id, a.patch_id),
         )
+
+
+def _vectors(part: DatabasePart, descriptor: Descriptor) -> np.ndarray:
+    """The vectors of `part` on the scale of `descriptor`: float32 `[N, D]`."""
+    database, domain = part.database, part.domain
+    database.require(descriptor.name, descriptor.k)
+    vectors = database.natural_vectors(domain)
+    if not len(vectors):
+        held = ", ".join(sorted(set(database.words("domain")[1])))
+        what = f"no patches of the domain {domain}, only of {held}" if domain and held else "no patches"
+        raise UserError(f"{database.path}: holds {what}; choose another domain or add photographs: gramgan db add")
+    vectors /= np.asarray(descriptor.scale, np.float32)
+    return vectors
 
 
 def _shrunk(hr: Tensor, factor: int) -> Tensor:

@@ -1,59 +1,36 @@
 """The texture database: real high-resolution patches and their Gram vectors in one Lance table."""
 
-import json
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gramgan.collect import read_manifest
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder, sha256
-from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
-from gramgan.texture.descriptors import Descriptor, DescriptorName, dimension
-from gramgan.texture.sampling import Patches, photograph_key, sample_patches
+from gramgan.texture import table as lance_table
+from gramgan.texture.building import Sampled, Sampling, new_estimate, record_batch, sampled
+from gramgan.texture.descriptors import Descriptor, DescriptorName
+from gramgan.texture.metadata import Metadata
+from gramgan.texture.snapshot import SUFFIX, Snapshot, Table, write_snapshot
+from gramgan.texture.sources import Source, sources_of
+from gramgan.texture.table import LanceTable
+from gramgan.texture.verify import Report, verify
+from gramgan.texture.versions import Cleaned, Version, clean, tag, untag, versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_METADATA_KEY = b"gramgan.texture"
-_FORMAT = 1
-_ROWS_PER_WRITE = 1_000_000  # held in memory at a time while a table is built: about 150 MB
-_LEAST_SCALE = 0.01  # of the shipped one
+__all__ = ["Cleaned", "DatabaseInfo", "MergeScale", "Report", "Source", "TextureDatabase", "Version", "sources_of"]
+
+MergeScale = Literal["same", "first", "new"]
+"""Which scale tables get that are put together: they must have the same; that of the first; estimated anew."""
+
+_PATCHES = 200_000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One photograph that patches are taken from."""
-
-    path: Path
-    licence: str = "unknown"
-    domain: str = "photo"
-
-    @property
-    def source_id(self) -> str:
-        """What the table calls the photograph: its file name and the beginning of its SHA-256. Reads the file."""
-        return f"{self.path.name}#{sha256(self.path)[:12]}"
-
-
-def sources_of(
-    folder: Path, photographs: Iterable[Path], *, licence: str = "unknown", domain: str = "photo"
-) -> list[Source]:
-    """`photographs` of `folder` with the licences that its manifest tells; `licence` for those that it does not list.
-
-    Raises:
-        UserError: the manifest is damaged.
-    """
-    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
-    return [Source(path, licences.get(path, licence), domain) for path in photographs]
 
 
 @dataclass(frozen=True)
@@ -61,6 +38,7 @@ class DatabaseInfo:
     """What `gramgan db info` shows."""
 
     path: Path
+    identity: str
     version: int
     patches: int
     descriptor: Descriptor
@@ -69,48 +47,36 @@ class DatabaseInfo:
     by_licence: dict[str, int]
     by_scale: dict[str, int]
     by_source: dict[str, int]
+    licences_by_domain: dict[str, dict[str, int]]
+    warped: int
 
 
 class TextureDatabase:
-    """Real texture patches, their Gram vectors, and where each comes from; a Lance table `NAME.lance`.
+    """Real texture patches, their Gram vectors, and where each comes from: one version of a table, for reading.
 
-    Columns: `patch_id` (stable), `patch` (uint8, k·k·3, row by row, RGB), `gram` (float32, natural units, of the stored
-    8-bit photograph), `domain`, `source_id` (file name and content hash), `x`, `y`, `scale`, `licence`, `count`.
-    Descriptor, k and scale are the table's metadata.
+    It lies in a Lance table `NAME.lance`, or in a snapshot of one, `NAME.safetensors`, which needs no Lance and cannot
+    be changed. Columns: `patch_id` (stable), `patch` (uint8, k·k·3, row by row, RGB), `gram` (float32, natural units,
+    of the stored 8-bit patch), `domain`, `source_id` (file name and content hash), `x`, `y` (pixels of the photograph's
+    copy at that scale), `scale`, `licence`, `count`, `warped`. Identity, descriptor, k and scale are the table's
+    metadata, and the same in all its versions.
+
+    What changes the table makes a new version and leaves this object, and everybody who reads, with the version that
+    was opened.
     """
 
-    def __init__(self, path: Path, dataset: Any, descriptor: Descriptor) -> None:
-        self.path = path
-        self.descriptor = descriptor
-        self._dataset = dataset
+    def __init__(self, storage: Table) -> None:
+        self._storage = storage
 
     @classmethod
-    def open(cls, path: str | Path, version: int | None = None) -> "TextureDatabase":
-        """Open the table at `path`, at its newest version or at `version`.
+    def open(cls, path: str | Path, version: int | str | None = None) -> "TextureDatabase":
+        """Open the table or snapshot at `path`, at its newest version or at `version`, a number or a tag.
 
         Raises:
             UserError: it is missing, no texture database, or has no such version.
         """
-        import lance
-
         path = Path(path)
-        if not path.exists():
-            raise UserError(f"{path}: there is no such texture database; build one: gramgan db build PHOTOS -o {path}")
-        if not (path / "_versions").is_dir():  # Lance tries for seconds before it gives up
-            raise UserError(f"{path}: not a Lance table; build one: gramgan db build PHOTOS -o NAME.lance")
-        try:
-            dataset = lance.dataset(str(path))
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: a damaged Lance table ({reason}); build it again: gramgan db build") from None
-        descriptor = _read_metadata(path, dataset.schema.metadata)
-        if version is not None and version != dataset.version:
-            if version not in {known["version"] for known in dataset.versions()}:
-                raise UserError(
-                    f"{path}: has no version {version}, the newest is {dataset.version}; give another version or none"
-                )
-            dataset = dataset.checkout_version(version)
-        return cls(path, dataset, descriptor)
+        kind = Snapshot if path.suffix == SUFFIX else LanceTable
+        return cls(kind.open(path, version))
 
     @classmethod
     def build(
@@ -118,10 +84,11 @@ class TextureDatabase:
         path: str | Path,
         sources: Iterable[Source],
         *,
-        patches: int = 200_000,
+        patches: int = _PATCHES,
         descriptor: DescriptorName = "rgb",
         k: int = 4,
         flat_share: float = 0.1,
+        warp_share: float = 0.1,
         seed: int = 0,
         overwrite: bool = False,
         progress: Progress = silent,
@@ -138,6 +105,7 @@ class TextureDatabase:
             descriptor: see `gramgan.texture.descriptors`.
             k: patch side in pixels.
             flat_share: largest share of patches without texture, in [0, 1].
+            warp_share: share of patches that are slightly warped, in [0, 1].
             seed: not negative; two builds with the same photographs and seed are equal.
             overwrite: replace a texture database that is there.
             progress: told the number of photographs done.
@@ -150,33 +118,102 @@ class TextureDatabase:
         ordered = sorted(sources, key=lambda source: source.path)
         if not ordered:
             raise UserError(f"{path}: no photographs were given to build a texture database from")
-        ensure_folder(path.parent)
-        settings = {"patches": patches, "descriptor": descriptor, "k": k, "flat_share": flat_share, "seed": seed}
-        statistics = _ScaleEstimate(dimension(descriptor))
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
-            dataset = None
-            for batch in _collected(_batches(ordered, progress, **settings), _ROWS_PER_WRITE):
-                statistics.add(batch)
-                dataset = _append(path, unfinished, batch, new=dataset is None)
-            if dataset is None:
+        sampling = Sampling(descriptor, k, flat_share, warp_share, seed)
+        shipped = Descriptor.default(descriptor, k)
+        estimate = new_estimate(shipped)
+        schema = lance_table.schema_of(Metadata.new(shipped, {}))
+        share, more = divmod(patches, len(ordered))
+        shares = [share + (number < more) for number in range(len(ordered))]
+
+        def batches() -> "Iterator[pa.RecordBatch]":
+            for one in sampled(ordered, shares, sampling, progress):
+                estimate.add_moments(one.moments)
+                yield record_batch(one, schema)
+
+        with lance_table.new_table(path) as staging:
+            if not staging.write(path, schema, batches()):
                 raise UserError(f"{path}: none of the photographs gave a patch of texture; nothing was built")
-            scale = statistics.scale(Descriptor.default(descriptor, k).scale)
-            metadata = {"format": _FORMAT, "descriptor": descriptor, "k": k, "scale": scale, "build": settings}
-            dataset.update_schema_metadata({_METADATA_KEY.decode(): json.dumps(metadata)})
-            del dataset  # Windows renames no folder with open files in it
-            _put_in_place(unfinished, path)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            settings = {"patches": patches} | vars(sampling)
+            scaled = Descriptor(descriptor, k, estimate.scale(shipped.scale))
+            lance_table.create(path, staging, Metadata.new(scaled, settings))
         return cls.open(path)
+
+    @classmethod
+    def merge(
+        cls,
+        path: str | Path,
+        databases: Sequence["TextureDatabase"],
+        *,
+        scale: MergeScale = "same",
+        overwrite: bool = False,
+        progress: Progress = silent,
+    ) -> "TextureDatabase":
+        """Make one table of several; a patch that is in two of them is taken once.
+
+        Args:
+            path: where to, ending in `.lance`.
+            databases: tables or snapshots (with patches) of one descriptor and k.
+            scale: vectors are stored in natural units, so that tables of different scales can be put together; how
+                their patches are compared then has to be said.
+            overwrite: replace a texture database that is there.
+            progress: told the number of databases done.
+
+        Raises:
+            UserError: they do not fit together, something stands at `path`, or it cannot be written.
+        """
+        path = Path(path)
+        _check_free(path, overwrite)
+        if not databases:
+            raise UserError(f"{path}: no texture databases were given to merge")
+        first = databases[0]
+        for other in databases[1:]:
+            first._check_fits(other, any_scale=scale != "same")
+        estimate = new_estimate(first.descriptor)
+        schema = lance_table.schema_of(Metadata.new(first.descriptor, {}))
+
+        def batches() -> "Iterator[pa.RecordBatch]":
+            known = np.zeros(0, np.int64)
+            for number, database in enumerate(databases):
+                ids = database.patch_ids()
+                for batch in _without(_record_batches(database._storage, schema), known, database.path):
+                    if scale == "new":
+                        estimate.add(lance_table.values(batch.column("gram")))
+                    yield batch
+                known = np.union1d(known, ids)
+                progress(number + 1, len(databases))
+
+        with lance_table.new_table(path) as staging:
+            if not staging.write(path, schema, batches()):
+                raise UserError(f"{path}: the given texture databases hold no patches; nothing was built")
+            descriptor = first.descriptor
+            if scale == "new":
+                shipped = Descriptor.default(descriptor.name, descriptor.k).scale
+                descriptor = Descriptor(descriptor.name, descriptor.k, estimate.scale(shipped))
+            lance_table.create(path, staging, Metadata.new(descriptor, {}))
+        return cls.open(path)
+
+    @property
+    def path(self) -> Path:
+        """The table's folder or the snapshot's file."""
+        return self._storage.path
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What the vectors are, and the scale that makes their components comparable."""
+        return self._storage.metadata.descriptor
+
+    @property
+    def identity(self) -> str:
+        """Made anew by every build and merge: a table built again at the same place has another one."""
+        return self._storage.metadata.identity
 
     @property
     def version(self) -> int:
         """The version of the table that this object reads."""
-        return int(self._dataset.version)
+        return self._storage.version
 
     def __len__(self) -> int:
-        return int(self._dataset.count_rows())
+        return len(self._storage)
 
     def require(self, descriptor: DescriptorName, k: int) -> None:
         """Refuse a table of another descriptor or patch side.
@@ -191,209 +228,444 @@ class TextureDatabase:
                 f"texture.descriptor={self.descriptor.name} texture.k={self.descriptor.k}"
             )
 
-    def vectors(self) -> np.ndarray:
-        """All Gram vectors, standardised: float32 `[N, D]`."""
-        column = self._dataset.to_table(columns=["gram"]).column("gram")
-        return _vectors(column, self.descriptor.dimension) / np.asarray(self.descriptor.scale, np.float32)
+    def vectors(self, domain: str | None = None) -> np.ndarray:
+        """The Gram vectors of all patches or of one domain's, standardised: float32 `[N, D]`.
 
-    def patch_ids(self) -> np.ndarray:
-        """All patch ids in the order of `vectors`: int64 `[N]`."""
-        return self._dataset.to_table(columns=["patch_id"]).column("patch_id").to_numpy().copy()  # Arrow's is read-only
+        Raises:
+            UserError: a fragment is damaged.
+        """
+        vectors = self.natural_vectors(domain)
+        vectors /= np.asarray(self.descriptor.scale, np.float32)
+        return vectors
+
+    def natural_vectors(self, domain: str | None = None) -> np.ndarray:
+        """The Gram vectors as they are stored, in natural units and the order of `vectors`: float32 `[N, D]`.
+
+        Raises:
+            UserError: a fragment is damaged.
+        """
+        return self._storage.numbers("gram", domain)
+
+    def patch_ids(self, domain: str | None = None) -> np.ndarray:
+        """All patch ids in the order of `vectors`: int64 `[N]`.
+
+        Raises:
+            UserError: a fragment is damaged.
+        """
+        return self._storage.numbers("patch_id", domain)
+
+    def numbers(self, column: str, domain: str | None = None) -> np.ndarray:
+        """`x`, `y`, `scale`, `count`, `warped` (`[N]`) or `patch` (uint8 `[N, k*k*3]`) in the order of `vectors`.
+
+        Raises:
+            UserError: a fragment is damaged, or a snapshot holds no patches.
+        """
+        return self._storage.numbers(column, domain)
+
+    def words(self, column: str, domain: str | None = None) -> tuple[np.ndarray, list[str]]:
+        """`domain`, `source_id` or `licence` in the order of `vectors`: codes `[N]`, and the text of each code.
+
+        Raises:
+            UserError: a fragment is damaged.
+        """
+        return self._storage.words(column, domain)
 
     def rows(self, patch_ids: Iterable[int]) -> list[dict[str, Any]]:
         """The table's rows for some patch ids, in the order asked for; `patch` becomes uint8 `[k, k, 3]`.
 
         Raises:
             KeyError: an id is not in the table.
+            UserError: a snapshot holds no patches.
         """
         wanted = [int(patch_id) for patch_id in patch_ids]
         if not wanted:
             return []
-        listing = ", ".join(str(patch_id) for patch_id in sorted(set(wanted)))
-        found = self._dataset.to_table(filter=f"patch_id IN ({listing})").to_pylist()
         side = self.descriptor.k
         by_id = {
-            row["patch_id"]: row | {"patch": np.frombuffer(row["patch"], np.uint8).reshape(side, side, 3)}
-            for row in found
+            patch_id: row | {"patch": np.frombuffer(row["patch"], np.uint8).reshape(side, side, 3)}
+            for patch_id, row in self._storage.rows(wanted).items()
         }
         return [by_id[patch_id] for patch_id in wanted]
 
     def info(self) -> DatabaseInfo:
-        """Counts by domain, licence, scale and photograph."""
-        table = self._dataset.to_table(columns=["domain", "licence", "scale", "source_id"])
-        scales = _counts(table.column("scale"))
+        """Counts by domain, licence, scale and photograph.
+
+        Raises:
+            UserError: a fragment is damaged.
+        """
+        counts = self._storage.counts(["domain", "licence", "scale", "source_id"])
+        scales = counts["scale"]
+        path = self.path
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         return DatabaseInfo(
-            path=self.path,
+            path=path,
+            identity=self.identity,
             version=self.version,
-            patches=table.num_rows,
+            patches=sum(counts["domain"].values()),
             descriptor=self.descriptor,
-            bytes_on_disk=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-            by_domain=_counts(table.column("domain")),
-            by_licence=_counts(table.column("licence")),
+            bytes_on_disk=sum(file.stat().st_size for file in files),
+            by_domain=counts["domain"],
+            by_licence=counts["licence"],
             by_scale={f"{scale:g}": scales[scale] for scale in sorted(scales, reverse=True)},
-            by_source=_counts(table.column("source_id")),
+            by_source=counts["source_id"],
+            licences_by_domain=self._licences_by_domain(),
+            warped=int(np.count_nonzero(self._storage.numbers("warped"))),
         )
 
+    def add(
+        self,
+        sources: Iterable[Source],
+        *,
+        patches: int | None = None,
+        flat_share: float | None = None,
+        warp_share: float | None = None,
+        seed: int | None = None,
+        progress: Progress = silent,
+    ) -> "TextureDatabase":
+        """Add photographs to the newest version; what is there is neither read again nor rewritten.
 
-class _ScaleEstimate:
-    """Standard deviation of each component over all patches of a build, in one pass."""
+        Descriptor, k and scale are the table's. Photographs that it holds already are logged and left out. Others may
+        read meanwhile, and add: what a process adds is there when this returns, and if it fails or dies, nothing is.
 
-    def __init__(self, size: int) -> None:
-        self._count = 0
-        self._sum = np.zeros(size)
-        self._square = np.zeros(size)
+        Args:
+            sources: the photographs; their order does not matter.
+            patches: how many patches in all; by default from each photograph as many as the table has from each.
+            flat_share: see `build`; as the table was built, like the following, if None.
+            warp_share: see `build`.
+            seed: see `build`.
+            progress: told the number of photographs done.
 
-    def add(self, batch: "pa.Table") -> None:
-        values = _vectors(batch.column("gram"), len(self._sum)).astype(np.float64)
-        self._count += len(values)
-        self._sum += values.sum(axis=0)
-        self._square += np.square(values).sum(axis=0)
+        Returns:
+            The new version.
 
-    def scale(self, shipped: Sequence[float]) -> list[float]:
-        variance = self._square / self._count - np.square(self._sum / self._count)
-        # A component that hardly varies in these photographs must not rule the distances of all others.
-        least = _LEAST_SCALE * np.asarray(shipped)
-        return np.maximum(np.sqrt(variance.clip(min=0)), least).tolist()
+        Raises:
+            UserError: nothing new was given, the table was rebuilt meanwhile, or it cannot be written (disk full).
+        """
+        newest = self._newest("added to")
+        ordered = sorted(sources, key=lambda source: source.path)
+        present = {source_id.rpartition("#")[2] for source_id in newest.counts(["source_id"])["source_id"]}
+        fresh = [source for source in ordered if not _is_present(source, present)]
+        if not fresh:
+            raise UserError(f"{self.path}: holds all of the {len(ordered)} photographs already; nothing was added")
+        settings = newest.metadata.build
+        sampling = Sampling(
+            self.descriptor.name,
+            self.descriptor.k,
+            settings.get("flat_share", 0.1) if flat_share is None else flat_share,
+            settings.get("warp_share", 0.1) if warp_share is None else warp_share,
+            settings.get("seed", 0) if seed is None else seed,
+        )
+        total = len(fresh) * round(len(newest) / max(1, len(present))) if patches is None else patches
+        share, more = divmod(total, len(fresh))
+        shares = [share + (number < more) for number in range(len(fresh))]
+        added = _Added(newest.numbers("patch_id"))
 
+        def batches() -> "Iterator[pa.RecordBatch]":
+            schema = lance_table.schema_of(newest.metadata)
+            for one in sampled(fresh, shares, sampling, progress, known=added.any_known):
+                added.note(one)
+                yield record_batch(one, schema)
 
-def _batches(
-    sources: list[Source],
-    progress: Progress,
-    *,
-    patches: int,
-    descriptor: DescriptorName,
-    k: int,
-    flat_share: float,
-    seed: int,
-) -> "Iterator[pa.RecordBatch]":
-    """The patches of one photograph after the other."""
-    schema = _schema(descriptor, k)
-    share, more = divmod(patches, len(sources))
-    seen: dict[int, Path] = {}
-    for number, source in enumerate(sources):
-        try:
-            photograph = read_rgb8(source.path)
-        except UserError as error:
-            log.warning("left out of the texture database: %s", error)
-        else:
-            key = photograph_key(photograph)
-            twin = seen.setdefault(key, source.path)
-            wanted = share + (number < more)
-            if twin != source.path:
-                log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
-            elif wanted:
-                sampled = sample_patches(
-                    photograph, wanted, key=key, descriptor=descriptor, k=k, flat_share=flat_share, seed=seed
+        self._append(newest, batches(), added)
+        return TextureDatabase.open(self.path)
+
+    def add_database(self, other: "TextureDatabase", *, any_scale: bool = False) -> "TextureDatabase":
+        """Add the patches of another table or snapshot that are not in this one's newest version.
+
+        Args:
+            other: of the same descriptor and k.
+            any_scale: whether a table of another scale is taken; this one's scale stays.
+
+        Returns:
+            The new version.
+
+        Raises:
+            UserError: they do not fit, there is nothing new, or the table cannot be written (disk full).
+        """
+        newest = self._newest("added to")
+        self._check_fits(other, any_scale=any_scale)
+        added = _Added(newest.numbers("patch_id"))
+
+        def batches() -> "Iterator[pa.RecordBatch]":
+            schema = lance_table.schema_of(newest.metadata)
+            for batch in _without(_record_batches(other._storage, schema), added.known, other.path):
+                added.note_ids(lance_table.values(batch.column("patch_id")))
+                yield batch
+
+        self._append(newest, batches(), added)
+        return TextureDatabase.open(self.path)
+
+    def remove(
+        self, *, domains: Sequence[str] = (), sources: Sequence[str] = (), licences: Sequence[str] = ()
+    ) -> "TextureDatabase":
+        """Remove patches from the newest version: those of any of the domains *and* any of the sources *and* licences.
+
+        What is not given does not narrow. A source is a photograph's file name or its `source_id`. Older versions keep
+        the patches until they are cleaned up.
+
+        Returns:
+            The new version.
+
+        Raises:
+            UserError: nothing is asked for or found, nothing would be left, or the table cannot be written.
+        """
+        if not (domains or sources or licences):
+            raise UserError(f"{self.path}: nothing says what to remove; give a domain, a source or a licence")
+        newest = self._newest("changed")
+        with lance_table.changing(self.path):
+            newest = self._unchanged(newest)
+            counts = newest.counts(["domain", "source_id", "licence"])
+            wanted = {
+                "domain": _named(self.path, "domain", domains, counts["domain"]),
+                "source_id": _sources_named(self.path, sources, counts["source_id"]),
+                "licence": _named(self.path, "licence", licences, counts["licence"]),
+            }
+            condition = lance_table.all_of({column: names for column, names in wanted.items() if names})
+            found = newest.dataset.count_rows(condition)
+            if not found:
+                raise UserError(f"{self.path}: no patch is all of that at once; nothing was removed")
+            if found == len(newest):
+                raise UserError(
+                    f"{self.path}: that would remove all {found} patches; delete the folder if that is what you want"
                 )
-                if len(sampled):
-                    yield _record_batch(sampled, source, schema)
-                else:
-                    log.warning("left out of the texture database: %s: too small or without any texture", source.path)
-        progress(number + 1, len(sources))
+            lance_table.delete(newest, condition)
+        return TextureDatabase.open(self.path)
+
+    def snapshot(self, path: str | Path, *, patches: bool = True) -> "TextureDatabase":
+        """Write this version into one safetensors file, which opens like a table where Lance is not installed.
+
+        Args:
+            path: where to, ending in `.safetensors`; a file that is there is replaced.
+            patches: whether the patches' pixels go along, which reports and `browse` show; search needs none.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_snapshot(self._storage, Path(path), patches=patches)
+        return TextureDatabase.open(path)
+
+    def versions(self) -> list[Version]:
+        """All versions of the table, the oldest first.
+
+        Raises:
+            UserError: this is a snapshot.
+        """
+        return versions(self._table("asked for its versions").path)
+
+    def tag(self, version: int, name: str) -> None:
+        """Keep `version` from clean-up, until `untag`; a tag of that name is moved. A snapshot needs none.
+
+        Raises:
+            UserError: there is no such version, the name cannot be a tag, or the table cannot be written to.
+        """
+        if isinstance(self._storage, LanceTable):
+            tag(self.path, version, name)
+
+    def untag(self, name: str) -> None:
+        """Take a tag away. A snapshot has none.
+
+        Raises:
+            UserError: there is no such tag, or the table cannot be written to.
+        """
+        if isinstance(self._storage, LanceTable):
+            untag(self.path, name)
+
+    def cleanup(self, keep: int = 1) -> Cleaned:
+        """Remove all versions but tagged ones and the newest `keep`, and what interrupted additions left behind.
+
+        Raises:
+            UserError: this is a snapshot, or the table cannot be written to.
+        """
+        return clean(self._table("cleaned up").path, keep=keep)
+
+    def verify(self, progress: Progress = silent) -> Report:
+        """Read everything in this version, and compare it with its checksums and itself.
+
+        Raises:
+            UserError: this is a snapshot.
+        """
+        return verify(self._table("verified"), progress)
+
+    def drop_fragments(self, fragments: Sequence[int]) -> "TextureDatabase":
+        """Make a version without some fragments (`verify` names damaged ones), which need not be readable.
+
+        Returns:
+            The new version.
+
+        Raises:
+            UserError: nothing would be left, or the table cannot be written to.
+        """
+        newest = self._newest("changed")
+        with lance_table.changing(self.path):
+            newest = self._unchanged(newest)
+            present = {fragment.fragment_id for fragment in newest.dataset.get_fragments()}
+            if present <= set(fragments):
+                raise UserError(f"{self.path}: no fragment would be left; build it again: gramgan db build")
+            lance_table.drop_fragments(newest, sorted(present & set(fragments)))
+        return TextureDatabase.open(self.path)
+
+    def _licences_by_domain(self) -> dict[str, dict[str, int]]:
+        domain_codes, domains = self._storage.words("domain")
+        licence_codes, licences = self._storage.words("licence")
+        pairs = np.bincount(domain_codes.astype(np.int64) * len(licences) + licence_codes)
+        table: dict[str, dict[str, int]] = {domain: {} for domain in domains}
+        for pair in np.flatnonzero(pairs).tolist():
+            domain, licence = divmod(pair, len(licences))
+            table[domains[domain]][licences[licence]] = int(pairs[pair])
+        return table
+
+    def _table(self, what: str) -> LanceTable:
+        if not isinstance(self._storage, LanceTable):
+            raise UserError(f"{self.path}: a snapshot cannot be {what}; use the table that it was made from")
+        return self._storage
+
+    def _newest(self, what: str) -> LanceTable:
+        newest = LanceTable.open(self._table(what).path)
+        if newest.metadata.identity != self.identity:
+            raise UserError(f"{self.path}: the table was built anew since it was opened; run the command again")
+        if newest.metadata.format < Metadata.new(self.descriptor, {}).format:
+            raise UserError(
+                f"{self.path}: written by an earlier version of the program, and cannot be {what}; "
+                "build it again: gramgan db build"
+            )
+        return newest
+
+    def _unchanged(self, before: LanceTable) -> LanceTable:
+        """The newest version, under the lock; the table must be the one that `before` was a version of."""
+        now = LanceTable.open(self.path)
+        if now.metadata.identity != before.metadata.identity:
+            raise UserError(f"{self.path}: the table was built anew meanwhile; run the command again")
+        return now
+
+    def _append(self, newest: LanceTable, batches: "Iterator[pa.RecordBatch]", added: "_Added") -> None:
+        with lance_table.addition(self.path) as staging:
+            if not staging.write(self.path, lance_table.schema_of(newest.metadata), batches):
+                raise UserError(f"{self.path}: there was nothing new to add; the table is as it was")
+            with lance_table.changing(self.path):
+                now = self._unchanged(newest)
+                if now.version != newest.version and added.overlaps(now.numbers("patch_id")):
+                    raise UserError(
+                        f"{self.path}: another process added the same photographs meanwhile; run the command again"
+                    )
+                lance_table.append(now, staging)
+
+    def _check_fits(self, other: "TextureDatabase", *, any_scale: bool) -> None:
+        mine, its = self.descriptor, other.descriptor
+        if (mine.name, mine.k) != (its.name, its.k):
+            raise UserError(
+                f"{other.path}: holds {its.name} vectors of {its.k}x{its.k} patches, {self.path} {mine.name} vectors "
+                f"of {mine.k}x{mine.k}; build one of them again"
+            )
+        if not any_scale and mine.scale != its.scale:
+            raise UserError(
+                f"{other.path}: has another scale than {self.path}; pass --scale first to keep the first one's (stored "
+                "vectors do not depend on it)"
+            )
 
 
-def _collected(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":
-    """Tables of at least `rows` rows; the last may have fewer."""
+class _Added:
+    """Patch ids that a table has, and those that are being added to it."""
+
+    def __init__(self, known: np.ndarray) -> None:
+        self.known = np.sort(known)
+        self._new: list[np.ndarray] = []
+
+    def any_known(self, patch_ids: np.ndarray) -> bool:
+        return bool(_are_in(patch_ids, self.known).any())
+
+    def note(self, sampled: Sampled) -> None:
+        self.note_ids(sampled.patches.patch_id)
+
+    def note_ids(self, patch_ids: np.ndarray) -> None:
+        self._new.append(patch_ids.copy())
+
+    def overlaps(self, now: np.ndarray) -> bool:
+        """Whether a newer version `now` has any of the ids that are being added."""
+        return bool(_are_in(np.concatenate(self._new), np.sort(now)).any())
+
+
+def _are_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    place = np.searchsorted(ascending, values).clip(max=len(ascending) - 1)
+    return ascending[place] == values
+
+
+def _is_present(source: Source, present: set[str]) -> bool:
+    try:
+        digest = source.source_id.rpartition("#")[2]
+    except OSError:  # sampling says what is wrong with the file
+        return False
+    if digest in present:
+        log.warning("left out of the texture database: %s: it holds this photograph already", source.path)
+    return digest in present
+
+
+def _without(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: Path) -> "Iterator[pa.RecordBatch]":
+    """Rows whose patch id is not among the ascending `known`; says how many were left out."""
     import pyarrow as pa
 
-    waiting: list[pa.RecordBatch] = []
+    left_out = 0
     for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= rows:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+        twice = _are_in(lance_table.values(batch.column("patch_id")), known)
+        left_out += int(np.count_nonzero(twice))
+        fresh = batch.filter(pa.array(~twice)) if twice.any() else batch
+        if len(fresh):
+            yield fresh
+    if left_out:
+        log.info("%s: %d patches are there already and were not taken again", path, left_out)
 
 
-def _append(path: Path, unfinished: Path, batch: "pa.Table", *, new: bool) -> Any:
-    """The Lance table at `unfinished`, with one more batch; `path` is the name that errors speak of."""
-    import lance
-
-    try:
-        return lance.write_dataset(batch, str(unfinished), mode="create" if new else "append")
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another place") from error
-
-
-def _put_in_place(unfinished: Path, path: Path) -> None:
-    old = unfinished.with_suffix(".replaced")
-    try:
-        if path.exists():
-            path.replace(old)
-        unfinished.replace(path)
-    except OSError as error:
-        if old.exists():
-            old.replace(path)
-        raise UserError(f"{path}: cannot be replaced ({error.strerror}); close what uses it and try again") from error
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _vectors(column: "pa.ChunkedArray", size: int) -> np.ndarray:
-    """A column of fixed-size lists as `[N, size]`."""
-    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
-
-
-def _counts(column: "pa.ChunkedArray") -> dict[Any, int]:
-    """How often each value occurs, the most frequent first."""
-    pairs = [(entry["values"], entry["counts"]) for entry in column.value_counts().to_pylist()]
-    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
-
-
-def _record_batch(patches: Patches, source: Source, schema: "pa.Schema") -> "pa.RecordBatch":
+def _record_batches(storage: Table, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+    """All rows of a table or snapshot in the columns of `schema`."""
     import pyarrow as pa
 
-    size, width = len(patches), patches.gram.shape[1]
-    gram = pa.FixedSizeListArray.from_arrays(pa.array(patches.gram.ravel()), width)
-    columns = {
-        "patch_id": pa.array(patches.patch_id),
-        "patch": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(patches.pixels.shape[1]), size, [None, pa.py_buffer(np.ascontiguousarray(patches.pixels))]
-        ),
-        "gram": gram,
-        "domain": pa.array([source.domain] * size),
-        "source_id": pa.array([source.source_id] * size),
-        "x": pa.array(patches.x),
-        "y": pa.array(patches.y),
-        "scale": pa.array(patches.scale),
-        "licence": pa.array([source.licence] * size),
-        "count": pa.array(patches.count),
-    }
-    return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)
-
-
-def _schema(descriptor: DescriptorName, k: int) -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("patch_id", pa.int64()),
-            ("patch", pa.binary(k * k * 3)),
-            ("gram", pa.list_(pa.float32(), dimension(descriptor))),
-            ("domain", pa.string()),
-            ("source_id", pa.string()),
-            ("x", pa.int32()),
-            ("y", pa.int32()),
-            ("scale", pa.float32()),
-            ("licence", pa.string()),
-            ("count", pa.int32()),
-        ]
-    )
-
-
-def _read_metadata(path: Path, metadata: dict[bytes, bytes] | None) -> Descriptor:
-    raw = (metadata or {}).get(_METADATA_KEY)
-    if raw is None:
-        raise UserError(
-            f"{path}: this Lance table is no texture database; build one: gramgan db build PHOTOS -o FILE.lance"
+    if isinstance(storage, LanceTable):
+        columns = [name for name in schema.names if name in storage.dataset.schema.names]
+        for batch in storage.batches(columns):
+            arrays = {name: batch.column(name) for name in columns}
+            arrays.setdefault("warped", pa.array(np.zeros(len(batch), bool)))  # tables of format 1 have none
+            yield pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+        return
+    numbers = {name: storage.numbers(name) for name in (*lance_table.NUMBERS, "patch", "gram")}
+    words = {name: storage.words(name) for name in lance_table.WORDS}
+    step = 65_536
+    for start in range(0, len(storage), step):
+        part = slice(start, start + step)
+        arrays = {name: pa.array(column[part]) for name, column in numbers.items() if column.ndim == 1}
+        for name, (codes, texts) in words.items():
+            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(codes[part].astype(np.int32)), pa.array(texts)).cast(
+                pa.string()
+            )
+        gram, patch = numbers["gram"][part], numbers["patch"][part]
+        arrays["gram"] = pa.FixedSizeListArray.from_arrays(pa.array(gram.ravel()), gram.shape[1])
+        arrays["patch"] = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(patch.shape[1]), len(patch), [None, pa.py_buffer(np.ascontiguousarray(patch))]
         )
-    values = json.loads(raw)
-    if values["format"] != _FORMAT:
-        raise UserError(
-            f"{path}: written in format {values['format']}, this version reads format {_FORMAT}; build it again"
-        )
-    return Descriptor(values["descriptor"], values["k"], tuple(values["scale"]))
+        yield pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+
+
+def _named(path: Path, what: str, wanted: Sequence[str], known: dict[str, int]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"{path}: holds no {what} '{name}', only {_listing(known)}; nothing was removed")
+    return list(wanted)
+
+
+def _sources_named(path: Path, wanted: Sequence[str], known: dict[str, int]) -> list[str]:
+    names: list[str] = []
+    for name in wanted:
+        found = [source_id for source_id in known if name in (source_id, source_id.rpartition("#")[0])]
+        if not found:
+            raise UserError(f"{path}: holds no photograph '{name}', see gramgan db info; nothing was removed")
+        names.extend(found)
+    return names
+
+
+def _listing(names: Iterable[str], most: int = 8) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

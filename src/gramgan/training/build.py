@@ -21,9 +21,9 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
-from gramgan.texture.candidates import DatabaseSource, LocalSource, NearerSource, TargetSource
-from gramgan.texture.database import TextureDatabase
+from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
+from gramgan.training.databases import settled_entry, targets_from
 from gramgan.training.ema import averaged
 from gramgan.training.step import TrainingStep
 from gramgan.training.validation import Validator
@@ -74,10 +74,8 @@ def resolve(config: Config) -> Config:
         if memory_format == "auto":
             memory_format = "channels_last" if verdict.channels_last else "contiguous"
     if config.uses_database:
-        assert texture.database is not None  # checked by Config
-        database = TextureDatabase.open(texture.database, texture.database_version)
-        database.require(texture.descriptor, texture.k)
-        texture = texture.model_copy(update={"database_version": database.version})
+        settled = tuple(settled_entry(entry, texture) for entry in texture.databases)
+        texture = texture.model_copy(update={"databases": settled})
     resolved = {"device": device, "precision": precision, "memory_format": memory_format}
     return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture})
 
@@ -211,18 +209,15 @@ def _targets(config: Config, device: torch.device, random: torch.Generator) -> T
     if not (config.stages.adversarial and config.losses.texture):
         return None
     if texture.candidates == "local":
-        if texture.database is not None:
+        if texture.databases:
             log.warning(
                 "texture.database is not used: texture.candidates=local stays within each photograph; both uses it"
             )
         return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp)
-    assert texture.database is not None  # checked by Config
-    database = TextureDatabase.open(texture.database, texture.database_version)
-    source = DatabaseSource(database, texture.search, device)
-    log.info("texture database %s: %d patches, %s search", texture.database, len(database), source.index.name)
+    source = targets_from(texture, device, random)
     if texture.candidates == "database":
         return source
-    return NearerSource(source, LocalSource(database.descriptor, random, texture.warp))
+    return NearerSource(source, LocalSource(source.descriptor, random, texture.warp))
 
 
 def _card(config: Config, start: Card | None, photos: int) -> Card:

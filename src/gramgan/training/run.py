@@ -4,25 +4,27 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gramgan.config import Config, Stage, load_config
+from gramgan.config import Config, DatabaseConfig, Stage, load_config
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, write_text
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
+from gramgan.training.databases import described, resumed_entries, tag_versions
 from gramgan.training.logbook import Record
 from gramgan.training.loop import Loop, Observer
 from gramgan.training.weights import BEST_GENERATOR
 
 _CONFIG = "config.yaml"
 _CHANGEABLE = ("stages", "log")
-_SETTLED = ("train.device", "train.precision", "train.memory_format", "texture.database_version")
+_CHANGEABLE_TEXTURE = ("candidates", "databases", "search", "recall")  # where targets come from, not what they are
+_SETTLED = ("train.device", "train.precision", "train.memory_format")
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,9 @@ def train(
     checkpoint and return.
 
     Args:
-        config: the settings; with `resume` they must be the run's own, but for `stages` and `log`; what was left to
-            the run (`auto`, the newest version of the database) stays as it was decided.
+        config: the settings; with `resume` they must be the run's own, but for `stages`, `log` and the texture
+            databases and how they are searched; what was left to the run (`auto`, the newest version of a database)
+            stays as it was decided.
         folder: the run's folder.
         resume: go on from the newest checkpoint there.
         observer: told of every iteration and record.
@@ -78,14 +81,17 @@ def train(
             is full.
     """
     folder = Path(folder)
-    saved = None
+    saved, databases_before = None, ()
     if resume:
+        databases_before = load_config(file=settings_path(folder)).texture.databases
         config = _resumed(config, folder)
         saved = load_checkpoint(folder / "checkpoints")
     elif checkpoints(folder / "checkpoints"):
         raise UserError(f"{folder}: holds a training run already; go on with --resume or choose another folder")
     ensure_folder(folder)
     config = resolve(config)
+    if config.uses_database:
+        tag_versions(folder, config.texture.databases, databases_before)
     parts = build(config, loading)
     with _stop_requests() as should_stop:
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
@@ -112,19 +118,36 @@ def settings_path(folder: Path) -> Path:
 
 
 def _resumed(config: Config, folder: Path) -> Config:
-    """The run's own settings with changes of `stages` and `log` applied, other changes refused."""
+    """The run's own settings with the changes that a resumed run may make applied, and others refused."""
     stored = load_config(file=settings_path(folder))
+    databases = resumed_entries(config.texture.databases, stored.texture.databases)
+    config = config.model_copy(update={"texture": config.texture.model_copy(update={"databases": databases})})
+    changeable = tuple(f"texture.{name}" for name in _CHANGEABLE_TEXTURE)
     old = _flat(stored.model_dump(mode="json"))
     for key, value in _flat(config.model_dump(mode="json")).items():
-        if value == old[key] or (key in _SETTLED and value in ("auto", None)):
+        if value == old[key] or (key in _SETTLED and value == "auto"):
             continue
-        if key.partition(".")[0] not in _CHANGEABLE:
+        if key.partition(".")[0] not in _CHANGEABLE and key not in changeable:
             raise UserError(
                 f"{key}: is {old[key]} in this run and cannot become {value}; "
-                f"a resumed run may change only {' and '.join(_CHANGEABLE)}"
+                f"a resumed run may change only {', '.join((*_CHANGEABLE, *changeable[:-1]))} and {changeable[-1]}"
             )
-        log.info("resuming with %s = %s (was %s)", key, value, old[key])
-    return stored.model_copy(update={section: getattr(config, section) for section in _CHANGEABLE})
+        if key == "texture.databases":
+            _log_new_databases(databases, stored.texture.databases)
+        else:
+            log.info("resuming with %s = %s (was %s)", key, value, old[key])
+    texture = {name: getattr(config.texture, name) for name in _CHANGEABLE_TEXTURE}
+    sections: dict[str, Any] = {section: getattr(config, section) for section in _CHANGEABLE}
+    return stored.model_copy(update={**sections, "texture": stored.texture.model_copy(update=texture)})
+
+
+def _log_new_databases(new: Sequence[DatabaseConfig], old: Sequence[DatabaseConfig]) -> None:
+    log.info("resuming with the texture databases %s (were %s)", described(new), described(old))
+    if new and old and (new[0].path, new[0].identity) != (old[0].path, old[0].identity):
+        log.warning(
+            "%s is the first database now: its scale is used, and the texture loss may weigh more or less than before",
+            new[0].path,
+        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

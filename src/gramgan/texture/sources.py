@@ -1,0 +1,34 @@
+"""The photographs that a texture database is built from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gramgan.collect import read_manifest
+from gramgan.files import sha256
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photograph that patches are taken from."""
+
+    path: Path
+    licence: str = "unknown"
+    domain: str = "photo"
+
+    @property
+    def source_id(self) -> str:
+        """What the table calls the photograph: its file name and the beginning of its SHA-256. Reads the file."""
+        return f"{self.path.name}#{sha256(self.path)[:12]}"
+
+
+def sources_of(
+    folder: Path, photographs: Iterable[Path], *, licence: str = "unknown", domain: str = "photo"
+) -> list[Source]:
+    """`photographs` of `folder` with the licences that its manifest tells; `licence` for those that it does not list.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
+    return [Source(path, licences.get(path, licence), domain) for path in photographs]
