@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gramgan.cli.app import run
-from gramgan.config import Config, StageConfig, load_config, preset_names
+from gramgan.config import Config, DatabaseConfig, StageConfig, load_config, preset_names
 from gramgan.errors import UserError
 
 LOCAL = ["texture.candidates=local"]
@@ -121,6 +121,50 @@ def test_a_database_is_needed_only_where_it_is_searched() -> None:
     assert load_config("paper", overrides=[both, "texture.database=x.lance"]).uses_database
     assert not load_config("paper", overrides=[both, "losses.texture=0"]).uses_database
     assert not load_config("paper", overrides=[both, "stages.adversarial=0"]).uses_database
+
+
+def test_one_database_and_several() -> None:
+    short = load_config("paper", overrides=["texture.database=x.lance", "texture.database_version=3"]).texture
+    assert short.databases == (DatabaseConfig(path=Path("x.lance"), version=3),)
+    assert short.weights is None
+    several = "[{path: x.lance, weight: 0.7}, {path: y.lance, domain: satellite, weight: 0.3, version: newest}]"
+    texture = load_config("quick", overrides=[f"texture.databases={several}"]).texture  # replaces the preset's own one
+    assert [entry.path.name for entry in texture.databases] == ["x.lance", "y.lance"]
+    assert texture.weights == [0.7, 0.3]
+    assert texture.databases[1].domain == "satellite"
+    again = load_config("quick", overrides=[f"texture.databases={several}", "texture.database=z.lance"]).texture
+    assert again.databases == (DatabaseConfig(path=Path("z.lance")),)
+    assert load_config("quick", overrides=["texture.databases=[a.lance, b.lance]"]).texture.weights is None
+    assert load_config("quick", overrides=["texture.databases=a.lance"]).texture.databases == (
+        DatabaseConfig(path=Path("a.lance")),
+    )
+
+
+def test_databases_survive_being_written(tmp_path: Path) -> None:
+    config = load_config("quick", overrides=["texture.databases=[{path: x.lance, weight: 2, domain: art}]"])
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(file=path) == config
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("[{path: x, weight: 1}, y]", "databases: y has no weight and others have; give all of them one"),
+        ("[x, {path: x, version: 2}]", "databases: x is named twice; name it once, or once for each domain"),
+        ("[{path: x, weight: 0}]", "texture.databases.0.weight: input should be greater than 0"),
+        ("[{path: x, wieght: 1}]", "texture.databases.0.wieght: unknown setting; did you mean texture.databases.wei"),
+        ("[{weight: 1}]", "texture.databases.0.path: field required"),
+    ],
+)
+def test_impossible_databases(value: str, expected: str) -> None:
+    assert expected in message("quick", overrides=[f"texture.databases={value}"])
+
+
+def test_both_forms_of_one_setting_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("texture: {database: x.lance, databases: [y.lance]}", encoding="utf-8")
+    assert "give one form only" in message(None, path)
 
 
 def test_files_that_are_no_settings(tmp_path: Path) -> None:

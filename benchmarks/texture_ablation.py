@@ -1,0 +1,539 @@
+"""Does L_PT, and does its database, change what a generator learns? Equal budget, same start, same crops.
+
+Every configuration trains the RealSR generator (`realsr-df2k`) for the same number of adversarial steps with the same
+warmed-up discriminator, the same crops in the same order, and the losses of the preset `quick`; only the source of
+L_PT's targets differs. So that no descriptor wins by a larger weight, η₁ is chosen for each configuration: at the start
+L_PT's gradient with respect to the generator's parameters is as long as that of all other losses together (mean over
+the same calibration batches). The control `hr` has α : β = 1 : 0 and HR's own patches among the candidates, so that its
+target is the HR patch itself: a plain Gram distance to HR.
+
+    python benchmarks/texture_ablation.py run --discriminator D.safetensors [--seeds 0 1 2] [--steps 40]
+    python benchmarks/texture_ablation.py domains --discriminator D.safetensors     `fabric` against `photo` textures
+    python benchmarks/texture_ablation.py table                                     Markdown tables of what is there
+
+Configurations that are in the results file are not run again: stop it and start it as you like. Without an argument it
+prints the tables. The last line's delta_* are `database` less `local`, means over descriptors and seeds.
+"""
+
+import argparse
+import logging
+import math
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramgan.collect import split
+from gramgan.config import Config, load_config
+from gramgan.degradation.bicubic import degrade_bicubic
+from gramgan.evaluation.pairing import truths as truths_of
+from gramgan.evaluation.protocols import SR_Y_CROP4
+from gramgan.evaluation.scoring import Scorer
+from gramgan.files import ensure_folder
+from gramgan.images import find_images, read_rgb, write_image
+from gramgan.ops.luma import luma_full
+from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.texture.candidates import NO_PATCH
+from gramgan.texture.database import Source, TextureDatabase, sources_of
+from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
+from gramgan.training.build import Parts, build, resolve
+from gramgan.training.schedule import learning_rate, set_learning_rate
+from gramgan.training.step import StepResult
+from texture_study import Results, fill
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+CROP, BATCH = 128, 8
+RATE, RATE_DISCRIMINATOR, WARMUP, MINIMUM, EMA = 4e-5, 1e-4, 5, 1e-6, 0.9
+CALIBRATION_SEED, CALIBRATION_BATCHES = 10_000, 2
+NAMES = ("none", "database", "local", "both", "hr")
+SHARE = 1.0  # length of L_PT's gradient over that of all other losses together, at the start
+# Nobody among the shared photographs and the samples shows a textile. `fabric` here are close, even surfaces that
+# repeat: brick and grass (scikit-image), weathered wood, a leaf's ribs and moss; held out: gravel, planks and bark.
+FABRIC_SAMPLES = ("brick.png", "grass.png")  # of scikit-image
+FABRIC_PHOTOS = ("wood.jpg", "blinds.jpg", "onestandsout.jpg")
+HELD_OUT_FABRIC = (  # name, file, left and top of a square of HELD_OUT_SIDE pixels
+    ("gravel", "gravel.png", 0, 0),
+    ("planks", "bythewater.jpg", 700, 720),
+    ("bark", "kleiber-by-lukas-baubkus.jpg", 300, 300),
+)
+HELD_OUT_SIDE = 512
+SHOWN = ("img_001_SRF_4_HR", "img_005_SRF_4_HR", "img_007_SRF_4_HR", "img_014_SRF_4_HR")  # kept as pictures
+
+log = logging.getLogger("texture_ablation")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One configuration: where L_PT's targets come from. `candidates` None: no L_PT."""
+
+    name: str
+    candidates: str | None
+    descriptor: DescriptorName = "rgb"
+    alpha: float = 1.0
+    beta: float = 1.0
+    warp: float = 0.003
+    database: str = "photos"
+    k: int = 4
+
+    @property
+    def label(self) -> str:
+        """Unique among setups."""
+        if self.candidates is None:
+            return self.name
+        ratio = "" if (self.alpha, self.beta) == (1, 1) or self.name == "hr" else f" {self.alpha:g}:{self.beta:g}"
+        side = "" if self.k == 4 else f" k = {self.k}"
+        return f"{self.name} {self.descriptor}{side}{ratio}"
+
+
+def setups() -> list[Setup]:
+    """The ablation: no L_PT, and each source of targets with each descriptor."""
+    found = [Setup("none", None)]
+    for name in NAMES[1:]:
+        for descriptor in DESCRIPTORS:
+            if name == "hr":
+                found.append(Setup(name, "local", descriptor, alpha=1, beta=0, warp=0))
+            else:
+                found.append(Setup(name, name, descriptor))
+    # The study's middle way: targets nearer to HR than SR is, yet not those of a plain Gram distance.
+    return [*found, Setup("database", "database", "rgb-centred", k=8)]
+
+
+def settings(setup: Setup, arguments: argparse.Namespace, *, seed: int, texture: float, others: bool = True) -> Config:
+    """A run's settings: those of `quick`, with L_PT's source and weight from the setup."""
+    changes: dict[str, object] = {
+        "data.photos": arguments.photos,
+        "data.crop": CROP,
+        "train.memory_format": "channels_last",
+        "generator.start": "realsr-df2k",
+        "discriminator.start": arguments.discriminator,
+        "texture.candidates": setup.candidates or "local",
+        "texture.descriptor": setup.descriptor,
+        "texture.k": setup.k,
+        "texture.alpha": setup.alpha,
+        "texture.beta": setup.beta,
+        "texture.warp": setup.warp,
+        "losses.texture": texture,
+        "stages.warm_discriminator": 0,
+        "stages.adversarial": arguments.steps,
+        "schedule.rate": RATE,
+        "schedule.rate_discriminator": RATE_DISCRIMINATOR,
+        "train.batch_size": BATCH,
+        "train.seed": seed,
+        "train.ema_decay": EMA,
+        "train.precision": arguments.precision,
+    }
+    if setup.candidates in ("database", "both"):
+        changes["texture.database"] = database_path(arguments.folder, setup)
+    else:
+        changes["texture.database"] = "null"
+    if not others:
+        changes |= {f"losses.{name}": 0 for name in ("disc_perceptual", "perceptual", "adversarial", "pixel")}
+    return resolve(load_config("quick", overrides=[f"{key}={value}" for key, value in changes.items()]))
+
+
+def database_path(folder: Path, setup: Setup) -> Path:
+    side = "" if setup.k == 4 else f"-{setup.k}"
+    return folder / f"{setup.database}-{setup.descriptor}{side}.lance"
+
+
+def ensure_database(folder: Path, setup: Setup, sources: list[Source], patches: int) -> None:
+    """Build the setup's database if it is not there."""
+    path = database_path(folder, setup)
+    if setup.candidates in ("database", "both") and not path.exists():
+        log.info("building %s", path)
+        TextureDatabase.build(path, sources, patches=patches, descriptor=setup.descriptor, k=setup.k)
+
+
+def take_step(parts: Parts, config: Config, random: torch.Generator) -> StepResult:
+    """One adversarial step on the next random crops."""
+    hr = parts.photos.sample(config.train.batch_size, random)
+    if config.train.memory_format == "channels_last":
+        hr = hr.contiguous(memory_format=torch.channels_last)
+    return parts.step.adversarial(degrade_bicubic(hr), hr)
+
+
+def gradient_norm(config: Config) -> float:
+    """Mean norm over the calibration batches of the losses' gradient with respect to the generator's parameters."""
+    parts = build(config)
+    random = torch.Generator().manual_seed(CALIBRATION_SEED)
+    norms = []
+    with kept_gradients(parts) as squares:
+        for _ in range(CALIBRATION_BATCHES):
+            squares.clear()
+            take_step(parts, config, random)
+            norms.append(math.sqrt(sum(squares)))
+    return statistics.mean(norms)
+
+
+@contextmanager
+def kept_gradients(parts: Parts) -> Iterator[list[float]]:
+    """Squared norm of every generator parameter's gradient as it is computed, while no network moves."""
+    squares: list[float] = []
+    for optimizer in (parts.generator_optimizer, parts.discriminator_optimizer):
+        if optimizer is not None:
+            set_learning_rate(optimizer, 0.0)
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(lambda p: squares.append(float(p.grad.float().square().sum())))
+        for parameter in parts.generator.parameters()
+    ]
+    try:
+        yield squares
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def calibrated(setup: Setup, arguments: argparse.Namespace, results: Results) -> float:
+    """η₁ that makes L_PT's gradient `SHARE` times as long as that of the other losses together; 0 without L_PT."""
+    if setup.candidates is None:
+        return 0.0
+
+    def norm(label: str, config: Config) -> float:
+        row = results.find(event="calibration", label=label)
+        if row is None:
+            row = {"event": "calibration", "label": label, "gradient_norm": gradient_norm(config)}
+            results.add(row)
+            log.info("calibration: %s: gradient norm %.4g", label, row["gradient_norm"])
+        return row["gradient_norm"]
+
+    others = norm("all other losses", settings(Setup("none", None), arguments, seed=0, texture=0.0))
+    own = norm(f"{setup.label} {setup.database}", settings(setup, arguments, seed=0, texture=1.0, others=False))
+    return SHARE * others / own
+
+
+def run(
+    setup: Setup, seed: int, arguments: argparse.Namespace, results: Results, part: str, truths: list[Path]
+) -> None:
+    """Train one configuration, score it on `truths`, and append the outcome."""
+    texture = calibrated(setup, arguments, results)
+    config = settings(setup, arguments, seed=seed, texture=texture)
+    parts = build(config)
+    started = time.perf_counter()
+    ratios, losses, from_database = [], [], []
+    for number in range(arguments.steps):
+        course = {"warmup": WARMUP, "period": arguments.steps, "minimum": MINIMUM}
+        set_learning_rate(parts.generator_optimizer, learning_rate(number, RATE, **course))
+        if parts.discriminator_optimizer is not None:
+            set_learning_rate(parts.discriminator_optimizer, learning_rate(number, RATE_DISCRIMINATOR, **course))
+        result = take_step(parts, config, parts.data_random)
+        parts.ema.update_parameters(parts.generator)
+        losses.append({name: float(value) for name, value in result.losses.items()})
+        ratios.append(float(result.statistics.get("target_ratio", math.nan)))
+        if result.patch_id is not None:
+            from_database.append(float((result.patch_id != NO_PATCH).float().mean()))
+        if number % 10 == 9:
+            log.info(
+                "%s seed %d: step %d, %.2f s each",
+                setup.label,
+                seed,
+                number + 1,
+                (time.perf_counter() - started) / (number + 1),
+            )
+    seconds = (time.perf_counter() - started) / arguments.steps
+    name = re.sub(r"[^\w-]+", "-", f"{setup.label} {setup.database} {seed}")
+    pictures = arguments.folder / "pictures" / part / name
+    row = {
+        "event": "run",
+        "part": part,
+        "label": setup.label,
+        "name": setup.name,
+        "descriptor": setup.descriptor if setup.candidates else None,
+        "k": setup.k,
+        "alpha": setup.alpha,
+        "beta": setup.beta,
+        "database": setup.database if setup.candidates in ("database", "both") else None,
+        "seed": seed,
+        "steps": arguments.steps,
+        "eta_texture": texture,
+        "target_ratio_first": ratios[0],
+        "target_ratio_last": statistics.mean(ratios[-10:]),
+        "from_database": statistics.mean(from_database) if from_database else 0.0,
+        "losses_first": losses[0],
+        "losses_last": {name: statistics.mean(step[name] for step in losses[-10:]) for name in losses[0]},
+        "seconds_per_step": seconds,
+        "scores": scored(parts, truths, pictures),
+    }
+    results.add(row)
+    log.info("%s seed %d: %s", setup.label, seed, mean_scores(row))
+
+
+@torch.no_grad()
+def scored(parts: Parts, truths: list[Path], pictures: Path) -> dict[str, dict[str, float]]:
+    """Scores of the averaged generator by image name under the protocol `sr-y-crop4`, and its Gram distances."""
+    scorer = Scorer.best(SR_Y_CROP4, parts.fabric.device)
+    found = {}
+    for path in truths:
+        hr = SR_Y_CROP4.quantise(SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(path))[None]))
+        lr = matlab_bicubic_down(hr).contiguous(memory_format=torch.channels_last)
+        with parts.fabric.autocast():
+            sr = parts.ema.module(lr)
+        sr = SR_Y_CROP4.quantise(sr.float())
+        found[path.stem] = scorer.score(sr, hr)[0] | gram_distances(sr, hr)
+        if path.stem in SHOWN or len(truths) < 10:
+            write_image(pictures / f"{path.stem}.png", sr[0].numpy())
+    return found
+
+
+def gram_distances(sr: Tensor, hr: Tensor) -> dict[str, float]:
+    """Mean distance of the standardised Gram vectors of SR and HR patches (k = 4), by descriptor (shipped scale)."""
+    distances = {}
+    for name in DESCRIPTORS:
+        descriptor = Descriptor.default(name)
+        distances[f"gram_{name}"] = float((descriptor.encode(sr) - descriptor.encode(hr)).norm(dim=-1).mean())
+    return distances
+
+
+def mean_scores(row: dict[str, Any]) -> dict[str, float]:
+    """Means over images."""
+    return {metric: across_seeds([row], metric)[0] for metric in next(iter(row["scores"].values()))}
+
+
+def ablation(arguments: argparse.Namespace, results: Results) -> None:
+    """All configurations of one seed, then of the next."""
+    sources = sources_of(arguments.photos, split(arguments.photos)[0])
+    truths = truths_of(arguments.set14)
+    for seed in arguments.seeds:
+        for setup in setups():
+            if setup.name not in arguments.names:
+                continue
+            if results.find(event="run", part="ablation", label=setup.label, seed=seed, steps=arguments.steps) is None:
+                ensure_database(arguments.folder, setup, sources, arguments.patches)
+                run(setup, seed, arguments, results, "ablation", truths)
+
+
+def domain_folders(arguments: argparse.Namespace) -> tuple[Path, dict[str, list[Path]], dict[str, list[Path]]]:
+    """Photographs to train on, photographs of each domain's database, and held-out textures of each domain.
+
+    Nothing of a photograph that is judged on is in a database or in a training crop; the crops are the same for both.
+    """
+    import skimage  # an extra, for this part alone
+
+    samples = Path(skimage.__file__).parent / "data"
+    photographs = find_images(arguments.photos)
+    judged = [arguments.photos / file for _, file, _, _ in HELD_OUT_FABRIC]
+    training = ensure_folder(arguments.folder / "domain-photographs")
+    for path in photographs:
+        if path not in judged and not (training / path.name).exists():
+            (training / path.name).symlink_to(path.resolve())
+    train, held_out = split(training)
+    sources = {
+        "fabric": [samples / name for name in FABRIC_SAMPLES] + [training / name for name in FABRIC_PHOTOS],
+        "photo": [path for path in train if path.name not in FABRIC_PHOTOS],
+    }
+    cut = ensure_folder(arguments.folder / "domain-truths")
+    truths: dict[str, list[Path]] = {"fabric": [], "photo": []}
+    squares = [("fabric", name, path, (x, y)) for name, path, x, y in HELD_OUT_FABRIC]
+    squares += [("photo", path.stem, str(path), None) for path in held_out]
+    for domain, name, file, corner in squares:
+        path = cut / f"{domain}-{name}.png"
+        truths[domain].append(path)
+        if not path.exists():
+            image = read_rgb(next(p for p in (arguments.photos / file, samples / file) if p.is_file()))
+            x, y = corner or most_textured(image)
+            write_image(path, image[:, y : y + HELD_OUT_SIDE, x : x + HELD_OUT_SIDE])
+    return training, sources, truths
+
+
+def most_textured(image: np.ndarray) -> tuple[int, int]:
+    """Left and top of the square of HELD_OUT_SIDE pixels in which luma deviates most within 4x4 patches."""
+    luma = luma_full(torch.from_numpy(image)[None])
+    deviation = F.avg_pool2d(luma.square(), 4) - F.avg_pool2d(luma, 4).square()
+    energy = F.avg_pool2d(deviation.clamp_min(0).sqrt(), HELD_OUT_SIDE // 4, stride=16)[0, 0]
+    row, column = divmod(int(energy.argmax()), energy.shape[1])
+    return column * 64, row * 64
+
+
+def domains(arguments: argparse.Namespace, results: Results) -> None:
+    """Two generators, trained with a `fabric` and with a `photo` database, on held-out textures of both domains."""
+    training, paths, truths = domain_folders(arguments)
+    arguments.photos = training
+    every = [path for domain in truths.values() for path in domain]
+    start_row(arguments, results, "domains", every)
+    for seed in arguments.seeds:
+        for domain, photographs in paths.items():
+            setup = Setup(
+                "database", "database", arguments.descriptor, arguments.alpha, arguments.beta, database=domain
+            )
+            wanted = {"label": setup.label, "database": domain, "seed": seed, "steps": arguments.steps}
+            if results.find(event="run", part="domains", **wanted) is None:
+                sources = [Source(path, domain=domain) for path in photographs]
+                ensure_database(arguments.folder, setup, sources, arguments.patches)
+                run(setup, seed, arguments, results, "domains", every)
+
+
+def start_row(arguments: argparse.Namespace, results: Results, part: str, truths: list[Path]) -> None:
+    """Score the generator that all configurations start from."""
+    if results.find(event="start", part=part) is None:
+        parts = build(settings(Setup("none", None), arguments, seed=0, texture=0.0))
+        results.add(
+            {
+                "event": "start",
+                "part": part,
+                "scores": scored(parts, truths, arguments.folder / "pictures" / part / "start"),
+            }
+        )
+
+
+COLUMNS = {  # metric → (heading, decimals)
+    "psnr_y": ("PSNR-Y", 2),
+    "st_lpips": ("ST-LPIPS", 4),
+    "gram_distance": ("Gram distance", 4),
+    "gram_rgb-centred": ("… `rgb-centred`", 3),
+    "gram_rgb-gradient": ("… `rgb-gradient`", 3),
+}
+
+
+def across_seeds(rows: list[dict[str, Any]], metric: str, images: str = "") -> list[float]:
+    """Mean of a metric over the images whose names begin with `images`, for each row (seed)."""
+    return [
+        statistics.mean(scores[metric] for name, scores in row["scores"].items() if name.startswith(images))
+        for row in rows
+    ]
+
+
+def paired_difference(rows: list[dict[str, Any]], baseline: list[dict[str, Any]], metric: str) -> tuple[float, float]:
+    """Mean difference to the baseline's row of the same seed, and its standard error over images.
+
+    An image's difference is first averaged over seeds: seeds are no independent images.
+    """
+    of_seed = {row["seed"]: row["scores"] for row in baseline}
+    by_image: dict[str, list[float]] = {}
+    for row in rows:
+        for name, scores in row["scores"].items():
+            if row["seed"] in of_seed:
+                by_image.setdefault(name, []).append(scores[metric] - of_seed[row["seed"]][name][metric])
+    means = [statistics.mean(values) for values in by_image.values()]
+    if not means:
+        return math.nan, math.nan
+    return statistics.mean(means), statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
+
+
+def cells(rows: list[dict[str, Any]], images: str = "") -> str:
+    """Means, with the standard deviation over seeds where there are several."""
+    texts = []
+    for metric, (_, decimals) in COLUMNS.items():
+        values = across_seeds(rows, metric, images)
+        spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
+        texts.append(f"{statistics.mean(values):.{decimals}f}{spread}")
+    return " | ".join(texts)
+
+
+def ablation_table(results: Results, steps: int) -> str:
+    """One row for each configuration that has run."""
+
+    def runs(label: str) -> list[dict[str, Any]]:
+        found = {}
+        for row in results.rows:
+            if row["event"] == "run" and row["part"] == "ablation" and (row["label"], row["steps"]) == (label, steps):
+                found[row["seed"]] = row
+        return list(found.values())
+
+    headings = " | ".join(heading for heading, _ in COLUMNS.values())
+    lines = [
+        f"| {steps} steps | seeds | η₁ | target / half gap | from the database | {headings} | Δ PSNR-Y | Δ ST-LPIPS |",
+        "| --- |" + " --- |" * (len(COLUMNS) + 6),
+    ]
+    start = results.find(event="start", part="ablation")
+    if start is not None:
+        lines.append(f"| the start | | | | | {cells([start])} | | |")
+    baseline = runs("none")
+    for setup in setups():
+        rows = runs(setup.label)
+        if not rows:
+            continue
+        eta = f"{rows[0]['eta_texture']:.3g}" if setup.candidates else ""
+        ratio = f"{statistics.mean(row['target_ratio_last'] for row in rows):.2f}" if setup.candidates else ""
+        share = f"{statistics.mean(row['from_database'] for row in rows):.0%}" if setup.candidates else ""
+        differences = ["", ""]
+        if setup.candidates:
+            for i, (metric, decimals) in enumerate((("psnr_y", 2), ("st_lpips", 4))):
+                mean, error = paired_difference(rows, baseline, metric)
+                differences[i] = f"{mean:+.{decimals}f} ± {error:.{decimals}f}"
+        lines.append(
+            f"| {setup.label} | {len(rows)} | {eta} | {ratio} | {share} | {cells(rows)} | {' | '.join(differences)} |"
+        )
+    return "\n".join(lines)
+
+
+def domains_table(results: Results, steps: int) -> str:
+    """Generators trained with a `fabric` and with a `photo` database, on held-out textures of each domain."""
+    headings = " | ".join(heading for heading, _ in COLUMNS.values())
+    lines = [f"| database, {steps} steps | judged on | seeds | {headings} |", "| --- |" + " --- |" * (len(COLUMNS) + 2)]
+    start = results.find(event="start", part="domains")
+    rows = [row for row in results.rows if row["event"] == "run" and row["part"] == "domains" and row["steps"] == steps]
+    labels = sorted({(row["label"], row["database"]) for row in rows})
+    for judged in ("fabric", "photo"):
+        if start is not None:
+            lines.append(f"| the start | {judged} | | {cells([start], f'{judged}-')} |")
+        for label, database in labels:
+            of_label = {row["seed"]: row for row in rows if (row["label"], row["database"]) == (label, database)}
+            own = list(of_label.values())
+            name = label.removeprefix("database ")
+            lines.append(f"| `{database}`, {name} | {judged} | {len(own)} | {cells(own, f'{judged}-')} |")
+    return "\n".join(lines)
+
+
+def result_line(results: Results, steps: int) -> str:
+    """`database` less `local`, means over descriptors and the seeds that both have."""
+    rows = {
+        (row["name"], row["descriptor"], row["seed"]): row
+        for row in results.rows
+        if row["event"] == "run" and row["part"] == "ablation" and row["steps"] == steps and row.get("k", 4) == 4
+    }
+    pairs = [
+        (row, rows["local", descriptor, seed])
+        for (name, descriptor, seed), row in rows.items()
+        if name == "database" and ("local", descriptor, seed) in rows
+    ]
+    deltas = []
+    for metric in ("psnr_y", "st_lpips", "gram_distance"):
+        values = [across_seeds([a], metric)[0] - across_seeds([b], metric)[0] for a, b in pairs]
+        deltas += [f"delta_{metric}={statistics.mean(values):.4f}"] if values else []
+    return f"result: runs={len(rows)} {' '.join(deltas)}".rstrip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("run", "domains", "table"), default="table")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "texture-ablation", help="databases and results")
+    parser.add_argument("--photos", type=Path, default=SHARED / "photos")
+    parser.add_argument("--set14", type=Path, default=SHARED / "benchmarks" / "Set14")
+    parser.add_argument("--discriminator", type=Path, help="the warmed-up discriminator, for run and domains")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES, help="for run: only these")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/texture-study.md")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--patches", type=int, default=200_000)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--descriptor", choices=DESCRIPTORS, default="rgb-gradient", help="for domains")
+    parser.add_argument("--alpha", type=float, default=1.0, help="for domains")
+    parser.add_argument("--beta", type=float, default=1.0, help="for domains")
+    arguments = parser.parse_args()
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    ensure_folder(arguments.folder)
+    results = Results(arguments.folder / "results.jsonl")
+    if arguments.what == "run":
+        start_row(arguments, results, "ablation", truths_of(arguments.set14))
+        ablation(arguments, results)
+    elif arguments.what == "domains":
+        domains(arguments, results)
+    for name, table in (("ablation", ablation_table), ("domains", domains_table)):
+        print(f"{table(results, arguments.steps)}\n")
+        if arguments.page:
+            fill(arguments.page, name, table(results, arguments.steps))
+    print(result_line(results, arguments.steps))
+
+
+if __name__ == "__main__":
+    main()
