@@ -10,6 +10,7 @@ import torch
 from gramgan.cli.app import run
 from gramgan.config import Config, load_config
 from gramgan.errors import UserError
+from gramgan.networks.build import load_generator
 from gramgan.texture.database import Source, TextureDatabase
 from gramgan.training.checkpoint import load_checkpoint
 from gramgan.training.run import train
@@ -65,6 +66,25 @@ def test_the_version_is_written_down_tagged_and_survives(tiny: Tiny, photos: Pat
     train(more, folder, resume=True)
     assert used(folder) <= set(database.patch_ids().tolist())
     assert load_config(file=folder / "config.yaml").texture.databases[0].version == database.version
+
+
+def test_the_card_names_the_licences_of_the_databases(tiny: Tiny, photos: Path, table: Path, tmp_path: Path) -> None:
+    field = tmp_path / "field.lance"
+    sources = [
+        Source(photos / f"photo{n}.png", licence=licence, domain=domain)
+        for n, (licence, domain) in enumerate((("CC-BY-4.0", "satellite"), ("CC-BY-SA-4.0", "art")))
+    ]
+    TextureDatabase.build(field, sources, patches=80)
+    entry: dict[str, object] = {"path": str(field), "domain": "satellite", "weight": 0.5}
+    train(config_of(tiny, 1, {"path": str(table), "weight": 0.5}, entry), tmp_path / "run")
+    card = load_generator(tmp_path / "run" / "gramgan_G_best.safetensors").card
+    held = {part.name: (part.licence, part.count) for part in card.trained_on[1:]}
+    assert held == {
+        "texture database table.lance": ("unknown", 120),
+        "texture database field.lance (satellite)": ("CC-BY-4.0", 40),
+    }
+    assert "CC-BY-4.0" in card.licences
+    assert "CC-BY-SA-4.0" not in card.licences
 
 
 def test_training_goes_on_while_somebody_adds(tiny: Tiny, photos: Path, table: Path, tmp_path: Path) -> None:

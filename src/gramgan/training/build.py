@@ -23,7 +23,7 @@ from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
-from gramgan.training.databases import settled_entry, targets_from
+from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
 from gramgan.training.ema import averaged
 from gramgan.training.step import TrainingStep
 from gramgan.training.validation import Validator
@@ -225,6 +225,8 @@ def _card(config: Config, start: Card | None, photos: int) -> Card:
     entries = read_manifest(config.data.photos) or []
     licences = sorted({entry.licence for entry in entries}) or ["unknown"]
     data = TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(licences), count=photos)
+    databases = trained_on_databases(config.texture) if config.uses_database else {}
+    licences = {*licences, *(licence for held in databases.values() for licence in held)}
     generator = config.generator
     return Card(
         name="gramgan-x4",
@@ -235,7 +237,14 @@ def _card(config: Config, start: Card | None, photos: int) -> Card:
         licence=start.licence if start is not None else "as its training photographs allow",
         licences=sorted({*licences, *(start.licences if start is not None else [])}),
         origin="trained with Gram-GAN",
-        trained_on=[*(start.trained_on if start is not None else []), data],
+        trained_on=[
+            *(start.trained_on if start is not None else []),
+            data,
+            *(
+                TrainedOn(name=f"texture database {name}", licence=", ".join(held), count=sum(held.values()))
+                for name, held in databases.items()
+            ),
+        ],
         started_from=config.generator.start or "",
         losses=config.loss_weights if config.stages.adversarial else {"pixel": 1.0},
         settings={"preset": config.preset, "iterations": config.stages.total, "batch_size": config.train.batch_size},

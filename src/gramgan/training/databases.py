@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gramgan.config import DatabaseConfig, TextureConfig
@@ -139,3 +140,20 @@ def _rebuilt(entry: DatabaseConfig) -> UserError:
         f"{entry.path}: is another table than the one this run trains with, it was built again since; put the old one "
         "back, or go on with the new one by --set texture.databases=… with version: newest"
     )
+
+
+def trained_on_databases(texture: TextureConfig) -> dict[str, dict[str, int]]:
+    """What the card of a run's weights has to name: for each database the patches under each licence.
+
+    Only the entry's own domain counts, where it has one.
+
+    Raises:
+        UserError: see `opened`.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for entry in texture.databases:
+        codes, licences = opened(entry).words("licence", entry.domain)
+        counts = np.bincount(codes, minlength=len(licences)).tolist()
+        name = entry.path.name if entry.domain is None else f"{entry.path.name} ({entry.domain})"
+        found[name] = {licence: count for licence, count in sorted(zip(licences, counts, strict=True)) if count}
+    return found

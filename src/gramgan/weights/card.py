@@ -19,7 +19,7 @@ class _Record(BaseModel):
 
 
 class TrainedOn(_Record):
-    """One set of images that the weights were trained on, with its licence in words or as an SPDX name."""
+    """One set of images, or of patches of a texture database, that the weights learned from, and its licences."""
 
     name: str
     licence: str
