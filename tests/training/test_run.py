@@ -181,7 +181,9 @@ def test_weights_that_a_run_leaves(complete: Tiny, start: Path, tmp_path: Path) 
     [(protocol, scores)] = card.scores.items()
     assert protocol == "sr-y-crop4 on 1 validation images"
     assert scores == result.scores
-    assert card.trained_on[-1].count == 4
+    photographs, database = card.trained_on[-2:]
+    assert photographs.count == 4
+    assert (database.name, database.count) == ("texture database texture.lance", 200)
     assert card.losses["adversarial"] == 0.005
     state = load_checkpoint(folder / "checkpoints")
     if state["best"]["iteration"] == 6:
