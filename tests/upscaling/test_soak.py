@@ -101,12 +101,12 @@ def killed_and_continued(folder: Path, kill_at: int, *options: str) -> Ended:
 
 
 def test_killed_and_continued_is_as_in_one_go(tmp_path: Path, small_generator: Path) -> None:
-    waves(300, tmp_path / "in.tif")
+    waves(600, tmp_path / "in.tif")  # some seconds of work: the journal is written once a second at most
     killed_and_continued(tmp_path, 4, "--tile", "32")
     upscaler = Upscaler.for_generator(load_generator(small_generator), "fp32", "cpu", tile=32)
     whole = upscaler.upscale_array(Raster.open(tmp_path / "in.tif").read()).transpose(1, 2, 0)
     result = tifffile.imread(tmp_path / "out.tif")
-    assert result.shape == (1200, 1200, 3)
+    assert result.shape == (2400, 2400, 3)
     assert result.dtype == np.uint16
     assert result.std() > 100
     np.testing.assert_allclose(result / 65535, whole, atol=1e-4)
