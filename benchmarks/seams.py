@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from gramgan.files import ensure_folder
 from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
+from gramgan.networks.context import SIDE, context_error, sufficient_overlap
 from gramgan.upscaling.backends.torch_backend import TorchBackend
-from gramgan.upscaling.context import SIDE, context_error, sufficient_overlap
 from gramgan.upscaling.engine import SCALE, Upscaler
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from gramgan.errors import UserError
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.catalog import fetch_weights
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -54,3 +56,19 @@ def quiet_log() -> Iterator[None]:
     logger.handlers.clear()
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def network() -> RRDBNet:
+    """Random weights whose results lie around 0.5 and seldom outside of [0, 1]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RRDBNet(RRDBConfig(nf=8, nb=1, gc=4, upsampler="nearest"))
+    with torch.no_grad():
+        for name, parameter in network.body.named_parameters():
+            if name.endswith("weight"):
+                parameter.mul_(30)  # so that the far end of the receptive field counts
+        network.conv_last.weight.mul_(2)
+        assert network.conv_last.bias is not None
+        network.conv_last.bias.fill_(0.5)
+    return network.eval()

@@ -27,6 +27,7 @@ from gramgan.training.databases import settled_entry, targets_from, trained_on_d
 from gramgan.training.ema import averaged
 from gramgan.training.step import TrainingStep
 from gramgan.training.validation import Validator
+from gramgan.training.weights import PSNR_GENERATOR
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
 from gramgan.weights.formats import load_strict, read_weights
 
@@ -37,7 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Parts:
-    """Everything that a training loop moves: networks, optimisers, data, and the random generators behind it."""
+    """Everything that a training loop moves: networks, optimisers, data, and the random generators behind it.
+
+    `card` is the texture generator's; `psnr_card` that of the PSNR-oriented one it is trained from, where there is one.
+    """
 
     fabric: Fabric
     step: TrainingStep
@@ -51,6 +55,7 @@ class Parts:
     data_random: torch.Generator
     texture_random: torch.Generator
     card: Card
+    psnr_card: Card | None
 
 
 def resolve(config: Config) -> Config:
@@ -120,6 +125,10 @@ def build(config: Config, progress: Progress = silent) -> Parts:
     training, validation = photographs(config)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
     photos = ResidentPhotos(training, config.data.crop, fabric.device, augment=config.data.augment, progress=progress)
+    card = _card(config, start_card, len(photos))
+    psnr_card = _psnr_card(config, start_card, card)
+    if psnr_card is not None:
+        card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
     return Parts(
         fabric=fabric,
         step=TrainingStep(
@@ -147,7 +156,8 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         ),
         data_random=torch.Generator().manual_seed(config.train.seed),
         texture_random=texture_random,
-        card=_card(config, start_card, len(photos)),
+        card=card,
+        psnr_card=psnr_card,
     )
 
 
@@ -251,3 +261,16 @@ def _card(config: Config, start: Card | None, photos: int) -> Card:
         overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
         notes=[SYNTHESISED_TEXTURE],
     )
+
+
+def _psnr_card(config: Config, start: Card | None, card: Card) -> Card | None:
+    """The card of the PSNR-oriented generator that the adversarial stage begins with; None if it is none or unknown."""
+    stages = config.stages
+    if not stages.adversarial:
+        return None
+    if stages.pretrain:
+        settings = {**card.settings, "iterations": stages.pretrain}
+        return card.model_copy(
+            update={"name": f"{card.name}-psnr", "losses": {"pixel": 1.0}, "settings": settings, "notes": []}
+        )
+    return start if start is not None and set(start.losses) == {"pixel"} else None

@@ -21,7 +21,7 @@ from gramgan.training.logbook import Logbook, Meter, Record
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.usage import PatchUsage
 from gramgan.training.validation import Validation
-from gramgan.training.weights import BEST_GENERATOR, write_best
+from gramgan.training.weights import BEST_GENERATOR, write_best, write_psnr
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,8 @@ class Loop:
                     self._log_steps(logbook, stage, rate, speed)
                     if validates:
                         self._validate(logbook, stage)
+                    if ends and stage == "pretrain" and self._parts.psnr_card is not None:
+                        write_psnr(self._folder, self._parts.psnr_card, self._parts.ema.module)
                     if saves:
                         self._save()
                     started, counted = time.perf_counter(), self.iteration  # the speed is that of steps alone
@@ -197,6 +199,8 @@ class Loop:
         for kind, images in pictures.items():
             for name in validator.truth():
                 write_image(self._folder / "samples" / name / f"{kind}.png", images[name])
+        if self._parts.psnr_card is not None and not self._config.stages.pretrain:
+            write_psnr(self._folder, self._parts.psnr_card, self._parts.ema.module)
 
     def _log_steps(self, logbook: Logbook, stage: Stage, rate: float, speed: float) -> None:
         look = self._meter.look()

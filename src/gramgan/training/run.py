@@ -19,7 +19,7 @@ from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.databases import described, resumed_entries, tag_versions
 from gramgan.training.logbook import Record
 from gramgan.training.loop import Loop, Observer
-from gramgan.training.weights import BEST_GENERATOR
+from gramgan.training.weights import BEST_GENERATOR, name_overlap
 
 _CONFIG = "config.yaml"
 _CHANGEABLE = ("stages", "log")
@@ -99,6 +99,8 @@ def train(
             loop.restore(saved)
         write_text(folder / _CONFIG, config.to_yaml())
         finished = loop.run()
+    if finished and loop.best:
+        name_overlap(folder, parts.validator.truth().values(), parts.fabric.device)
     best = folder / f"{BEST_GENERATOR}.safetensors"
     return RunResult(
         folder, loop.iteration, finished, best if loop.best else None, loop.best.scores if loop.best else {}

@@ -1,16 +1,27 @@
 """The weight files that a run leaves: generator and discriminator, each as safetensors with its card and as .pth."""
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import nn
 
 from gramgan import __version__
+from gramgan.networks.build import load_generator
+from gramgan.networks.context import SIDE, measure_overlap
 from gramgan.networks.discriminator import Discriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_pth, write_safetensors
 
 BEST_GENERATOR = "gramgan_G_best"
 BEST_DISCRIMINATOR = "gramgan_G_best_D"
+PSNR_GENERATOR = "gramgan_G_psnr"
+
+_MEASURED_ON = 2  # images; each takes three passes of a generator in fp32
+
+log = logging.getLogger(__name__)
 
 
 def write_best(folder: Path, card: Card, generator: nn.Module, discriminator: Discriminator | None) -> None:
@@ -26,10 +37,61 @@ def write_best(folder: Path, card: Card, generator: nn.Module, discriminator: Di
         _write(
             folder / BEST_DISCRIMINATOR,
             card.model_copy(
-                update={"name": f"{card.name}-discriminator", "architecture": architecture, "scores": {}, "notes": []}
+                update={
+                    "name": f"{card.name}-discriminator",
+                    "architecture": architecture,
+                    "scores": {},
+                    "psnr_partner": "",
+                    "notes": [],
+                }
             ),
             discriminator,
         )
+
+
+def write_psnr(folder: Path, card: Card, generator: nn.Module) -> None:
+    """Write `gramgan_G_psnr`, the PSNR-oriented generator that the texture generator beside it is trained from.
+
+    `gramgan upscale --strength` goes from one to the other; the texture generator's card names this file.
+
+    Raises:
+        UserError: see `write_best`.
+    """
+    write_safetensors(folder / f"{PSNR_GENERATOR}.safetensors", generator.state_dict(), card)
+
+
+def name_overlap(folder: Path, images: Iterable[np.ndarray], device: torch.device) -> None:
+    """Measure how much context the best generator's tiles need, and write it into the card.
+
+    The overlap of the weights that training began with is never gone below: it was measured on more images.
+
+    Args:
+        folder: the run's.
+        images: photographs `[3, H, W]` in [0, 1]; the first that are large enough (`context.SIDE`) are used. Without
+            one the card stays as it is.
+        device: to run the generator on.
+
+    Raises:
+        UserError: see `write_best`.
+    """
+    path = folder / f"{BEST_GENERATOR}.safetensors"
+    large = [image for image in images if min(image.shape[1:]) >= SIDE][:_MEASURED_ON]
+    if not large:
+        log.info(
+            "overlap of tiles: no validation image has %dx%d pixels; %s keeps what it began with", SIDE, SIDE, path
+        )
+        return
+    log.info("measuring the overlap that tiles need, on %d images", len(large))
+    best = load_generator(path)
+    network = best.network.to(device)
+
+    @torch.inference_mode()
+    def run(tiles: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(np.ascontiguousarray(tiles)).to(device)).cpu().numpy()
+
+    overlap = max(best.card.overlap if best.card.started_from else 0, measure_overlap(run, large))
+    write_safetensors(path, network.cpu().state_dict(), best.card.model_copy(update={"overlap": overlap}))
+    log.info("tiles need an overlap of %d pixels", overlap)
 
 
 def _write(path: Path, card: Card, network: nn.Module) -> None:

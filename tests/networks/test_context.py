@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from gramgan.networks.context import REACH, SIDE, Run, context_error, measure_overlap
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.upscaling.backends.torch_backend import TorchBackend
-from gramgan.upscaling.context import REACH, SIDE, Run, context_error, measure_overlap
 
 
 def noise(side: int = SIDE) -> np.ndarray:

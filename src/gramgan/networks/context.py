@@ -17,7 +17,7 @@ SIDE = REACH + 128
 """Side of the picture that is measured on."""
 
 Run = Callable[[np.ndarray], np.ndarray]
-"""The network: float32 `[1, 3, h, w]` in [0, 1] → `[1, 3, 4h, 4w]`, such as a backend's `run` (in fp32)."""
+"""The network: float32 `[1, 3, h, w]` in [0, 1] → `[1, 3, 4h, 4w]`, such as a backend's `run` in fp32."""
 
 _SCALE = 4
 _STEP = 4  # overlaps are multiples of it
