@@ -156,7 +156,7 @@ def ensure_database(folder: Path, setup: Setup, sources: list[Source], patches: 
 
 def take_step(parts: Parts, config: Config, random: torch.Generator) -> StepResult:
     """One adversarial step on the next random crops."""
-    hr = parts.photos.sample(config.train.batch_size, random)
+    hr = parts.photos.sample(config.train.batch_size, random).images
     if config.train.memory_format == "channels_last":
         hr = hr.contiguous(memory_format=torch.channels_last)
     return parts.step.adversarial(degrade_bicubic(hr), hr)

@@ -359,6 +359,6 @@ def test_data_loader_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from data_loader import ResidentPhotos, degrade_bicubic, find_images
 
-    hr = ResidentPhotos(find_images("photos"), crop=64).sample(2, torch.Generator().manual_seed(0))
+    hr = ResidentPhotos(find_images("photos"), crop=64).sample(2, torch.Generator().manual_seed(0)).images
     assert hr.shape == (2, 3, 64, 64)
     assert degrade_bicubic(hr).shape == (2, 3, 16, 16)

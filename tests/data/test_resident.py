@@ -10,6 +10,7 @@ import torch
 from gramgan.data.resident import ResidentPhotos
 from gramgan.errors import UserError
 from gramgan.images import write_image
+from gramgan.share import Share
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -31,7 +32,7 @@ def random(seed: int = 0) -> torch.Generator:
 
 def test_crops_are_cut_from_everywhere(photo: Path) -> None:
     photos = ResidentPhotos([photo], crop=8, augment=False)
-    batch = photos.sample(600, random())
+    batch = photos.sample(600, random()).images
     assert batch.shape == (600, 3, 8, 8)
     assert batch.dtype == torch.float32
     corners = (batch[:, :2, 0, 0] * 255).round().int()
@@ -50,7 +51,7 @@ def test_all_eight_symmetries_are_drawn(tmp_path: Path) -> None:
     expected = {
         tuple(torch.rot90(x, turn, (1, 2)).flatten().tolist()) for x in (whole, whole.flip(2)) for turn in range(4)
     }
-    drawn = {tuple(crop.flatten().tolist()) for crop in (photos.sample(200, random()) * 255).round().int()}
+    drawn = {tuple(crop.flatten().tolist()) for crop in (photos.sample(200, random()).images * 255).round().int()}
     assert len(expected) == 8
     assert drawn == expected
 
@@ -59,17 +60,17 @@ def test_every_photograph_has_the_same_chance_whatever_its_size(tmp_path: Path) 
     for name, side, value in (("small", 8, 0.0), ("large", 200, 1.0)):
         write_image(tmp_path / f"{name}.png", np.full((3, side, side), value, np.float32))
     photos = ResidentPhotos(sorted(tmp_path.iterdir()), crop=8)
-    assert float(photos.sample(400, random()).mean()) == pytest.approx(0.5, abs=0.1)
+    assert float(photos.sample(400, random()).images.mean()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_generators_state_alone_decides(photo: Path) -> None:
     photos = ResidentPhotos([photo], crop=8)
     generator = random(3)
     state = generator.get_state()
-    first, other = photos.sample(4, generator), photos.sample(4, generator)
+    first, other = photos.sample(4, generator).images, photos.sample(4, generator).images
     torch.manual_seed(99)
     generator.set_state(state)
-    assert torch.equal(photos.sample(4, generator), first)
+    assert torch.equal(photos.sample(4, generator).images, first)
     assert not torch.equal(first, other)
 
 
@@ -109,3 +110,20 @@ def test_nothing_left_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "and 2 more" in text
     assert "\n" not in text
     assert caplog.records == []
+
+
+def test_processes_share_a_batch_and_name_all_of_it(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        write_image(path, np.full((3, 12, 12), number / 10, np.float32))
+    photos = ResidentPhotos(paths, crop=8)
+    whole = photos.sample(6, random(1))
+    for rank in range(3):
+        generator = random(1)
+        part = photos.sample(6, generator, Share(rank, 3))
+        assert torch.equal(part.images, whole.images[2 * rank : 2 * rank + 2])
+        assert part.names == whole.names
+    assert torch.equal(generator.get_state(), (after := random(1), photos.sample(6, after))[0].get_state())
+    assert len(set(whole.names)) > 1
+    for image, name in zip(whole.images, whole.names, strict=True):
+        assert round(float(image.mean()) * 10) == int(name.removesuffix(".png"))

@@ -6,6 +6,7 @@ import torch
 
 from gramgan.images import write_image
 from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.share import Share
 from gramgan.texture.candidates import (
     NO_PATCH,
     DatabaseSource,
@@ -195,3 +196,13 @@ def test_a_diverged_image_reaches_the_losses_as_nan(database: TextureDatabase) -
         targets = source.targets(query, hr)
         assert targets.distance.isnan().nonzero().tolist() == [[0, 3]]
         assert targets.gram.isfinite().all()
+
+
+def test_processes_draw_the_warps_of_one_batch() -> None:
+    hr = images(4)
+    whole = local().candidates(hr)
+    for rank in range(2):
+        source = LocalSource(
+            Descriptor.default("rgb"), torch.Generator().manual_seed(5), 0.003, share=Share(rank, world=2)
+        )
+        torch.testing.assert_close(source.candidates(hr[2 * rank : 2 * rank + 2]), whole[2 * rank : 2 * rank + 2])

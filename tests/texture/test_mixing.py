@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.images import write_image
+from gramgan.share import Share
 from gramgan.texture.candidates import DatabasePart, DatabaseSource
 from gramgan.texture.database import Source, TextureDatabase
 from gramgan.texture.mixing import MixedSource, database_source
@@ -132,3 +133,14 @@ def test_weights_that_are_none(soft: TextureDatabase, strong: TextureDatabase) -
     for weights in ([1], [1, 0], []):
         with pytest.raises(ValueError, match="weights above 0"):
             MixedSource(sources, weights, random())
+
+
+def test_processes_draw_the_databases_of_one_batch(soft: TextureDatabase, strong: TextureDatabase) -> None:
+    parts = [DatabasePart(soft), DatabasePart(strong)]
+    query = torch.rand(4, 9, soft.descriptor.dimension, generator=random())
+    hr = torch.zeros(4, 3, 12, 12)
+    whole = database_source(parts, [0.5, 0.5], random()).targets(query, hr).patch_id
+    for rank in range(2):
+        rows = slice(2 * rank, 2 * rank + 2)
+        part = database_source(parts, [0.5, 0.5], random(), share=Share(rank, world=2)).targets(query[rows], hr[rows])
+        assert torch.equal(part.patch_id, whole[rows])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +11,22 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
+from gramgan.share import WHOLE, Share
 
 _LISTED = 5  # photographs left out that a message names
 
 log = logging.getLogger(__name__)
+
+
+class Crops(NamedTuple):
+    """HR crops of a step.
+
+    `images` are float32 `[B, 3, crop, crop]` in [0, 1] on the device, those of one process; `names` says which
+    photographs those of all processes come from.
+    """
+
+    images: Tensor
+    names: tuple[str, ...]
 
 
 class ResidentPhotos:
@@ -39,6 +52,7 @@ class ResidentPhotos:
         self.augment = augment
         self.skipped: dict[Path, str] = {}
         self._photos: list[Tensor] = []
+        self._names: list[str] = []
         every = list(paths)
         for number, path in enumerate(every, start=1):
             self._add(path, device)
@@ -64,19 +78,24 @@ class ResidentPhotos:
             self.skipped[path] = f"{photo.shape[-1]}x{photo.shape[-2]} is smaller than a crop of {self.crop}"
             return
         self._photos.append(photo.to(device))
+        self._names.append(path.name)
 
     def __len__(self) -> int:
         return len(self._photos)
 
-    def sample(self, batch: int, generator: torch.Generator) -> Tensor:
-        """`batch` random crops, flipped and turned if `augment`: float32 `[B, 3, crop, crop]` in [0, 1] on the device.
+    def sample(self, batch: int, generator: torch.Generator, share: Share = WHOLE) -> Crops:
+        """Random crops, flipped and turned if `augment`: this process's share of `batch`.
 
-        `generator` is a CPU generator; its state alone decides what is drawn.
+        `generator` is a CPU generator; its state alone decides what is drawn, for all processes alike.
         """
-        return torch.stack([self._crop(generator) for _ in range(batch)]).float().div_(255)
+        drawn = [self._crop(generator) for _ in range(batch)]
+        own = drawn[share.rows(batch // share.world)]
+        images = torch.stack([crop for _, crop in own]).float().div_(255)
+        return Crops(images, tuple(name for name, _ in drawn))
 
-    def _crop(self, generator: torch.Generator) -> Tensor:
-        photo = self._photos[_draw(len(self._photos), generator)]
+    def _crop(self, generator: torch.Generator) -> tuple[str, Tensor]:
+        number = _draw(len(self._photos), generator)
+        photo = self._photos[number]
         top = _draw(photo.shape[-2] - self.crop + 1, generator)
         left = _draw(photo.shape[-1] - self.crop + 1, generator)
         crop = photo[:, top : top + self.crop, left : left + self.crop]
@@ -85,7 +104,7 @@ class ResidentPhotos:
             crop = torch.rot90(crop, turn % 4, (-2, -1))
             if turn >= 4:
                 crop = crop.flip(-1)
-        return crop
+        return self._names[number], crop
 
 
 def _draw(below: int, generator: torch.Generator) -> int:

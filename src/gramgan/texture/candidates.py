@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.share import WHOLE, Share
 from gramgan.texture.database import TextureDatabase
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.search import RECALL, SearchBackend, build_index
@@ -128,10 +129,13 @@ class LocalSource:
     pixels.
     """
 
-    def __init__(self, descriptor: Descriptor, generator: torch.Generator, warp: float = 0.003) -> None:
+    def __init__(
+        self, descriptor: Descriptor, generator: torch.Generator, warp: float = 0.003, share: Share = WHOLE
+    ) -> None:
         self.descriptor = descriptor
         self._generator = generator
         self._warp = warp
+        self._share = share
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
@@ -159,7 +163,8 @@ class LocalSource:
 
     def _warped(self, hr: Tensor) -> Tensor:
         """A copy under a small random affine map for each image, without the margin that it may have to make up."""
-        jitter = torch.randn(len(hr), 2, 3, generator=self._generator).clamp(-_WARP_LIMIT, _WARP_LIMIT) * self._warp
+        drawn = torch.randn(self._share.whole(len(hr)), 2, 3, generator=self._generator)[self._share.rows(len(hr))]
+        jitter = drawn.clamp(-_WARP_LIMIT, _WARP_LIMIT) * self._warp
         matrix = (torch.eye(2, 3) + jitter).to(hr)
         grid = F.affine_grid(matrix, list(hr.shape), align_corners=False)
         warped = F.grid_sample(hr, grid, mode="bicubic", align_corners=False).clamp(0, 1)

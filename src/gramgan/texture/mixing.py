@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gramgan.share import WHOLE, Share
 from gramgan.texture.candidates import NO_PATCH, DatabasePart, DatabaseSource, Targets
 from gramgan.texture.search import RECALL, SearchBackend
 
@@ -19,7 +20,13 @@ from gramgan.texture.search import RECALL, SearchBackend
 class MixedSource:
     """Gives each patch to one of several databases, by chance."""
 
-    def __init__(self, sources: Sequence[DatabaseSource], weights: Sequence[float], random: torch.Generator) -> None:
+    def __init__(
+        self,
+        sources: Sequence[DatabaseSource],
+        weights: Sequence[float],
+        random: torch.Generator,
+        share: Share = WHOLE,
+    ) -> None:
         """`weights` are in proportion to the patches' shares; `random` is a CPU generator that the run saves.
 
         Raises:
@@ -33,12 +40,14 @@ class MixedSource:
         self.sources = list(sources)
         self._limits = (torch.tensor(weights, dtype=torch.float64).cumsum(0) / sum(weights))[:-1]
         self._random = random
+        self._share = share
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
         """See `TargetSource.targets`."""
-        drawn = torch.rand(query.shape[:2], generator=self._random, dtype=torch.float64)
-        choice = torch.bucketize(drawn, self._limits, right=True).to(query.device)
+        images, patches = query.shape[:2]
+        drawn = torch.rand(self._share.whole(images), patches, generator=self._random, dtype=torch.float64)
+        choice = torch.bucketize(drawn[self._share.rows(images)], self._limits, right=True).to(query.device)
         gram, distance = torch.empty_like(query), query.new_empty(query.shape[:2])
         patch_id = torch.full(query.shape[:2], NO_PATCH, dtype=torch.int64, device=query.device)
         for number, source in enumerate(self.sources):
@@ -55,6 +64,7 @@ def database_source(
     backend: SearchBackend = "auto",
     device: str | torch.device = "cpu",
     recall: float = RECALL,
+    share: Share = WHOLE,
 ) -> DatabaseSource | MixedSource:
     """The databases of a training as one source, on the first one's scale: mixed by weights, or as one without.
 
@@ -65,4 +75,4 @@ def database_source(
         return DatabaseSource(parts, backend, device, recall=recall)
     descriptor = parts[0].database.descriptor
     sources = [DatabaseSource([part], backend, device, descriptor=descriptor, recall=recall) for part in parts]
-    return MixedSource(sources, weights, random)
+    return MixedSource(sources, weights, random, share)

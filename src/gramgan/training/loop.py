@@ -84,7 +84,7 @@ class Loop:
             while self.iteration < total:
                 stage, number = config.stages.at(self.iteration)
                 rate = self._set_rates(stage, number)
-                hr = self._parts.photos.sample(config.train.batch_size, self._parts.data_random)
+                hr = self._parts.photos.sample(config.train.batch_size, self._parts.data_random).images
                 if config.train.memory_format == "channels_last":
                     hr = hr.contiguous(memory_format=torch.channels_last)
                 result = steps[stage](degrade_bicubic(hr), hr)
