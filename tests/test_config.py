@@ -8,6 +8,7 @@ import yaml
 from gramgan.cli.app import run
 from gramgan.config import Config, DatabaseConfig, StageConfig, load_config, preset_names
 from gramgan.errors import UserError
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 
 LOCAL = ["texture.candidates=local"]
 
@@ -38,6 +39,12 @@ def test_classic_is_what_the_first_script_documents() -> None:
     config = load_config("classic")
     assert (config.train.batch_size, config.schedule.rate, config.stages.total) == (16, 2e-4, 200_000)
     assert config.uses_database
+
+
+def test_lite_is_small_enough_for_a_cpu() -> None:
+    generator = load_config("lite").generator
+    network = RRDBNet(RRDBConfig(generator.nf, generator.nb, generator.gc, generator.upsampler))
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 1_500_000
 
 
 def test_overrides_go_on_top_in_their_order() -> None:
@@ -178,7 +185,7 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
     assert f"{path}: train: input should be" in message(None, path)
     path.write_bytes(b"\xff\xfe\x00")
     assert "not valid YAML" in message(None, path)
-    assert "choose one of classic, paper" in message("papper")
+    assert "choose one of classic, " in message("papper")
 
 
 def test_stages_follow_each_other() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gramgan import __version__
-from gramgan.cli import collect, console, db, demo, evaluate, export, train, upscale, weights
+from gramgan.cli import collect, console, db, demo, doctor, evaluate, export, train, upscale, weights
 
 app = typer.Typer(
     name="gramgan",
@@ -23,6 +23,7 @@ app.command()(export.export)
 app.add_typer(db.app, name="db")
 app.add_typer(weights.app, name="weights")
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -21,6 +21,13 @@ def processor_key() -> str:
     return f"{processor_name()} {_cpuinfo('flags') or _cpuinfo('Features')}"
 
 
+def bf16_instructions() -> str:
+    """Which instruction set computes bf16 on this processor: `AMX`, `AVX-512`, `NEON`, or "" where none is reported."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    known = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "bf16": "NEON"}
+    return next((name for flag, name in known.items() if flag in flags), "")
+
+
 def threads() -> int:
     """How many threads a computation may take: `OMP_NUM_THREADS` where it is set, else the processors given to us."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]

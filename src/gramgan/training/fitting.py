@@ -1,0 +1,145 @@
+"""How large a batch fits into a device's memory, from the peaks of two small steps."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+
+from gramgan.config import Config
+from gramgan.degradation.bicubic import degrade_bicubic
+from gramgan.hardware.device import free_device_bytes
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.trunks import PerceptualTrunk
+from gramgan.texture.candidates import LocalSource
+from gramgan.texture.descriptors import Descriptor
+from gramgan.training.build import PRECISION_FLAG, build_optimizer
+from gramgan.training.ema import averaged
+from gramgan.training.step import TrainingStep
+
+_CROP = 64  # the smallest that the discriminator takes
+_BATCHES = (2, 4)  # of fewer images the gradients may be the peak, and these do not grow with the batch
+_USABLE = 0.9  # of what is free: allocators leave gaps
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training takes of the memory of its device.
+
+    `fixed_bytes`: networks, optimisers, averages, gradients. `image_bytes`: one crop more in the batch.
+    """
+
+    parameters: int
+    fixed_bytes: int
+    image_bytes: int
+    free_bytes: int
+
+    @property
+    def batch(self) -> int:
+        """Largest batch that fits; photographs that a run holds in the device's memory are not counted."""
+        return max(0, int((_USABLE * self.free_bytes - self.fixed_bytes) / self.image_bytes))
+
+
+def measure_fit(config: Config) -> Fit:
+    """Measure adversarial steps of two batches of 64×64 crops, and scale what grows with them to the crop of `config`.
+
+    Networks are new and inputs random: no photograph and no weight file is read. Some seconds on a CPU for the full
+    generator.
+
+    Args:
+        config: resolved settings (`train.device`, `train.precision` and `train.memory_format` are not `auto`).
+    """
+    device = config.train.device
+    free = free_device_bytes(device)
+    trained: list[_Trained] = []
+
+    def begin() -> None:
+        trained.append(_Trained(config))
+        trained[0].step(1)  # from here on the optimisers have their state
+
+    kept = _measured(device, begin).kept
+    peaks = [_measured(device, lambda batch=batch: trained[0].step(batch)).peak for batch in _BATCHES]
+    image = max(1.0, (peaks[1] - peaks[0]) / (_BATCHES[1] - _BATCHES[0]))
+    return Fit(
+        parameters=sum(parameter.numel() for parameter in trained[0].generator.parameters()),
+        fixed_bytes=round(kept + peaks[0] - _BATCHES[0] * image),
+        image_bytes=round(image * (config.data.crop / _CROP) ** 2),
+        free_bytes=free,
+    )
+
+
+class _Trained:
+    """Everything that lives in the device's memory during a run, but the photographs."""
+
+    def __init__(self, config: Config) -> None:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
+        accelerator, _, index = config.train.device.partition(":")
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=[int(index)] if index else 1,
+            precision=PRECISION_FLAG[config.train.precision],  # pyright: ignore[reportArgumentType]
+        )
+        self._device = fabric.device
+        self._layout = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
+        self._random = torch.Generator().manual_seed(0)
+        shape = config.generator
+        with torch.random.fork_rng(devices=[]):
+            self.generator = RRDBNet(RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler))
+            discriminator = Discriminator(DiscriminatorConfig(config.discriminator.spectral_norm))
+            trunk = PerceptualTrunk(config.losses.trunk, config.losses.layers) if config.losses.perceptual else None
+        if trunk is not None and config.train.precision == "bf16":
+            trunk.to(torch.bfloat16)
+        for network in (self.generator, discriminator, trunk):
+            if network is not None:
+                network.to(self._device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        self._average = averaged(self.generator, config.train.ema_decay)
+        descriptor = Descriptor.default(config.texture.descriptor, config.texture.k)
+        g_wrapped, g_optimizer = fabric.setup(self.generator, build_optimizer(self.generator, config.schedule.rate))
+        d_wrapped, d_optimizer = fabric.setup(
+            discriminator, build_optimizer(discriminator, config.schedule.rate_discriminator)
+        )
+        source = LocalSource(descriptor, self._random, config.texture.warp) if config.losses.texture else None
+        self._step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
+
+    def step(self, batch: int) -> None:
+        """One adversarial step on random images."""
+        hr = torch.rand(batch, 3, _CROP, _CROP, generator=self._random)
+        hr = hr.to(self._device, memory_format=self._layout)
+        self._step.adversarial(degrade_bicubic(hr), hr)
+        self._average.update_parameters(self.generator)
+
+
+class _Bytes(NamedTuple):
+    """How much more than before was held at most, and how much more is held now."""
+
+    peak: int
+    kept: int
+
+
+def _measured(device: str, work: Work) -> _Bytes:
+    """Bytes of tensors on `device` that `work` takes."""
+    if torch.device(device).type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return _Bytes(torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_allocated(device) - before)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on standard error
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    held = list(accumulate(change for _, change in changes))
+    return _Bytes(max(held, default=0), held[-1] if held else 0)
