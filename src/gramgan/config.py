@@ -57,6 +57,9 @@ class DiscriminatorSettings(_Section):
 
     start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
     spectral_norm: bool = False
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
+        default=64, description="channels of its first layer, which the others follow; a small generator needs fewer"
+    )
 
 
 class DatabaseConfig(_Section):

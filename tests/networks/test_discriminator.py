@@ -36,6 +36,15 @@ def test_layers_are_those_of_the_design(network: Discriminator) -> None:
     assert list(network.buffers()) == []  # no statistics of batches
 
 
+def test_a_narrower_one_has_the_same_layers() -> None:
+    narrow = Discriminator(DiscriminatorConfig(width=32))
+    convs = [layer for layer in narrow.modules() if isinstance(layer, nn.Conv2d)]
+    assert [conv.out_channels for conv in convs] == [32, 32, 64, 64, 128, 128, 256, 256, 256, 256, 256]
+    critique = narrow(torch.rand(2, 3, 96, 64))
+    assert critique.early.shape == (2, 128, 24, 16)
+    assert critique.late.shape == (2, 256, 3, 2)
+
+
 def test_features_are_taken_before_activation_and_not_overwritten(network: Discriminator) -> None:
     images = torch.rand(2, 3, 96, 64)
     with torch.no_grad():

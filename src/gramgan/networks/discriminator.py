@@ -18,12 +18,14 @@ MINIMUM_SIZE = 64
 class DiscriminatorConfig:
     """Architecture of a `Discriminator`.
 
-    `spectral_norm` bounds the Lipschitz constant of every layer (Miyato et al., ICLR 2018).
+    `spectral_norm` bounds the Lipschitz constant of every layer (Miyato et al., ICLR 2018). `width` is the number of
+    channels of the first layer, which all others follow; 64 is the method's own.
     """
 
     spectral_norm: bool = False
+    width: int = 64
 
-    def to_dict(self) -> dict[str, bool]:
+    def to_dict(self) -> dict[str, bool | int]:
         """Plain values for a card or a checkpoint; `DiscriminatorConfig(**values)` reads them back."""
         return asdict(self)
 
@@ -31,7 +33,7 @@ class DiscriminatorConfig:
 class Critique(NamedTuple):
     """What the discriminator says: `logit` `[B, 1]` (larger: more real), and features before activation.
 
-    `early` is conv 5's output `[B, 256, H/4, W/4]`, `late` conv 11's `[B, 512, H/32, W/32]`.
+    `early` is conv 5's output `[B, 4 width, H/4, W/4]`, `late` conv 11's `[B, 8 width, H/32, W/32]`.
     """
 
     logit: Tensor
@@ -50,12 +52,13 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         wrap = spectral_norm if config.spectral_norm else _unchanged
-        channels = (3, *_WIDTHS)
+        widths = [width * config.width // 64 for width in _WIDTHS]
+        channels = (3, *widths)
         self.convs = nn.ModuleList(
             wrap(_initialised(nn.Conv2d(channels[i], channels[i + 1], 3, stride=1 + i % 2, padding=1)))
-            for i in range(len(_WIDTHS))
+            for i in range(len(widths))
         )
-        self.hidden = wrap(_initialised(nn.Linear(_WIDTHS[-1], _HIDDEN)))
+        self.hidden = wrap(_initialised(nn.Linear(widths[-1], _HIDDEN)))
         self.logit = wrap(_initialised(nn.Linear(_HIDDEN, 1)))
 
     def forward(self, images: Tensor) -> Critique:

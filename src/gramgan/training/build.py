@@ -208,7 +208,7 @@ def _described(config: RRDBConfig) -> str:
 def _discriminator(config: Config) -> Discriminator | None:
     if not config.uses_discriminator:
         return None
-    network = Discriminator(DiscriminatorConfig(spectral_norm=config.discriminator.spectral_norm))
+    network = Discriminator(DiscriminatorConfig(config.discriminator.spectral_norm, config.discriminator.width))
     if config.discriminator.start is not None:
         load_strict(network, read_weights(config.discriminator.start).state, config.discriminator.start)
     return network

@@ -95,7 +95,9 @@ class _Trained:
         shape = config.generator
         with torch.random.fork_rng(devices=[]):
             self.generator = RRDBNet(RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler))
-            discriminator = Discriminator(DiscriminatorConfig(config.discriminator.spectral_norm))
+            discriminator = Discriminator(
+                DiscriminatorConfig(config.discriminator.spectral_norm, config.discriminator.width)
+            )
             trunk = PerceptualTrunk(config.losses.trunk, config.losses.layers) if config.losses.perceptual else None
         if trunk is not None and config.train.precision == "bf16":
             trunk.to(torch.bfloat16)
