@@ -35,7 +35,7 @@ from torch import Tensor
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.degradation.bicubic import degrade_bicubic
-from gramgan.evaluation.pairing import truths as truths_of
+from gramgan.images.pairing import truths as truths_of
 from gramgan.evaluation.protocols import SR_Y_CROP4
 from gramgan.evaluation.scoring import Scorer
 from gramgan.files import ensure_folder

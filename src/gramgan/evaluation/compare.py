@@ -15,7 +15,7 @@ from torch import Tensor
 
 import gramgan
 from gramgan.errors import UserError
-from gramgan.evaluation.pairing import Pair, pair_low, pair_with
+from gramgan.images.pairing import Pair, pair_low, pair_with
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric, Protocol
 from gramgan.evaluation.scoring import MIN_SIZE, ST_LPIPS_WEIGHTS, Scorer
 from gramgan.files import sha256, write_text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gramgan.errors import UserError
-from gramgan.images import find_images
+from gramgan.images.folders import find_images
 
 # A token stands between separators; `x4` may also follow the name directly, as in 0801x4.png and babyx4.png.
 _TOKEN = re.compile(r"(?<![a-z0-9])(hr|lr|sr|4x)(?![a-z0-9])|x4(?![a-z0-9])", re.IGNORECASE)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gramgan.errors import UserError
-from gramgan.evaluation.pairing import pair_key, pair_low, pair_with, truths
+from gramgan.images.pairing import pair_key, pair_low, pair_with, truths
 
 
 def make(folder: Path, *names: str) -> Path:
