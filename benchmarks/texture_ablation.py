@@ -35,11 +35,11 @@ from torch import Tensor
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.degradation.bicubic import degrade_bicubic
-from gramgan.images.pairing import truths as truths_of
 from gramgan.evaluation.protocols import SR_Y_CROP4
 from gramgan.evaluation.scoring import Scorer
 from gramgan.files import ensure_folder
 from gramgan.images import find_images, read_rgb, write_image
+from gramgan.images.pairing import truths as truths_of
 from gramgan.ops.luma import luma_full
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.candidates import NO_PATCH

@@ -299,6 +299,55 @@ def test_decompression_bomb(tmp_path: Path) -> None:
     assert Raster.open(tmp_path / "a.png", allow_huge=True).info.width == side
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_window_read_once_is_the_same_as_any_other(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)).save(path, exif=exif.tobytes())
+    whole = Raster.open(path).read_rgb8()
+    raster = Raster.open(path, sequential=True)
+    assert (raster.info.width, raster.info.height) == whole.shape[:0:-1] == ((70, 90) if orientation == 1 else (90, 70))
+    window = Window(11, 40, 33, 20)
+    np.testing.assert_array_equal(raster.read_rgb8(window), whole[:, 40:60, 11:44])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_lies_below_a_window_is_not_decoded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8)).save(path)
+    upper = Raster.open(path).read_rgb8(Window(0, 0, 64, 64))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(UserError, match="damaged or truncated"):
+        Raster.open(path).read_rgb8(Window(0, 0, 64, 64))
+    raster = Raster.open(path, sequential=True)
+    np.testing.assert_array_equal(raster.read_rgb8(Window(0, 0, 64, 64)), upper)
+    with pytest.raises(UserError, match="damaged or truncated") as caught:
+        Raster.open(path, sequential=True).read_rgb8(Window(0, 330, 64, 64))
+    one_line(caught.value, path.name)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_files_in_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(RGB).save(path)
+    data = path.read_bytes()
+    inside = Raster.open("some.tar/a", data=data)
+    np.testing.assert_array_equal(inside.read_rgb8(), read_rgb8(path))
+    with pytest.raises(UserError, match=r"some\.tar/a: damaged"):
+        Raster.open("some.tar/a", data=data[:40]).read_rgb8()
+
+
+def test_files_in_memory_of_formats_that_need_a_name(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RGB)
+    with pytest.raises(UserError, match="TIFF inside of another file") as caught:
+        Raster.open("some.tar/a.png", data=(tmp_path / "a.tif").read_bytes())
+    one_line(caught.value, "some.tar/a.png")
+    with pytest.raises(UserError, match="empty"):
+        Raster.open("some.tar/a.png", data=b"")
+
+
 def test_find_images(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "sub/c.tif", "note.txt", ".hidden.png", "sub/._c.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

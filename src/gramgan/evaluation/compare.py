@@ -15,7 +15,6 @@ from torch import Tensor
 
 import gramgan
 from gramgan.errors import UserError
-from gramgan.images.pairing import Pair, pair_low, pair_with
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric, Protocol
 from gramgan.evaluation.scoring import MIN_SIZE, ST_LPIPS_WEIGHTS, Scorer
 from gramgan.files import sha256, write_text
@@ -23,6 +22,7 @@ from gramgan.hardware.device import resolve_device
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.probe import probe
 from gramgan.images import Raster, read_rgb
+from gramgan.images.pairing import Pair, pair_low, pair_with
 from gramgan.networks.build import load_generator
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.progress import Progress, silent

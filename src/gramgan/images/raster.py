@@ -16,6 +16,7 @@ __all__ = ["MAX_PIXELS", "Animation", "Raster", "RasterInfo", "Window", "read_rg
 _log = logging.getLogger(__name__)
 
 _WHITE = {"uint8": 255, "uint16": 65535}
+_IN_MEMORY = ("JPEG", "PNG", "WebP")  # TIFF's and GIF's readers look into the file by its name as well
 
 
 class Raster:
@@ -32,7 +33,16 @@ class Raster:
         self._samples_of = opened.samples
 
     @classmethod
-    def open(cls, path: Path | str, *, page: int = 0, allow_huge: bool = False, to_srgb: bool = False) -> "Raster":
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        page: int = 0,
+        allow_huge: bool = False,
+        to_srgb: bool = False,
+        sequential: bool = False,
+        data: bytes | None = None,
+    ) -> "Raster":
         """Open `path` and read its header; pixels are decoded by the first `read`.
 
         Args:
@@ -41,6 +51,10 @@ class Raster:
             allow_huge: lift the limit of `MAX_PIXELS`.
             to_srgb: convert the colours to sRGB by the embedded profile; `info.icc` is sRGB's then, or None. An image
                 without a profile is taken for sRGB as it is. Float samples are clipped to [0, 1] by the conversion.
+            sequential: windows will be read once each and from top to bottom. A JPEG or PNG is then decoded only as far
+                down as its last window: twice as fast for one window at a random place. Damage below it stays unseen.
+            data: the bytes of a JPEG, PNG or WebP file that is in memory already (in an archive, for example); `path`
+                is only a name for them then.
 
         Raises:
             UserError: the file is missing, is no image, has no such page, has samples or channels that cannot be read,
@@ -50,8 +64,10 @@ class Raster:
         if page < 0:
             raise ValueError(f"page {page}: pages are counted from 0")
         path = Path(path)
-        form = recognise(path, _head(path))
-        return cls(form.open(Request(path, page, allow_huge, to_srgb)))
+        form = recognise(path, _head(path) if data is None else data[:HEAD_BYTES])
+        if data is not None and form.name not in _IN_MEMORY:
+            raise UserError(f"{path}: {form.name} inside of another file cannot be read; give {', '.join(_IN_MEMORY)}")
+        return cls(form.open(Request(path, page, allow_huge, to_srgb, sequential, data)))
 
     def read(self, window: Window | None = None) -> np.ndarray:
         """Decode a window, or the whole image.
@@ -73,6 +89,14 @@ class Raster:
     def read_samples(self, window: Window | None = None) -> np.ndarray:
         """The same as `read` with the file's own integers or floats: `[channels, height, width]` of `info.dtype`."""
         return np.ascontiguousarray(self._samples(window).transpose(2, 0, 1))
+
+    def read_rgb8(self, window: Window | None = None) -> np.ndarray:
+        """The same as uint8 `[3, height, width]`: grey is repeated, alpha dropped; deeper samples are clamped to [0, 1]
+        and rounded, half up."""
+        if self.info.dtype == "uint8":
+            return _three_channels(self.read_samples(window), self.info)
+        values = _three_channels(self.read(window), self.info)
+        return np.floor(np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def _samples(self, window: Window | None) -> np.ndarray:
         info = self.info
@@ -103,11 +127,7 @@ def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    raster = _first(path, allow_huge)
-    if raster.info.dtype == "uint8":
-        return _three_channels(raster.read_samples(), raster.info)
-    values = _three_channels(raster.read(), raster.info)
-    return np.floor(np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return _first(path, allow_huge).read_rgb8()
 
 
 def _first(path: Path | str, allow_huge: bool) -> Raster:

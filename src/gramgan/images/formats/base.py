@@ -12,12 +12,25 @@ from gramgan.images.vips import pyvips
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a file: which of its images (from 0), of any size or not, its colours as sRGB or as stored."""
+    """What is wanted of a file: which of its images (from 0), of any size or not, its colours as sRGB or as stored.
+
+    `sequential` allows a format to decode windows only once, from top to bottom, and no farther than needed. `data` are
+    the file's bytes where they are in memory already; `path` names them then.
+    """
 
     path: Path
-    page: int
-    allow_huge: bool
-    to_srgb: bool
+    page: int = 0
+    allow_huge: bool = False
+    to_srgb: bool = False
+    sequential: bool = False
+    data: bytes | None = None
+
+    def source(self) -> pyvips.Source:
+        """Where libvips reads from. Raises `pyvips.Error`: the file cannot be opened."""
+        if self.data is not None:
+            return pyvips.Source.new_from_memory(self.data)
+        # A source takes the file's name literally; a plain file name could end in libvips options: "[page=2]".
+        return pyvips.Source.new_from_file(str(self.path))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,10 @@ def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
     return pyvips.Image.jpegload_source(source, fail_on="error", unlimited=allow_huge)
 
 
+def _load_sequential(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
+    return pyvips.Image.jpegload_source(source, access="sequential", fail_on="error", unlimited=allow_huge)
+
+
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     subsample = "off" if quality >= _FULL_COLOUR_FROM else "on"
     iptc = metadata.iptc_of(image)
@@ -27,7 +31,7 @@ JPEG = Format(
     name="JPEG",
     suffixes=(".jpg", ".jpeg"),
     recognises=lambda head: head.startswith(b"\xff\xd8\xff"),
-    open=reader("JPEG", single_page(_load)),
+    open=reader("JPEG", single_page(_load), load_sequential=single_page(_load_sequential)),
     writing=Writing(
         bits=(8,), grey=True, alpha=False, max_side=65535, comment_field="exif-ifd0-ImageDescription", save=_save
     ),

@@ -11,6 +11,10 @@ def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
     return pyvips.Image.pngload_source(source, fail_on="error", unlimited=allow_huge)
 
 
+def _load_sequential(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
+    return pyvips.Image.pngload_source(source, access="sequential", fail_on="error", unlimited=allow_huge)
+
+
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     # "up" costs little and shrinks photographs by a fifth; the other filters cost more time than they save space.
     image.pngsave(str(path), compression=6, filter=pyvips.enums.ForeignPngFilter.UP)
@@ -20,7 +24,7 @@ PNG = Format(
     name="PNG",
     suffixes=(".png",),
     recognises=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    open=reader("PNG", single_page(_load)),
+    open=reader("PNG", single_page(_load), load_sequential=single_page(_load_sequential)),
     writing=Writing(
         bits=(8, 16), grey=True, alpha=True, max_side=2**31 - 1, comment_field="png-comment-0-Description", save=_save
     ),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -26,14 +27,23 @@ _COLOUR = ("srgb", "rgb", "rgb16", "scrgb")
 _MAX_PAGES = 100_000  # a TIFF's chain of directories, or a damaged header, can claim any number
 
 
-def reader(name: str, load: Load, *, several: bool = False) -> Callable[[Request], Opened]:
-    """The `Format.open` of the format `name` that libvips decodes by `load`; `several` images may be in a file."""
+def reader(
+    name: str, load: Load, *, several: bool = False, load_sequential: Load | None = None
+) -> Callable[[Request], Opened]:
+    """The `Format.open` of the format `name` that libvips decodes by `load`; `several` images may be in a file.
+
+    `load_sequential` is for formats that decode row after row: it gives an image that is decoded from top to bottom and
+    only as far down as somebody asks.
+    """
 
     def open_(request: Request) -> Opened:
         path = request.path
+        once = load_sequential if request.sequential else None
         try:
-            # A source takes the file's name literally; a plain file name could end in libvips options: "[page=2]".
-            image = load(pyvips.Source.new_from_file(str(path)), request.page, request.allow_huge)
+            image = (once or load)(request.source(), request.page, request.allow_huge)
+            if once is not None and whole(image, "orientation", 1) > 1:  # turning it needs all rows at once
+                once = None
+                image = load(request.source(), request.page, request.allow_huge)
             _check_size(request, image)
             exif, xmp, iptc = metadata.exif_of(image), metadata.xmp_of(image), metadata.iptc_of(image)
             image, colours, has_alpha = _upright_rgb(request, image)
@@ -56,7 +66,7 @@ def reader(name: str, load: Load, *, several: bool = False) -> Callable[[Request
             pages=pages,
             animation=_animation(image, pages),
         )
-        return Opened(info, lambda window: _samples(info, image, window))
+        return Opened(info, lambda window: _samples(info, image, window, once is not None))
 
     return open_
 
@@ -72,9 +82,12 @@ def single_page(load: Callable[[pyvips.Source, bool], pyvips.Image]) -> Load:
     return load_page
 
 
-def _samples(info: RasterInfo, image: pyvips.Image, window: Window) -> np.ndarray:
+def _samples(info: RasterInfo, image: pyvips.Image, window: Window, sequential: bool) -> np.ndarray:
     try:
-        memory = image.crop(window.x, window.y, window.width, window.height).write_to_memory()
+        if sequential:  # in this thread alone: rows that follow one another leave nothing to do for a second one
+            memory = pyvips.Region.new(image).fetch(window.x, window.y, window.width, window.height)
+        else:
+            memory = image.crop(window.x, window.y, window.width, window.height).write_to_memory()
     except pyvips.Error as error:
         raise UserError(
             f"{info.path}: damaged or truncated {info.format} ({reason(error)}); get a whole copy"
@@ -159,9 +172,9 @@ def _broken(request: Request, name: str, load: Load, error: pyvips.Error) -> Use
     path = request.path
     if request.page > 0:
         try:
-            first = load(pyvips.Source.new_from_file(str(path)), 0, request.allow_huge)
+            first = load(request.source(), 0, request.allow_huge)
         except pyvips.Error as other:
-            return _broken(Request(path, 0, request.allow_huge, request.to_srgb), name, load, other)
+            return _broken(replace(request, page=0), name, load, other)
         pages = whole(first, "n-pages", 1)
         if request.page >= pages:
             return UserError(f"{path}: there is no page {request.page + 1}, it has {pages}; choose one of them")
