@@ -356,9 +356,8 @@ def test_script_error_is_one_line_and_code_2() -> None:
 
 def test_data_loader_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    import torch
-    from data_loader import ResidentPhotos, degrade_bicubic, find_images
+    from data_loader import Demand, ResidentPhotos, degrade_bicubic, find_images, items_of
 
-    hr = ResidentPhotos(find_images("photos"), crop=64).sample(2, torch.Generator().manual_seed(0)).images
+    hr = ResidentPhotos(items_of(find_images("photos")), Demand(crop=64, batch=2)).next().images
     assert hr.shape == (2, 3, 64, 64)
     assert degrade_bicubic(hr).shape == (2, 3, 16, 16)

@@ -1,13 +1,16 @@
-"""Crops of photographs in memory."""
+"""Crops of images in memory."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from gramgan.data.items import Item, Place, items_of
 from gramgan.data.resident import ResidentPhotos
+from gramgan.data.source import Demand
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.share import Share
@@ -26,13 +29,12 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def random(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def resident(paths: Sequence[Path], batch: int, crop: int = 8, **demand: object) -> ResidentPhotos:
+    return ResidentPhotos(items_of(paths), Demand(crop, batch, **demand))  # type: ignore[arg-type]
 
 
 def test_crops_are_cut_from_everywhere(photo: Path) -> None:
-    photos = ResidentPhotos([photo], crop=8, augment=False)
-    batch = photos.sample(600, random()).images
+    batch = resident([photo], 600, augment=False).next().images
     assert batch.shape == (600, 3, 8, 8)
     assert batch.dtype == torch.float32
     corners = (batch[:, :2, 0, 0] * 255).round().int()
@@ -46,12 +48,12 @@ def test_crops_are_cut_from_everywhere(photo: Path) -> None:
 def test_all_eight_symmetries_are_drawn(tmp_path: Path) -> None:
     square = tmp_path / "square.png"
     write_image(square, ramp(8, 8))
-    photos = ResidentPhotos([square], crop=8)
     whole = (torch.from_numpy(ramp(8, 8)) * 255).round().int()
     expected = {
         tuple(torch.rot90(x, turn, (1, 2)).flatten().tolist()) for x in (whole, whole.flip(2)) for turn in range(4)
     }
-    drawn = {tuple(crop.flatten().tolist()) for crop in (photos.sample(200, random()).images * 255).round().int()}
+    images = resident([square], 200).next().images
+    drawn = {tuple(crop.flatten().tolist()) for crop in (images * 255).round().int()}
     assert len(expected) == 8
     assert drawn == expected
 
@@ -59,27 +61,39 @@ def test_all_eight_symmetries_are_drawn(tmp_path: Path) -> None:
 def test_every_photograph_has_the_same_chance_whatever_its_size(tmp_path: Path) -> None:
     for name, side, value in (("small", 8, 0.0), ("large", 200, 1.0)):
         write_image(tmp_path / f"{name}.png", np.full((3, side, side), value, np.float32))
-    photos = ResidentPhotos(sorted(tmp_path.iterdir()), crop=8)
-    assert float(photos.sample(400, random()).images.mean()) == pytest.approx(0.5, abs=0.1)
+    assert float(resident(sorted(tmp_path.iterdir()), 400).next().images.mean()) == 0.5  # once in every epoch
 
 
-def test_the_generators_state_alone_decides(photo: Path) -> None:
-    photos = ResidentPhotos([photo], crop=8)
-    generator = random(3)
-    state = generator.get_state()
-    first, other = photos.sample(4, generator).images, photos.sample(4, generator).images
+def test_the_seed_and_the_position_alone_decide(photo: Path) -> None:
+    photos = resident([photo], 4, seed=3)
+    first = photos.next().images
+    state = photos.state()
+    second = photos.next().images
+    assert not torch.equal(first, second)
     torch.manual_seed(99)
-    generator.set_state(state)
-    assert torch.equal(photos.sample(4, generator).images, first)
-    assert not torch.equal(first, other)
+    again = resident([photo], 4, seed=3)
+    again.restore(state)
+    assert torch.equal(again.next().images, second)
+    assert torch.equal(resident([photo], 4, seed=3).next().images, first)
+    assert not torch.equal(resident([photo], 4, seed=4).next().images, first)
+
+
+def test_other_photographs_than_in_the_checkpoint_are_said(
+    photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = resident([photo], 4).state()
+    write_image(tmp_path / "other.png", ramp(20, 30))
+    more = resident([photo, tmp_path / "other.png"], 4)
+    resident([photo], 4).restore(state)
+    assert caplog.messages == []
+    more.restore(state | {"position": 8})
+    assert more.position == 8
+    assert "the 2 images to train on are not those that the checkpoint knows (1)" in caplog.text
 
 
 def test_small_and_broken_photographs_are_left_out_and_named(
-    photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logger = logging.getLogger("gramgan")  # which the command line directs to standard error
-    monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "propagate", True)
     small, broken = tmp_path / "small.png", tmp_path / "broken.jpg"
     write_image(small, ramp(7, 30))
     jpeg = tmp_path / "whole.jpg"
@@ -88,10 +102,12 @@ def test_small_and_broken_photographs_are_left_out_and_named(
     steps: list[tuple[int, int]] = []
     with caplog.at_level(logging.WARNING):
         photos = ResidentPhotos(
-            [photo, small, broken], crop=8, progress=lambda done, total: steps.append((done, total))
+            items_of([photo, small, broken]), Demand(8, 2), progress=lambda done, total: steps.append((done, total))
         )
     assert len(photos) == 1
-    assert list(photos.skipped) == [small, broken]
+    assert list(photos.skipped) == ["small.png", "broken.jpg"]
+    assert list(photos.look().troubles) == ["small.png", "broken.jpg"]
+    assert photos.look().troubles == {}
     assert steps == [(1, 3), (2, 3), (3, 3)]
     [record] = caplog.records
     text = record.getMessage()
@@ -104,7 +120,7 @@ def test_nothing_left_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     for number in range(7):
         write_image(tmp_path / f"small{number}.png", ramp(7, 7))
     with pytest.raises(UserError, match="none of 7 images can be trained on") as error:
-        ResidentPhotos(sorted(tmp_path.iterdir()), crop=8)
+        resident(sorted(tmp_path.iterdir()), 1)
     text = str(error.value)
     assert "small0.png (7x7 is smaller" in text
     assert "and 2 more" in text
@@ -116,14 +132,40 @@ def test_processes_share_a_batch_and_name_all_of_it(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         write_image(path, np.full((3, 12, 12), number / 10, np.float32))
-    photos = ResidentPhotos(paths, crop=8)
-    whole = photos.sample(6, random(1))
+    photos = resident(paths, 6, seed=1)
+    whole, after = photos.next(), photos.next()
     for rank in range(3):
-        generator = random(1)
-        part = photos.sample(6, generator, Share(rank, 3))
+        source = resident(paths, 6, seed=1, share=Share(rank, 3))
+        part = source.next()
         assert torch.equal(part.images, whole.images[2 * rank : 2 * rank + 2])
         assert part.names == whole.names
-    assert torch.equal(generator.get_state(), (after := random(1), photos.sample(6, after))[0].get_state())
+        assert torch.equal(source.next().images, after.images[2 * rank : 2 * rank + 2])
+        assert source.state() == photos.state()
     assert len(set(whole.names)) > 1
     for image, name in zip(whole.images, whole.names, strict=True):
         assert round(float(image.mean()) * 10) == int(name.removesuffix(".png"))
+
+
+def test_a_batch_that_cannot_be_shared(photo: Path) -> None:
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared by 3"):
+        resident([photo], 4, share=Share(0, 3))
+
+
+def test_pairs_are_cut_and_turned_alike(tmp_path: Path) -> None:
+    low = ramp(11, 9)
+    write_image(tmp_path / "low.png", low)
+    write_image(tmp_path / "high.png", low.repeat(4, 1).repeat(4, 2))
+    pair = Item("high.png", Place(tmp_path / "high.png"), Place(tmp_path / "low.png"))
+    crops = ResidentPhotos([pair], Demand(16, 50)).next()
+    assert crops.low is not None
+    assert crops.low.shape == (50, 3, 4, 4)
+    assert torch.equal(crops.images, crops.low.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    assert len({tuple(crop.flatten().tolist()) for crop in crops.low}) > 30
+
+
+def test_pairs_of_another_scale_are_left_out(tmp_path: Path) -> None:
+    write_image(tmp_path / "low.png", ramp(10, 10))
+    write_image(tmp_path / "high.png", ramp(40, 41))
+    pair = Item("high.png", Place(tmp_path / "high.png"), Place(tmp_path / "low.png"))
+    with pytest.raises(UserError, match=r"low.png: 10x10 is not exactly a quarter of high\.png, 41x40"):
+        ResidentPhotos([pair], Demand(16, 2))

@@ -1,111 +1,90 @@
-"""Training photographs held as 8-bit images in the training device's memory; crops are cut there."""
+"""All training images held as 8-bit images in the training device's memory; crops are cut there."""
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gramgan.data.cutting import SCALE, check_pair, check_size
+from gramgan.data.items import Item
+from gramgan.data.order import Draw
+from gramgan.data.source import Demand, Source
 from gramgan.errors import UserError
-from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
-from gramgan.share import WHOLE, Share
 
-_LISTED = 5  # photographs left out that a message names
+_LISTED = 5  # images left out that a message names
 
 log = logging.getLogger(__name__)
 
 
-class Crops(NamedTuple):
-    """HR crops of a step.
+class ResidentPhotos(Source):
+    """All images, or pairs of images, as uint8 on one device.
 
-    `images` are float32 `[B, 3, crop, crop]` in [0, 1] on the device, those of one process; `names` says which
-    photographs those of all processes come from.
-    """
-
-    images: Tensor
-    names: tuple[str, ...]
-
-
-class ResidentPhotos:
-    """All photographs as uint8 on one device, and random HR crops of them.
-
-    Every photograph has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out,
-    logged and kept in `skipped` (path and reason).
+    Every image has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out,
+    logged and kept in `skipped` (reason by name).
 
     Raises:
         UserError: nothing is left to train on.
     """
 
-    def __init__(
-        self,
-        paths: Iterable[Path],
-        crop: int,
-        device: str | torch.device = "cpu",
-        *,
-        augment: bool = True,
-        progress: Progress = silent,
-    ) -> None:
-        self.crop = crop
-        self.augment = augment
-        self.skipped: dict[Path, str] = {}
-        self._photos: list[Tensor] = []
-        self._names: list[str] = []
-        every = list(paths)
-        for number, path in enumerate(every, start=1):
-            self._add(path, device)
+    def __init__(self, items: Iterable[Item], demand: Demand, *, progress: Progress = silent) -> None:
+        self.skipped: dict[str, str] = {}
+        self._images: list[tuple[Tensor, Tensor | None]] = []
+        every, kept = list(items), []
+        for number, item in enumerate(every, start=1):
+            try:
+                self._images.append(_load(item, demand))
+                kept.append(item)
+            except UserError as error:
+                self.skipped[item.name] = str(error).removeprefix(f"{item.high}: ")
             progress(number, len(every))
-        listing = "; ".join(f"{path.name} ({reason})" for path, reason in list(self.skipped.items())[:_LISTED])
+        listing = "; ".join(f"{name} ({reason})" for name, reason in list(self.skipped.items())[:_LISTED])
         if len(self.skipped) > _LISTED:
             listing += f"; and {len(self.skipped) - _LISTED} more"
-        if not self._photos:
+        if not kept:
             raise UserError(
                 f"data.photos: none of {len(every)} images can be trained on: {listing}; give photographs of at least "
-                f"{crop}x{crop} pixels or a smaller data.crop"
+                f"{demand.crop}x{demand.crop} pixels or a smaller data.crop"
             )
+        super().__init__(kept, demand)
         if self.skipped:
             log.warning("%d of %d photographs are left out: %s", len(self.skipped), len(every), listing)
+            self.troubles.troubles |= self.skipped
 
-    def _add(self, path: Path, device: str | torch.device) -> None:
-        try:
-            photo = torch.from_numpy(read_rgb8(path))
-        except UserError as error:
-            self.skipped[path] = str(error).removeprefix(f"{path}: ")
-            return
-        if min(photo.shape[-2:]) < self.crop:
-            self.skipped[path] = f"{photo.shape[-1]}x{photo.shape[-2]} is smaller than a crop of {self.crop}"
-            return
-        self._photos.append(photo.to(device))
-        self._names.append(path.name)
+    def _take(self, numbers: range) -> tuple[Tensor, Tensor | None]:
+        side, crops, low_crops = self.demand.crop, [], []
+        for number in numbers:
+            draw = self.order.draw(number)
+            high, low = self._images[draw.item]
+            if low is None:
+                y, x = draw.corner(high.shape[-2], high.shape[-1], side)
+            else:
+                part = side // SCALE
+                y, x = draw.corner(low.shape[-2], low.shape[-1], part)
+                low_crops.append(self._finished(low[:, y : y + part, x : x + part], draw))
+                y, x = y * SCALE, x * SCALE
+            crops.append(self._finished(high[:, y : y + side, x : x + side], draw))
+        return torch.stack(crops), torch.stack(low_crops) if low_crops else None
 
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def sample(self, batch: int, generator: torch.Generator, share: Share = WHOLE) -> Crops:
-        """Random crops, flipped and turned if `augment`: this process's share of `batch`.
-
-        `generator` is a CPU generator; its state alone decides what is drawn, for all processes alike.
-        """
-        drawn = [self._crop(generator) for _ in range(batch)]
-        own = drawn[share.rows(batch // share.world)]
-        images = torch.stack([crop for _, crop in own]).float().div_(255)
-        return Crops(images, tuple(name for name, _ in drawn))
-
-    def _crop(self, generator: torch.Generator) -> tuple[str, Tensor]:
-        number = _draw(len(self._photos), generator)
-        photo = self._photos[number]
-        top = _draw(photo.shape[-2] - self.crop + 1, generator)
-        left = _draw(photo.shape[-1] - self.crop + 1, generator)
-        crop = photo[:, top : top + self.crop, left : left + self.crop]
-        if self.augment:
-            turn = _draw(8, generator)  # the eight symmetries of the square
-            crop = torch.rot90(crop, turn % 4, (-2, -1))
-            if turn >= 4:
+    def _finished(self, crop: Tensor, draw: Draw) -> Tensor:
+        if self.demand.augment:
+            crop = torch.rot90(crop, draw.turn % 4, (-2, -1))
+            if draw.turn >= 4:
                 crop = crop.flip(-1)
-        return self._names[number], crop
+        return crop
 
 
-def _draw(below: int, generator: torch.Generator) -> int:
-    return int(torch.randint(below, (), generator=generator))
+def _load(item: Item, demand: Demand) -> tuple[Tensor, Tensor | None]:
+    high = item.high.open()
+    check_size(item, high.info, demand.crop)
+    if item.low is None:
+        return _on(demand.device, high.read_rgb8()), None
+    low = item.low.open()
+    check_pair(item, high.info, low.info)
+    return _on(demand.device, high.read_rgb8()), _on(demand.device, low.read_rgb8())
+
+
+def _on(device: str | torch.device, image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).to(device)

@@ -11,7 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from gramgan.collect import read_manifest, split
 from gramgan.config import Config
+from gramgan.data.items import items_of
 from gramgan.data.resident import ResidentPhotos
+from gramgan.data.source import Demand, Source
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
@@ -50,9 +52,8 @@ class Parts:
     generator_optimizer: torch.optim.Optimizer
     discriminator: Discriminator | None
     discriminator_optimizer: torch.optim.Optimizer | None
-    photos: ResidentPhotos
+    source: Source
     validator: Validator
-    data_random: torch.Generator
     texture_random: torch.Generator
     card: Card
     psnr_card: Card | None
@@ -124,8 +125,15 @@ def build(config: Config, progress: Progress = silent) -> Parts:
 
     training, validation = photographs(config)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
-    photos = ResidentPhotos(training, config.data.crop, fabric.device, augment=config.data.augment, progress=progress)
-    card = _card(config, start_card, len(photos))
+    demand = Demand(
+        crop=config.data.crop,
+        batch=config.train.batch_size,
+        seed=config.train.seed,
+        augment=config.data.augment,
+        device=fabric.device,
+    )
+    source = ResidentPhotos(items_of(training), demand, progress=progress)
+    card = _card(config, start_card, len(source))
     psnr_card = _psnr_card(config, start_card, card)
     if psnr_card is not None:
         card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
@@ -146,7 +154,7 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         generator_optimizer=generator_optimizer,
         discriminator=discriminator,
         discriminator_optimizer=discriminator_optimizer,
-        photos=photos,
+        source=source,
         validator=Validator(
             validation,
             images=config.log.validation_images,
@@ -154,7 +162,6 @@ def build(config: Config, progress: Progress = silent) -> Parts:
             device=fabric.device,
             autocast=fabric.autocast,
         ),
-        data_random=torch.Generator().manual_seed(config.train.seed),
         texture_random=texture_random,
         card=card,
         psnr_card=psnr_card,

@@ -12,7 +12,7 @@ from gramgan.errors import UserError
 from gramgan.files import atomic_path
 
 _NAME = re.compile(r"(\d{7,})\.pt")
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], keep: int) -> Path:

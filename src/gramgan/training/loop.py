@@ -84,7 +84,7 @@ class Loop:
             while self.iteration < total:
                 stage, number = config.stages.at(self.iteration)
                 rate = self._set_rates(stage, number)
-                hr = self._parts.photos.sample(config.train.batch_size, self._parts.data_random).images
+                hr = self._parts.source.next().images
                 if config.train.memory_format == "channels_last":
                     hr = hr.contiguous(memory_format=torch.channels_last)
                 result = steps[stage](degrade_bicubic(hr), hr)
@@ -121,7 +121,6 @@ class Loop:
         parts = self._parts
         random = {
             "torch": torch.get_rng_state(),
-            "data": parts.data_random.get_state(),
             "texture": parts.texture_random.get_state(),
         }
         if parts.fabric.device.type == "cuda":
@@ -131,6 +130,7 @@ class Loop:
             "generator_optimizer": parts.generator_optimizer.state_dict(),
             "ema": parts.ema.state_dict(),
             "random": random,
+            "data": parts.source.state(),
             "usage": self.usage.state(),
             "best": None if self.best is None else {"iteration": self.best.iteration, "scores": self.best.scores},
         }
@@ -158,7 +158,7 @@ class Loop:
             parts.discriminator.load_state_dict(state["discriminator"])
             parts.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         torch.set_rng_state(state["random"]["torch"])
-        parts.data_random.set_state(state["random"]["data"])
+        parts.source.restore(state["data"])
         parts.texture_random.set_state(state["random"]["texture"])
         if "cuda" in state["random"] and parts.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], parts.fabric.device)
