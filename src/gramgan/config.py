@@ -234,6 +234,14 @@ class TrainConfig(_Section):
     clip: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="largest norm of the generator's gradient"
     )
+    accumulate: Positive = Field(
+        default=1,
+        description="batches whose gradients are averaged in each iteration: batch_size times this many crops",
+    )
+    activation_checkpointing: bool = Field(
+        default=False, description="compute each block of the generator again in the backward pass, to save memory"
+    )
+    compile: bool = Field(default=False, description="compile the generator's blocks and the trunk with torch.compile")
 
 
 class LogConfig(_Section):

@@ -83,3 +83,35 @@ def test_config_round_trip() -> None:
     config = RRDBConfig(nf=16, nb=3, gc=8, upsampler="nearest")
     values = dict[str, Any](config.to_dict())
     assert RRDBConfig(**values) == config
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_checkpointing_changes_no_gradient_and_keeps_less(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = RRDBNet(RRDBConfig(8, 3, 4))
+    lr = torch.rand(1, 3, 16, 16)
+    found, kept = [], []
+    for checkpointing in (False, True):
+        network.checkpointing = checkpointing
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
+            saved[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                loss = network(lr).float().square().mean()
+            kept.append(sum(saved.values()))
+            found.append(torch.autograd.grad(loss, list(network.parameters())))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    assert kept[1] < kept[0] / 2
+
+
+def test_checkpointing_is_of_training_alone() -> None:
+    network = RRDBNet(RRDBConfig(8, 1, 4))
+    names = list(network.state_dict())
+    network.checkpointing = True
+    assert list(network.state_dict()) == names
+    with torch.no_grad():
+        assert not network(torch.rand(1, 3, 8, 8)).requires_grad

@@ -213,3 +213,38 @@ def test_ranked_right_compares_each_sr_image_with_its_own_hr() -> None:
     it.discriminator.register_forward_hook(lambda _, __, out: out._replace(logit=out.logit * 0 + next(logits)))
     result = it.step.warm_discriminator(it.lr, it.hr)
     assert float(result.statistics["ranked_right"]) == 0.5
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "warm_discriminator", "adversarial"])
+def test_accumulation_equals_the_whole_batch_where_the_loss_is_a_mean(stage: str) -> None:
+    """All five losses with the paired form, whose means over images are means of means over equal parts."""
+    losses = WEIGHTS | {"relativistic": "paired"}
+    whole, parts = world(losses=losses), world(losses=losses, train={"accumulate": 2})
+    expected, result = (getattr(it.step, stage)(it.lr, it.hr) for it in (whole, parts))
+    for name, value in expected.losses.items():
+        torch.testing.assert_close(result.losses[name], value)
+    torch.testing.assert_close(result.statistics.get("mask_share"), expected.statistics.get("mask_share"))
+    assert moved(whole.generator, copied(world().generator)) == (stage != "warm_discriminator")
+    for network in ("generator", "discriminator"):
+        for now, then in zip(getattr(parts, network).parameters(), getattr(whole, network).parameters(), strict=True):
+            torch.testing.assert_close(now, then, rtol=1e-5, atol=1e-7)
+
+
+def test_accumulation_compares_with_the_average_of_each_part() -> None:
+    """The relativistic average of two parts is the mean of two averages, not the average over all images."""
+    whole, parts = world(), world(train={"accumulate": 2})
+    mask = texture_mask(whole.hr)
+    with torch.no_grad():
+        hr = whole.discriminator(whole.hr * mask).logit
+        sr = whole.discriminator(whole.generator(whole.lr) * mask).logit
+    own = [discriminator_adversarial_loss(s, h, "average") for s, h in zip(sr.chunk(2), hr.chunk(2), strict=True)]
+    result = parts.step.adversarial(parts.lr, parts.hr)
+    torch.testing.assert_close(result.losses["discriminator"], torch.stack(own).mean())
+    together = discriminator_adversarial_loss(sr, hr, "average")
+    assert abs(float(result.losses["discriminator"] - together)) > 1e-4
+
+
+def test_images_that_do_not_divide_into_parts_are_refused() -> None:
+    it = world(train={"accumulate": 3})
+    with pytest.raises(ValueError, match="2 images do not divide into 3 equal parts"):
+        it.step.pretrain(it.lr, it.hr)

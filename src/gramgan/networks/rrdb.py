@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _RESIDUAL_SCALE = 0.2
 _SLOPE = 0.2
@@ -70,11 +71,16 @@ class RRDBNet(nn.Module):
 
     State-dict keys are those of ESRGAN's current form (`conv_first`, `body.0.rdb1.conv1`, …, `conv_last`), so that the
     community's weights load as they are into the `nearest` variant.
+
+    With `checkpointing` set, training keeps no activations within the RRDB blocks and computes each block again in the
+    backward pass: less memory for a third more arithmetic, gradients unchanged (Chen et al., "Training deep nets with
+    sublinear memory cost", 2016).
     """
 
     def __init__(self, config: RRDBConfig) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing = False
         nf, gc = config.nf, config.gc
         self.conv_first = nn.Conv2d(3, nf, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(nf, gc) for _ in range(config.nb)))
@@ -89,10 +95,18 @@ class RRDBNet(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1] → `[B, 3, 4H, 4W]`."""
         features = self.conv_first(lr)
-        features = features + self.conv_body(self.body(features))
+        features = features + self.conv_body(self._body(features))
         features = self._upsample(features, self.conv_up1)
         features = self._upsample(features, self.conv_up2)
         return self.conv_last(_lrelu(self.conv_hr(features)))
+
+    def _body(self, features: Tensor) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return self.body(features)
+        for block in self.body:
+            # Nothing in a block is drawn by chance: there is no random state to keep for the second time.
+            features = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportAssignmentType]
+        return features
 
     def _upsample(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
         if self.config.upsampler == "pixelshuffle":

@@ -25,6 +25,7 @@ from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
+from gramgan.training.compiling import compile_networks
 from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
 from gramgan.training.ema import averaged
 from gramgan.training.step import TrainingStep
@@ -114,7 +115,10 @@ def build(config: Config, progress: Progress = silent) -> Parts:
     for network in (generator, discriminator, trunk):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    generator.checkpointing = config.train.activation_checkpointing
     ema = averaged(generator, config.train.ema_decay)
+    if config.train.compile:
+        compile_networks(generator, trunk, fabric.device)
 
     generator_optimizer = build_optimizer(generator, config.schedule.rate)
     g_wrapped, g_optimizer = fabric.setup(generator, generator_optimizer)
@@ -127,7 +131,7 @@ def build(config: Config, progress: Progress = silent) -> Parts:
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
     demand = Demand(
         crop=config.data.crop,
-        batch=config.train.batch_size,
+        batch=config.train.batch_size * config.train.accumulate,
         seed=config.train.seed,
         augment=config.data.augment,
         device=fabric.device,

@@ -104,6 +104,7 @@ class _Trained:
         for network in (self.generator, discriminator, trunk):
             if network is not None:
                 network.to(self._device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        self.generator.checkpointing = config.train.activation_checkpointing
         self._average = averaged(self.generator, config.train.ema_decay)
         descriptor = Descriptor.default(config.texture.descriptor, config.texture.k)
         g_wrapped, g_optimizer = fabric.setup(self.generator, build_optimizer(self.generator, config.schedule.rate))
