@@ -1,11 +1,8 @@
 """From picture to picture: pages and frames, any scale, what surrounds the pixels, and going on after a crash."""
 
-import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,12 +11,13 @@ import numpy as np
 
 from gramgan import __version__
 from gramgan.errors import UserError
-from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, Window, write_image
+from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
 from gramgan.images.resize import resize_array
 from gramgan.progress import Progress, silent
 from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
 from gramgan.upscaling.engine import SCALE, Upscaler
-from gramgan.upscaling.intermediate import Intermediate, remove_leftovers
+from gramgan.upscaling.intermediate import remove_leftovers
+from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
 from gramgan.upscaling.scales import Scale, ScalePlan, parse_scale
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
 Icc = Literal["keep", "srgb"]
 ICC = ("keep", "srgb")
-
-_STRIP = 256  # rows of the result that are resized at a time
 
 _log = logging.getLogger(__name__)
 
@@ -190,12 +186,12 @@ def upscale_file(
         return target
     if pages > 1:
         _log.info("%s: %d images in it, and %s holds one: the first is done", source, pages, target.suffix)
-    key = None if options.resume_key is None else _resume_key(source, options)
+    key = resume_key(source, options.resume_key)
     plan = _plan(first.info, options)
     writer = RasterWriter(target, plan.width, plan.height, **_form(first.info, plan, options), resume_key=key)
-    remove_leftovers(target, _intermediates(plan) + 1)
+    remove_leftovers(target, intermediates(plan) + 1)
     with writer:
-        _enlarge(upscaler, first, writer, plan, key, options, _Parts(progress or silent, plan).part)
+        run_passes(upscaler, first, writer, plan, key, options.control, Parts(progress or silent, plan).part)
     return target
 
 
@@ -282,7 +278,7 @@ def upscale(
         if output is None:
             return _to_hwc(result, image.dtype, image.ndim == 3)
         bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
-        write_image(output, result, bits=bits, quality=quality, comment=_comment(options.scale))
+        write_image(output, result, bits=bits, quality=quality, comment=comment(options.scale))
         return Path(output)
     if output is not None:
         return upscale_file(upscaler, Path(image), Path(output), options, progress)
@@ -299,21 +295,21 @@ def _upscale_array(
     """A picture in memory by all passes: `[C, H, W]` in [0, 1] → `[C, height, width]` in [0, 1]."""
     has_alpha = pixels.shape[0] in (2, 4)
     plan = options.scale.plan(pixels.shape[2], pixels.shape[1], name)
-    _tell(name, plan, options.scale)
-    parts = _Parts(progress or silent, plan)
+    tell_plan(name, plan, options.scale)
+    parts = Parts(progress or silent, plan)
     for number, stage in enumerate(plan.stages):
         if pixels.shape[1:] != (stage.height, stage.width):
             pixels = resize_array(pixels, stage.width, stage.height, has_alpha)
         pixels = upscaler.upscale_array(pixels, parts.part(number))
-        _report(name, number, plan, options.control)
+        report_residual(name, number, plan, options.control)
     return pixels if plan.native else resize_array(pixels, plan.width, plan.height, has_alpha)
 
 
 def _upscale_pages(upscaler: Upscaler, first: Raster, target: Path, options: FileOptions, progress: Progress) -> None:
     pages = first.info.pages
     plan = _plan(first.info, options)
-    parts = _Parts(progress, plan, pages)
-    key = None if options.resume_key is None else _resume_key(first.info.path, options)
+    parts = Parts(progress, plan, pages)
+    key = resume_key(first.info.path, options.resume_key)
     with PagesWriter(target, animation=first.info.animation, resume_key=key) as writer:
         for page in range(pages):
             if writer.skip_finished():
@@ -324,83 +320,21 @@ def _upscale_pages(upscaler: Upscaler, first: Raster, target: Path, options: Fil
                 plan = options.scale.plan(raster.info.width, raster.info.height, str(raster.info.path))
             with writer.page(plan.width, plan.height, **_form(raster.info, plan, options)) as one:
                 offset = page * parts.stages
-                _enlarge(
-                    upscaler, raster, one, plan, None, options, lambda stage, offset=offset: parts.part(offset + stage)
+                run_passes(
+                    upscaler,
+                    raster,
+                    one,
+                    plan,
+                    None,
+                    options.control,
+                    lambda stage, offset=offset: parts.part(offset + stage),
                 )
-
-
-def _enlarge(
-    upscaler: Upscaler,
-    raster: Raster,
-    writer: RasterWriter,
-    plan: ScalePlan,
-    key: str | None,
-    options: FileOptions,
-    progress: Callable[[int], Progress],
-) -> None:
-    """One page, by all passes, into `writer`."""
-    name = str(raster.info.path)
-    with contextlib.ExitStack() as stack:
-        steps = [
-            stack.enter_context(
-                Intermediate(
-                    writer.path,
-                    number + 1,
-                    SCALE * plan.stages[number].width,
-                    SCALE * plan.stages[number].height,
-                    like=raster.info,
-                    resume_key=key,
-                )
-            )
-            for number in range(_intermediates(plan))
-        ]
-        for number, stage in enumerate(plan.stages):
-            source = raster if number == 0 else steps[number - 1].read_as(stage.width, stage.height)
-            sink = steps[number] if number < len(steps) else writer
-            upscaler.upscale_raster(source, sink, progress(number))
-            _report(name, number, plan, options.control)
-        if not plan.native:
-            _copy(steps[-1].read_as(plan.width, plan.height), writer)
-
-
-def _copy(raster: Raster, writer: RasterWriter) -> None:
-    writer.follow({"strip": _STRIP})
-    for top in range(0, writer.height, _STRIP):
-        window = Window(0, top, writer.width, min(_STRIP, writer.height - top))
-        if not writer.holds(window):
-            writer.write(window, raster.read(window))
-
-
-def _intermediates(plan: ScalePlan) -> int:
-    return len(plan.stages) - plan.native
 
 
 def _plan(info: RasterInfo, options: FileOptions) -> ScalePlan:
     plan = options.scale.plan(info.width, info.height, str(info.path))
-    _tell(str(info.path), plan, options.scale)
+    tell_plan(str(info.path), plan, options.scale)
     return plan
-
-
-def _tell(name: str, plan: ScalePlan, scale: Scale) -> None:
-    if len(plan.stages) > 1 or not plan.native:
-        _log.info("%s: %s", name, plan.describe())
-    source = next(iter(plan.stages))
-    asked = plan.width / plan.height * source.height / source.width
-    if scale.factor is None and not 0.99 < asked < 1.01:
-        _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, 100 * abs(asked - 1))
-
-
-def _report(name: str, number: int, plan: ScalePlan, control: Control | None) -> None:
-    residual = None if control is None else control.take_residual()
-    if residual is not None:
-        of = f"pass {number + 1}" if len(plan.stages) > 1 else "the result"
-        _log.info(
-            "%s: shrunk again, %s differs from its input by %.2f grey levels (%.2f before; root mean square)",
-            name,
-            of,
-            residual.after,
-            residual.before,
-        )
 
 
 def _form(info: RasterInfo, plan: ScalePlan, options: FileOptions) -> "dict":
@@ -410,13 +344,8 @@ def _form(info: RasterInfo, plan: ScalePlan, options: FileOptions) -> "dict":
         "has_alpha": info.has_alpha,
         "bits": info.bits,
         "quality": options.quality,
-        "comment": _comment(options.scale),
+        "comment": comment(options.scale),
     }
-
-
-def _comment(scale: Scale) -> str:
-    much = f"{scale}x" if scale.factor is not None else f"to {scale}"
-    return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured."
 
 
 def _partner(spec: str | Path) -> str | Path:
@@ -431,35 +360,6 @@ def _settings_key(settings: Settings, weights: str, backend: str) -> str:
     for name in ("allow_huge", "tile", "overlap"):  # the engine's plan holds the last two
         del values[name]
     return json.dumps({"version": __version__, "weights": weights, "backend": backend, **values}, default=str)
-
-
-def _resume_key(source: Path, options: FileOptions) -> str:
-    status = source.stat()
-    text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, options.resume_key])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class _Parts:
-    """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
-
-    def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
-        self._progress = progress
-        self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
-        self.stages = len(plan.stages)
-        self._tiles: list[int] = []  # known from the first report on
-
-    def part(self, index: int) -> Progress:
-        """The callback of one pass over one page."""
-        if len(self._pixels) == 1:
-            return self._progress
-
-        def report(done: int, total: int) -> None:
-            if not self._tiles:
-                self._tiles = [max(1, round(total * one / self._pixels[0])) for one in self._pixels]
-            before, own = sum(self._tiles[:index]), self._tiles[index]
-            self._progress(before + own * done // total, sum(self._tiles))
-
-        return report
 
 
 def _from_hwc(image: np.ndarray) -> np.ndarray:

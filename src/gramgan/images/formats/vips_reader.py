@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,7 @@ def reader(
             if once is not None and whole(image, "orientation", 1) > 1:  # turning it needs all rows at once
                 once = None
                 image = load(request.source(), request.page, request.allow_huge)
-            _check_size(request, image)
+            check_size(path, image.width, image.height, request.allow_huge)
             exif, xmp, iptc = metadata.exif_of(image), metadata.xmp_of(image), metadata.iptc_of(image)
             image, colours, has_alpha = _upright_rgb(request, image)
         except pyvips.Error as error:
@@ -95,11 +96,15 @@ def _samples(info: RasterInfo, image: pyvips.Image, window: Window, sequential: 
     return np.frombuffer(memory, info.dtype).reshape(window.height, window.width, info.channels)
 
 
-def _check_size(request: Request, image: pyvips.Image) -> None:
-    if image.width * image.height > MAX_PIXELS and not request.allow_huge:
-        millions = image.width * image.height / 1e6
+def check_size(path: Path, width: int, height: int, allow_huge: bool) -> None:
+    """Refuse what a file of a few kB could claim.
+
+    Raises:
+        UserError: more than `MAX_PIXELS`, and `allow_huge` is not set.
+    """
+    if width * height > MAX_PIXELS and not allow_huge:
         raise UserError(
-            f"{request.path}: {image.width}x{image.height} is {millions:,.0f} megapixels, above the limit of "
+            f"{path}: {width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of "
             f"{MAX_PIXELS / 1e6:.0f}; if you trust this file, allow it with --allow-huge"
         )
 
