@@ -1,8 +1,9 @@
-"""The one downloader: https only, pinned by SHA-256, resumable, limited in size, and never into a private network."""
+"""The one downloader: https only, checked by hash, resumable, limited in size, and never into a private network."""
 
 import contextlib
 import errno
 import http.client
+import io
 import ipaddress
 import os
 import re
@@ -10,21 +11,28 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
 from gramgan import __version__
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
-from gramgan.files import sha256 as sha256_of
+from gramgan.files import digest as digest_of
 from gramgan.locks import exclusive
+from gramgan.pace import Pace
 from gramgan.progress import Progress, silent
 
+USER_AGENT = f"gramgan/{__version__}"
+
 _BLOCK = 1 << 20
+_HEAD = 512  # bytes that a file's kind is judged by
 _REDIRECTS = 5
-_ATTEMPTS = 3
+_LONGEST_WAIT = 300.0  # seconds that a server may ask for; beyond that the user had better come back later
+_PATIENCE = 30.0  # seconds after which a body must come faster than `_SLOWEST`
+_SLOWEST = 1024  # bytes/s
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -43,7 +51,7 @@ class Target:
 class Answer:
     """What a server answered: status, headers (names in lower case) and the body.
 
-    `read(n)` gives b"" at the body's end; `close()` ends the connection.
+    `read(n)` gives what has come, n bytes at most, and b"" at the body's end; `close()` ends the connection.
     """
 
     status: int
@@ -89,7 +97,7 @@ class HttpsTransport:
             connection.close()
             raise
         names = {key.lower(): value for key, value in response.getheaders()}
-        return Answer(response.status, names, response.read, connection.close)
+        return Answer(response.status, names, response.read1, connection.close)
 
 
 class _PinnedConnection(http.client.HTTPSConnection):
@@ -101,131 +109,280 @@ class _PinnedConnection(http.client.HTTPSConnection):
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), self.timeout)
         try:
+            # What was checked is what has been reached, whatever stands between the two.
+            reached = str(plain.getpeername()[0])
+            if ipaddress.ip_address(reached) != ipaddress.ip_address(self._address):
+                raise OSError(f"the connection to {self._address} went to {reached}")
             self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
             raise
 
 
-class _CannotReachError(Exception):
-    """Something between here and the server failed; trying again may help."""
+class UnreachableError(UserError):
+    """The server could not be reached or was too busy: trying again later may help."""
 
-    def __init__(self, host: str, reason: str) -> None:
+
+class _CannotReachError(Exception):
+    """Something between here and the server failed; trying again may help.
+
+    `wait`: seconds that the server asks to wait before that.
+    """
+
+    def __init__(self, host: str, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.host = host
+        self.wait = wait
+
+
+Check = Callable[[bytes], None]
+"""Looks at a file's first bytes and raises `UserError` if it is not of the wanted kind."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A file's published hash: algorithm of `hashlib`, and at least 8 hexadecimal digits in lower case."""
+
+    algorithm: Literal["md5", "sha1", "sha256"]
+    hexadecimal: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", self.hexadecimal):
+            raise ValueError(
+                f"{self.algorithm} must be 8 to 64 hexadecimal digits in lower case, not {self.hexadecimal!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """As it is written in a sentence."""
+        return {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}[self.algorithm]
+
+    def fits(self, path: Path) -> bool:
+        """Whether it is the hash of this file."""
+        return digest_of(path, self.algorithm).startswith(self.hexadecimal)
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a client behaves.
+
+    `pause`: seconds before the second attempt after a failure, doubled each time; a longer time that the server asks
+    for is kept. `attempts`: so many failures in a row, without a byte in between, are the end. `pace`: when requests
+    may begin; shared by those who fetch at the same time. `agent`: who is asking.
+    """
+
+    pause: float = 1.0
+    attempts: int = 3
+    pace: Pace = field(default_factory=Pace)
+    agent: str = USER_AGENT
 
 
 def fetch(
     url: str,
     path: Path,
     *,
-    sha256: str,
     size_limit: int,
+    sha256: str | None = None,
+    digest: Digest | None = None,
     progress: Progress | None = None,
     transport: Transport | None = None,
-    pause: float = 1.0,
+    manners: Manners | None = None,
+    check: Check | None = None,
 ) -> Path:
     """Download `url` to `path` and return `path`; nothing is sent if the right file is there already.
 
-    The file appears under its name only when it is complete and its hash is right. What an interrupted download left in
-    `NAME.part` is continued with a range request, and started again where the server does not answer that request
-    exactly. Several processes may ask for the same file: one downloads, the others wait.
+    The file appears under its name only when it is complete and its hash, where one is given, is right. What an
+    interrupted download left in `NAME.part` is continued with a range request, and started again where the server does
+    not answer that request exactly. Without a hash it is continued only if the server says that the file is still the
+    same (`NAME.version` keeps what it said). Several processes may ask for the same file: one downloads, the others
+    wait.
 
     Args:
         url: an https address. Every host on the way, also after a redirect, must resolve to public addresses.
         path: where the file is to be.
-        sha256: the file's SHA-256 in hexadecimal, or its first 8 digits or more where only those were published.
         size_limit: bytes; a larger file is refused.
+        sha256: the file's SHA-256 in hexadecimal, or its first 8 digits or more where only those were published.
+        digest: a hash of another kind, where that is what was published.
         progress: called with (bytes so far, bytes in all; 0 while that is not known).
         transport: how to reach the server; by default `HttpsTransport()`.
-        pause: seconds before the second attempt after a lost connection, doubled each time.
+        manners: patience and politeness; by default those of `Manners()`.
+        check: called with the first bytes of the file (at least 512, or all); it raises `UserError` to refuse it.
 
     Raises:
-        UserError: the address is refused, the host cannot be reached, the server's answer is an error, the file is
-            larger than `size_limit`, or its hash is wrong.
+        UnreachableError: the host cannot be reached, or is too busy.
+        UserError: the address is refused, the server's answer is an error, the file is larger than `size_limit`, or its
+            hash is wrong.
+        StoppedError: the manners' pace was stopped.
     """
-    if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
-        raise ValueError(f"sha256 must be 8 to 64 hexadecimal digits in lower case, not {sha256!r}")
-    job = _Job(url, path, sha256, size_limit, progress or silent, transport or HttpsTransport())
+    if sha256 is not None:
+        digest = Digest("sha256", sha256)
+    transfer = _Transfer(
+        url, size_limit, progress or silent, transport or HttpsTransport(), manners or Manners(), check
+    )
     with exclusive(path.with_name(f".{path.name}.lock")):
-        if path.is_file() and sha256_of(path).startswith(sha256):
+        if path.is_file() and (digest is None or digest.fits(path)):
             return path
-        job.run(pause)
+        _Job(transfer, path, digest).run()
     return path
+
+
+def read(url: str, *, size_limit: int, transport: Transport | None = None, manners: Manners | None = None) -> bytes:
+    """The body of a short answer, such as a service's JSON; the checks are those of `fetch`.
+
+    Raises:
+        UnreachableError: the host cannot be reached, or is too busy.
+        UserError: the address is refused, the server's answer is an error, or it is longer than `size_limit`.
+        StoppedError: the manners' pace was stopped.
+    """
+    body = io.BytesIO()
+    transfer = _Transfer(url, size_limit, silent, transport or HttpsTransport(), manners or Manners(), None)
+    transfer.run(body, "try again later")
+    return body.getvalue()
 
 
 @dataclass
 class _Job:
-    url: str
+    transfer: "_Transfer"
     path: Path
-    sha256: str
-    size_limit: int
-    progress: Progress
-    transport: Transport
+    digest: Digest | None
 
     @property
     def part(self) -> Path:
         return self.path.with_name(self.path.name + ".part")
 
-    def run(self, pause: float) -> None:
+    @property
+    def version(self) -> Path:
+        return self.path.with_name(self.path.name + ".version")
+
+    def run(self) -> None:
         fresh = not self.part.exists()
-        if not fresh and self._complete():
+        if not fresh and self.digest is not None and self._complete():
             return
-        self._download(pause)
+        self._download()
         if self._complete():
             return
-        self.part.unlink()
         if not fresh:  # the part may have belonged to an older file of that name: once more, from the start
-            self._download(pause)
+            self.part.unlink()
+            self._download()
             if self._complete():
                 return
-            self.part.unlink()
+        self.part.unlink()
+        assert self.digest is not None  # without one every download is complete
         raise UserError(
-            f"{self.url}: the file that came is not the expected one (its SHA-256 does not begin with {self.sha256}); "
-            "try again later, and if it stays so, report it"
+            f"{self.transfer.url}: the file that came is not the expected one (its {self.digest.name} does not begin "
+            f"with {self.digest.hexadecimal}); try again later, and if it stays so, report it"
         )
 
     def _complete(self) -> bool:
         """Move the part to its place if its hash is right."""
-        if not sha256_of(self.part).startswith(self.sha256):
+        if self.digest is not None and not self.digest.fits(self.part):
             return False
         with atomic_path(self.path) as temporary:
             self.part.replace(temporary)
+        self.version.unlink(missing_ok=True)
         return True
 
-    def _download(self, pause: float) -> None:
-        failures = 0
+    def _download(self) -> None:
         with _open_part(self.part) as file:
-            while True:
-                before = file.seek(0, os.SEEK_END)
-                try:
-                    self._once(file)
-                    return
-                except (_CannotReachError, OSError, http.client.HTTPException) as error:
-                    if isinstance(error, OSError) and _is_disk_error(error):
-                        raise UserError(f"{self.part}: cannot be written ({error.strerror}); free some space") from None
-                    failures = 1 if file.tell() > before else failures + 1
-                    if failures >= _ATTEMPTS:
-                        raise self._offline(error) from None
-                time.sleep(pause * 2 ** (failures - 1))
+            if self.digest is None:
+                self.transfer.version = self.version.read_text("utf-8") if self.version.exists() else ""
+                if not self.transfer.version:  # nobody could tell whether it belongs to what would follow
+                    file.truncate(0)
+                self.transfer.on_version = self._note
+            try:
+                self.transfer.run(file, f"download {self.transfer.url} on another machine and put it at {self.path}")
+            except OSError as error:
+                raise UserError(f"{self.part}: cannot be written ({error.strerror}); free some space") from None
+
+    def _note(self, version: str) -> None:
+        self.version.write_text(version, encoding="utf-8")
+
+
+@dataclass
+class _Transfer:
+    """The body of one address, brought into an open file in as many attempts as it takes.
+
+    `version` is what tells whether a file has changed (an ETag or a date); None if its hash is known, which is better.
+    """
+
+    url: str
+    size_limit: int
+    progress: Progress
+    transport: Transport
+    manners: Manners
+    check: Check | None
+    version: str | None = None
+    on_version: Callable[[str], None] | None = None
+
+    def run(self, file: IO[bytes], otherwise: str) -> None:
+        """Bring the body into `file`; `otherwise` says what the user can do if that fails. Raises OSError of disks."""
+        failures = 0
+        while True:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                self._once(file)
+                return
+            except (_CannotReachError, OSError, http.client.HTTPException) as error:
+                if isinstance(error, OSError) and _is_disk_error(error):
+                    raise
+                failures = 1 if file.tell() > before else failures + 1
+                asked = error.wait if isinstance(error, _CannotReachError) else None
+                host = error.host if isinstance(error, _CannotReachError) else _parse(self.url).host
+                if failures >= self.manners.attempts or (asked is not None and asked > _LONGEST_WAIT):
+                    raise UnreachableError(f"cannot reach {host} ({_one_line(error)}); {otherwise}") from None
+            if asked is not None:
+                self.manners.pace.hold(host, asked)
+            self.manners.pace.wait(max(asked or 0.0, self.manners.pause * 2 ** (failures - 1)))
 
     def _once(self, file: IO[bytes]) -> None:
         start = file.tell()
-        ranged = {"Range": f"bytes={start}-"} if start else {}
-        with _open(self.url, ranged, self.transport) as answer:
+        wanted = {"User-Agent": self.manners.agent}
+        if start:
+            wanted["Range"] = f"bytes={start}-"
+            if self.version:
+                wanted["If-Range"] = self.version
+        with _open(self.url, wanted, self.transport, self.manners.pace) as answer:
             total = self._position(answer, file, start)
             if total is not None and total > self.size_limit:
-                self._refuse_size(file)
-            done = file.tell()
-            while block := answer.read(_BLOCK):
-                done += len(block)
-                if done > self.size_limit:
-                    self._refuse_size(file)
-                file.write(block)
-                self.progress(done, total or 0)
-            file.flush()
+                self._refuse(file)
+            if self.on_version is not None and file.tell() == 0:
+                self.version = _version_of(answer)
+                self.on_version(self.version)
+            done = self._copy(answer, file, total or 0)
         if total is not None and done < total:
             raise _CannotReachError(_parse(self.url).host, "the connection was cut")
+
+    def _copy(self, answer: Answer, file: IO[bytes], total: int) -> int:
+        done = file.tell()
+        head = b"" if done == 0 and self.check is not None else None  # collected until there is enough to judge
+        began, brought = time.monotonic(), 0
+        while block := answer.read(_BLOCK):
+            if head is not None:
+                head += block
+                if len(head) >= _HEAD:
+                    self._judge(head, file)
+                    head = None
+            done += len(block)
+            brought += len(block)
+            if done > self.size_limit:
+                self._refuse(file)
+            file.write(block)
+            self.progress(done, total)
+            elapsed = time.monotonic() - began
+            if elapsed > _PATIENCE and brought < _SLOWEST * elapsed:
+                raise _CannotReachError(_parse(self.url).host, f"slower than {_SLOWEST / 1024:.0f} KiB/s")
+        if head and (not total or done >= total):
+            self._judge(head, file)
+        file.flush()
+        return done
+
+    def _judge(self, head: bytes, file: IO[bytes]) -> None:
+        assert self.check is not None
+        try:
+            self.check(head)
+        except UserError:
+            file.truncate(0)
+            raise
 
     def _position(self, answer: Answer, file: IO[bytes], start: int) -> int | None:
         """Set the part to where the body belongs; return the whole file's size, None where the server does not say."""
@@ -243,35 +400,54 @@ class _Job:
         file.seek(0)
         raise _CannotReachError(_parse(self.url).host, "the server did not continue the download correctly")
 
-    def _refuse_size(self, file: IO[bytes]) -> None:
+    def _refuse(self, file: IO[bytes]) -> None:
         file.truncate(0)
         raise UserError(f"{self.url}: larger than the limit of {self.size_limit:,} bytes; it was not downloaded")
 
-    def _offline(self, error: Exception) -> UserError:
-        host = error.host if isinstance(error, _CannotReachError) else _parse(self.url).host
-        return UserError(
-            f"cannot reach {host} ({_one_line(error)}); "
-            f"download {self.url} on another machine and put it at {self.path}"
-        )
+
+def _version_of(answer: Answer) -> str:
+    """What a later request can ask the server to compare with: a strong ETag, or a date; empty if there is neither."""
+    tag = answer.headers.get("etag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("last-modified", "")
 
 
 @contextlib.contextmanager
-def _open(url: str, headers: Mapping[str, str], transport: Transport) -> Iterator[Answer]:
-    """Follow redirects to a 2xx answer or 416; every hop is checked like the first."""
-    agent = {"User-Agent": f"gramgan/{__version__}", "Accept-Encoding": "identity", **headers}
+def _open(url: str, headers: Mapping[str, str], transport: Transport, pace: Pace) -> Iterator[Answer]:
+    """Follow redirects to a 2xx answer or 416; every hop is checked, and waits for its turn, like the first."""
+    headers = {"Accept-Encoding": "identity", **headers}
     for _ in range(_REDIRECTS + 1):
         target = _parse(url)
-        with contextlib.closing(_connect(target, _public_addresses(target, transport), agent, transport)) as answer:
+        with (
+            pace.turn(target.host),
+            contextlib.closing(_connect(target, _public_addresses(target, transport), headers, transport)) as answer,
+        ):
             if answer.status in (301, 302, 303, 307, 308):
                 url = urljoin(url, answer.headers.get("location", ""))
                 continue
             if answer.status >= 500 or answer.status == http.HTTPStatus.TOO_MANY_REQUESTS:
-                raise _CannotReachError(target.host, f"the server answered {_status(answer.status)}")
+                raise _CannotReachError(
+                    target.host, f"the server answered {_status(answer.status)}", retry_after(answer.headers)
+                )
             if answer.status not in (200, 206, 416):
                 raise UserError(f"{url}: the server answered {_status(answer.status)}; check the address")
             yield answer
             return
     raise UserError(f"{url}: redirected more than {_REDIRECTS} times; the address is not usable")
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """The seconds that a server asks to wait (Retry-After: a number or a date, RFC 9110); None if it does not say.
+
+    `now` is the time of day as `time.time()` gives it.
+    """
+    said = headers.get("retry-after", "").strip()
+    if said.isdecimal():
+        return float(said)
+    try:
+        when = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    return max(0.0, when.timestamp() - (time.time() if now is None else now))
 
 
 def _connect(target: Target, addresses: Sequence[str], headers: Mapping[str, str], transport: Transport) -> Answer:

@@ -70,8 +70,13 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of the file at `path`, as 64 hexadecimal digits."""
+    return digest(path, "sha256")
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Hash of the file at `path` by an algorithm of `hashlib`, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _write_error(path: Path, error: OSError) -> UserError:
