@@ -147,7 +147,11 @@ def server() -> Iterator[Server]:
 
 
 def _fetch(server: Server, name: str, path: Path, sha256: str = DIGEST, **options: object) -> Path:
-    settings: dict[str, object] = {"size_limit": LIMIT, "manners": Manners(pause=0.0), "transport": LocalTransport(server.server_port)}
+    settings: dict[str, object] = {
+        "size_limit": LIMIT,
+        "manners": Manners(pause=0.0),
+        "transport": LocalTransport(server.server_port),
+    }
     return fetch(f"{URL}/{name}", path, sha256=sha256, **(settings | options))  # type: ignore[arg-type]
 
 
@@ -260,7 +264,14 @@ def test_offline(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"cannot reach files.example \(Temporary failure in name resolution\); download"
     ):
-        fetch(f"{URL}/a", tmp_path / "a", sha256=DIGEST, size_limit=LIMIT, manners=Manners(pause=0.0), transport=Offline(0))
+        fetch(
+            f"{URL}/a",
+            tmp_path / "a",
+            sha256=DIGEST,
+            size_limit=LIMIT,
+            manners=Manners(pause=0.0),
+            transport=Offline(0),
+        )
 
 
 def test_redirect_to_a_public_host_is_followed(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gramgan.collect import collect_folder, collect_samples, read_manifest, split
+from gramgan.collect.attribution import ATTRIBUTION
 from gramgan.collect.manifest import LEFT_OUT, MANIFEST, read_left_out
 from gramgan.collect.samples import SAMPLES, Sample, locate
 from gramgan.errors import UserError
@@ -169,7 +170,7 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         collect_folder(tmp_path / "in", tmp_path / "out", progress=stop)
     collect_folder(tmp_path / "in", tmp_path / "out")
-    assert sorted(everything(tmp_path / "out")) == ["0.png", "1.png", "2.png", LEFT_OUT, MANIFEST]
+    assert sorted(everything(tmp_path / "out")) == ["0.png", "1.png", "2.png", ATTRIBUTION, LEFT_OUT, MANIFEST]
 
 
 def test_two_sources_in_one_folder_and_sides_that_stay(tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_an_unfinished_manifest_line(tmp_path: Path) -> None:
     collect_folder(tmp_path / "in", tmp_path / "out")
     path = tmp_path / "out" / MANIFEST
     path.write_text(path.read_text().rsplit(",", 1)[0] + "\n")
-    with pytest.raises(UserError, match="line 2 has not 13 columns"):
+    with pytest.raises(UserError, match="line 2 has not 14 columns"):
         read_manifest(tmp_path / "out")
 
 

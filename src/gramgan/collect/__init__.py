@@ -1,6 +1,7 @@
 """Where photographs come from, and under which licence."""
 
-from gramgan.collect.gather import MIN_SIZE, Collected, collect_folder, collect_samples
+from gramgan.collect.collection import Collected
+from gramgan.collect.gather import MIN_SIZE, collect_folder, collect_samples
 from gramgan.collect.holdout import split
 from gramgan.collect.manifest import Entry, LeftOut, read_manifest
 

@@ -1,47 +1,21 @@
-"""Filling a folder with photographs, and keeping its manifest."""
+"""Filling a folder with photographs that are on this machine already."""
 
-import hashlib
-import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from gramgan.collect.holdout import choose_sides, group_of
-from gramgan.collect.manifest import (
-    LEFT_OUT,
-    Entry,
-    LeftOut,
-    Side,
-    read_left_out,
-    read_manifest,
-    refuse_foreign_lists,
-    write_left_out,
-    write_manifest,
-)
+from gramgan.collect.collection import Collected, Collection
+from gramgan.collect.examine import examine
+from gramgan.collect.holdout import group_of
+from gramgan.collect.manifest import Entry, LeftOut, Side, read_manifest
 from gramgan.collect.samples import SAMPLES, locate
 from gramgan.errors import UserError
-from gramgan.files import atomic_path, ensure_folder, sha256
-from gramgan.images import Raster, Window, find_images
+from gramgan.files import atomic_path, sha256
+from gramgan.images import find_images
 from gramgan.progress import Progress, silent
-
-_log = logging.getLogger(__name__)
 
 MIN_SIZE = 192
 """Smallest width and height in pixels: one crop of the quick and of the paper's preset."""
-
-_STRIP = 256  # rows decoded at a time while hashing
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What a run did: all `entries` of the folder's manifest, how many of them are `new`, what was left out."""
-
-    folder: Path
-    entries: list[Entry]
-    new: int
-    left_out: list[LeftOut]
 
 
 @dataclass(frozen=True)
@@ -136,77 +110,45 @@ def _of_user(path: Path, relative: Path, known: dict[str, Entry], licence: str) 
 def _gather(
     candidates: list[_Candidate], output: Path, min_size: int, allow_huge: bool, progress: Progress
 ) -> Collected:
-    ensure_folder(output)
-    refuse_foreign_lists(output)
-    listed = read_manifest(output) or []
-    pinned: dict[str, Side] = {entry.group: entry.split for entry in listed}
-    entries = _intact(output, listed)
+    collection = Collection(output)
     left_out: list[LeftOut] = []
     new = 0
     progress(0, len(candidates))
     for done, candidate in enumerate(candidates, start=1):
-        outcome = _take(candidate, output, entries, min_size, allow_huge)
+        outcome = _take(candidate, collection, min_size, allow_huge)
         if isinstance(outcome, LeftOut):
             left_out.append(outcome)
         elif outcome is not None:
-            entries.append(outcome)
+            collection.entries.append(outcome)
             new += 1
             if candidate.split is not None:
-                pinned.setdefault(outcome.group, candidate.split)
+                collection.pin(outcome.group, candidate.split)
         progress(done, len(candidates))
-    sides = choose_sides((entry.group for entry in entries), pinned)
-    entries = [replace(entry, split=sides[entry.group]) for entry in entries]
-    considered = {candidate.source for candidate in candidates}
-    earlier = [one for one in read_left_out(output) or [] if one.file not in considered]
-    write_left_out(output, [*earlier, *left_out])
-    if not entries:
-        raise UserError(
-            f"{output}: nothing was collected, all {len(left_out)} images were left out "
-            f"(the first is {left_out[0].reason}); see {output / LEFT_OUT}"
-        )
-    write_manifest(output, entries)
-    return Collected(output, sorted(entries, key=lambda entry: entry.file), new, left_out)
+    return collection.write(left_out, dict.fromkeys(candidate.source for candidate in candidates), new)
 
 
-def _intact(output: Path, listed: list[Entry]) -> list[Entry]:
-    entries = []
-    for entry in listed:
-        path = output / entry.file
-        if path.is_file() and sha256(path) == entry.sha256:
-            entries.append(entry)
-        else:
-            what = "has been changed" if path.is_file() else "is gone"
-            _log.warning("%s: %s since it was collected; it is not in the manifest any more", path, what)
-    return entries
-
-
-def _take(
-    candidate: _Candidate, output: Path, entries: list[Entry], min_size: int, allow_huge: bool
-) -> Entry | LeftOut | None:
+def _take(candidate: _Candidate, collection: Collection, min_size: int, allow_huge: bool) -> Entry | LeftOut | None:
     """Copy one photograph: its new entry, or why it was left out, or None if it is there already."""
     path, source = candidate.path, candidate.source
     if not path.is_file():
         return LeftOut(source, "missing: the installed version of the package has no such file")
-    if any(entry.source == source and entry.sha256 == sha256(path) for entry in entries):
+    if any(entry.source == source and entry.sha256 == sha256(path) for entry in collection.entries):
         return None
     try:
-        raster = Raster.open(path, allow_huge=allow_huge)
-        info = raster.info
-        if min(info.width, info.height) < min_size:
-            return LeftOut(source, f"too small: {info.width}x{info.height}, less than {min_size} pixels")
-        pixels = _hash_pixels(raster)
+        seen = examine(path, min_size=min_size, allow_huge=allow_huge)
     except UserError as error:
         return LeftOut(source, f"unreadable: {str(error).removeprefix(f'{path}: ')}")
-    twin = next((entry for entry in entries if entry.pixels_sha256 == pixels), None)
+    if min(seen.width, seen.height) < min_size:
+        return LeftOut(source, f"too small: {seen.width}x{seen.height}, less than {min_size} pixels")
+    twin = collection.twin(seen.pixels_sha256)
     if twin is not None:
         return None if twin.source == source else LeftOut(source, f"duplicate: the same pixels as {twin.file}")
-    name = _copy(path, output)
     return Entry(
-        file=name,
-        width=info.width,
-        height=info.height,
-        sha256=sha256(output / name),
-        pixels_sha256=pixels,
+        file=_copy(path, collection.folder),
+        width=seen.width,
+        height=seen.height,
+        sha256=seen.sha256,
+        pixels_sha256=seen.pixels_sha256,
         source=source,
         licence=candidate.licence,
         licence_url=candidate.licence_url,
@@ -215,19 +157,8 @@ def _take(
         page_url=candidate.page_url,
         group=candidate.group,
         split="train",  # until all groups are known
+        fingerprint=seen.fingerprint,
     )
-
-
-def _hash_pixels(raster: Raster) -> str:
-    """SHA-256 of the upright float32 RGB pixels: the same for a picture in two lossless formats or two bit depths."""
-    info = raster.info
-    digest = hashlib.sha256(f"{info.width}x{info.height}".encode())
-    for top in range(0, info.height, _STRIP):
-        strip = raster.read(Window(0, top, info.width, min(_STRIP, info.height - top)))
-        if info.colour_channels == 1:
-            strip = np.concatenate([strip[:1]] * 3 + [strip[1:]])
-        digest.update(np.ascontiguousarray(strip.transpose(1, 2, 0)).tobytes())
-    return digest.hexdigest()
 
 
 def _copy(path: Path, output: Path) -> str:

@@ -21,7 +21,8 @@ class Entry:
 
     `file` is its name in the folder; `width` and `height` are in pixels, upright; `sha256` is of the file's bytes,
     `pixels_sha256` of the decoded pixels; `source` says where the file was taken from and `page_url` where it was first
-    published. Photographs of one `group` show the same thing and are always on the same side of `split`.
+    published. Photographs of one `group` show the same thing and are always on the same side of `split`. `fingerprint`
+    (`gramgan.images.fingerprint`) is alike for pictures that look alike; empty where an older version wrote the line.
     """
 
     file: str
@@ -37,6 +38,7 @@ class Entry:
     page_url: str
     group: str
     split: Side
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def read_manifest(folder: Path) -> list[Entry] | None:
         UserError: a line of it is damaged.
     """
     path = folder / MANIFEST
-    rows = _read(path, [field.name for field in fields(Entry)])
+    rows = _read(path, [field.name for field in fields(Entry)], optional=1)
     return None if rows is None else [_entry(path, line, row) for line, row in enumerate(rows, start=2)]
 
 
@@ -85,7 +87,8 @@ def refuse_foreign_lists(folder: Path) -> None:
             raise UserError(f"{folder / name}: not written by gramgan collect; move it or choose another output folder")
 
 
-def _read(path: Path, columns: list[str]) -> list[dict[str, str]] | None:
+def _read(path: Path, columns: list[str], optional: int = 0) -> list[dict[str, str]] | None:
+    """The lines of a list with these columns; an older one may lack the last `optional` of them. None: not ours."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -94,14 +97,15 @@ def _read(path: Path, columns: list[str]) -> list[dict[str, str]] | None:
         raise UserError(f"{path}: cannot be read ({error}); restore it, or delete it and collect again") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        if reader.fieldnames != columns:
+        if reader.fieldnames != columns and (not optional or reader.fieldnames != columns[:-optional]):
             return None
+        there = len(reader.fieldnames or ())
         rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{path}: damaged ({error}); restore it, or delete it and collect again") from None
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise UserError(f"{path}: line {line} has not {len(columns)} columns; correct it, or delete the file")
+            raise UserError(f"{path}: line {line} has not {there} columns; correct it, or delete the file")
     return rows
 
 

@@ -1,0 +1,99 @@
+"""What a collecting run keeps on disk while it lasts, so that a killed one goes on where it was.
+
+All of it is in the hidden folder `.collect` beside the photographs: `journal.jsonl` with a line for each decision,
+`incoming/` with downloads, and `found-….jsonl` with the pages that a search has brought, which are asked for again only
+after a day.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gramgan.collect.found import Found
+from gramgan.collect.manifest import Entry, LeftOut
+from gramgan.collect.services.base import Ask, Cursor, Query, Service
+from gramgan.files import ensure_folder
+
+STATE = ".collect"
+"""Name of the folder."""
+
+_SEARCH_LASTS = 24 * 3600.0  # seconds
+
+
+class Journal:
+    """The decisions of a run that has not written its lists yet."""
+
+    def __init__(self, collection: Path) -> None:
+        """Of the collection in this folder."""
+        self.folder = ensure_folder(collection / STATE)
+        self.incoming = ensure_folder(self.folder / "incoming")
+        self._path = self.folder / "journal.jsonl"
+
+    def read(self) -> tuple[list[Entry], list[LeftOut]]:
+        """What a killed run has decided; a line that it did not finish is passed over."""
+        entries: dict[str, Entry] = {}
+        left_out: dict[str, LeftOut] = {}
+        for line in _lines(self._path):
+            if "entry" in line:
+                entry = Entry(**line["entry"])
+                entries[entry.source] = entry
+            else:
+                one = LeftOut(**line["left_out"])
+                left_out[one.file] = one
+        return list(entries.values()), list(left_out.values())
+
+    def add(self, decision: Entry | LeftOut) -> None:
+        """Note a decision; it is on the disk when this returns."""
+        _append(self._path, {"entry" if isinstance(decision, Entry) else "left_out": asdict(decision)})
+
+    def finish(self, *, keep_downloads: bool) -> None:
+        """Forget everything but the searches, and perhaps the downloads: the lists have been written."""
+        self._path.unlink(missing_ok=True)
+        if not keep_downloads:
+            shutil.rmtree(self.incoming)
+
+
+def search(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[Found]:
+    """All that a service finds, page by page as it is wanted; pages of the last day come from `folder`.
+
+    Raises:
+        UserError: a page could not be had.
+    """
+    key = json.dumps([service.name, query.words, query.accept, query.min_size])
+    path = folder / f"found-{service.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
+    if path.exists() and time.time() - path.stat().st_mtime > _SEARCH_LASTS:
+        path.unlink()
+    after: Cursor | None = {}
+    for line in _lines(path):
+        yield from (Found(**one) for one in line["found"])
+        after = line["after"]
+    while after is not None:
+        page = service.page(query, after, ask)
+        _append(path, {"found": [asdict(one) for one in page.found], "after": page.after})
+        yield from page.found
+        after = page.after
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file; what a killed process has left unfinished at its end is cut off."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    with path.open("ab") as file:
+        file.write(json.dumps(record).encode("ascii") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
