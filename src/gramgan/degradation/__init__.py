@@ -1,1 +1,6 @@
 """HR to LR, batched, on the device."""
+
+from gramgan.degradation.base import SCALE, Degradation, seed_of
+from gramgan.degradation.build import PROFILES, Profile, build
+
+__all__ = ["PROFILES", "SCALE", "Degradation", "Profile", "build", "seed_of"]

@@ -1,10 +1,11 @@
 """The benchmark's degradation: MATLAB's bicubic, 8-bit."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from gramgan.degradation.base import SCALE, Degradation
 from gramgan.ops.resize import matlab_bicubic_down
-
-SCALE = 4
 
 
 def degrade_bicubic(hr: Tensor) -> Tensor:
@@ -14,3 +15,14 @@ def degrade_bicubic(hr: Tensor) -> Tensor:
         ValueError: H or W is not a multiple of 4.
     """
     return matlab_bicubic_down(hr, SCALE)
+
+
+class Bicubic(Degradation):
+    """`degrade_bicubic`: nothing is random."""
+
+    def describe(self, seed: int) -> list[str]:
+        """See `Degradation.describe`."""
+        return ["MATLAB's bicubic, ×1/4"]
+
+    def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
+        return degrade_bicubic(hr)

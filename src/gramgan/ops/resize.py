@@ -47,19 +47,22 @@ def _shrink(images: Tensor, factor: int, dim: int) -> Tensor:
     context = factor * _HALF_SUPPORT
     size = list(images.shape[-2:])
     size[dim] = size[dim] // factor + 2 * _HALF_SUPPORT
-    small = F.interpolate(_mirrored(images, context, dim), size=size, mode="bicubic", antialias=True)
+    small = F.interpolate(mirrored(images, context, dim), size=size, mode="bicubic", antialias=True)
     return small.narrow(dim, _HALF_SUPPORT, size[dim] - 2 * _HALF_SUPPORT)
 
 
 def _enlarge(images: Tensor, factor: int, dim: int) -> Tensor:
     size = list(images.shape[-2:])
     size[dim] = (size[dim] + 2 * _HALF_SUPPORT) * factor
-    large = F.interpolate(_mirrored(images, _HALF_SUPPORT, dim), size=size, mode="bicubic", antialias=True)
+    large = F.interpolate(mirrored(images, _HALF_SUPPORT, dim), size=size, mode="bicubic", antialias=True)
     return large.narrow(dim, _HALF_SUPPORT * factor, size[dim] - 2 * _HALF_SUPPORT * factor)
 
 
-def _mirrored(images: Tensor, context: int, dim: int) -> Tensor:
-    # Symmetric mirroring (the border pixel is repeated), at any size: F.pad has no such mode.
+def mirrored(images: Tensor, context: int, dim: int) -> Tensor:
+    """`images` with `context` more pixels at both ends of `dim`, mirrored so that the border pixel is repeated.
+
+    MATLAB and SciPy (`reflect`) mirror so; `F.pad` has no such mode. Images may be shorter than the context.
+    """
     length = images.shape[dim]
     outside = torch.arange(-context, 0, device=images.device)
     position = torch.cat((outside, outside + length + context)) % (2 * length)

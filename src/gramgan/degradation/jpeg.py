@@ -1,0 +1,184 @@
+"""JPEG as libjpeg writes and reads it (ITU-T T.81, baseline, 4:2:0), computed in torch for many images at once.
+
+What loses something is done as libjpeg does it: 8-bit Y'CbCr, chroma averaged over 2×2 pixels, the tables of T.81's
+annex K scaled by quality, rounding of coefficients, 8-bit samples, chroma enlarged by its triangle filter. The entropy
+coding loses nothing and is left out. There is no gradient.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramgan.ops.resize import mirrored
+
+_BLOCK = 8
+_MCU = 16
+"""Side of the unit of 4:2:0 coding: four luma blocks, one block of each chroma."""
+
+_LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How one image is coded.
+
+    `offset`: rows and columns (0 to 15) by which the blocks begin before the image, as if it had been cut from a larger
+    file; else every crop would have a block's corner in its own corner.
+    """
+
+    quality: int
+    offset: tuple[int, int] = (0, 0)
+
+
+def quantisation_tables(quality: int) -> tuple[Tensor, Tensor]:
+    """The luma and chroma tables, float64 `[8, 8]` of whole numbers from 1 to 255, that libjpeg uses at a quality.
+
+    Raises:
+        ValueError: a quality outside 1 to 100.
+    """
+    if not 1 <= quality <= 100:
+        raise ValueError(f"JPEG quality goes from 1 to 100, got {quality}")
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    luma, chroma = (
+        torch.div(torch.tensor(table) * percent + 50, 100, rounding_mode="floor").clamp(1, 255).double()
+        for table in (_LUMA_TABLE, _CHROMA_TABLE)
+    )
+    return luma, chroma
+
+
+def jpeg(images: Sequence[Tensor], codings: Sequence[Coding | None]) -> list[Tensor]:
+    """Write and read images as JPEG.
+
+    Args:
+        images: RGB `[3, H, W]` in [0, 1], of any sizes, on one device; rounded to 8 bits first.
+        codings: how each is coded; None leaves it as it is.
+
+    Returns:
+        The images in 8-bit steps of [0, 1], shapes kept.
+    """
+    coded = [number for number, coding in enumerate(codings) if coding is not None]
+    done = list(images)
+    if not coded:
+        return done
+    planes, steps = [], []
+    for number in coded:
+        coding = codings[number]
+        assert coding is not None
+        image = done[number]
+        for side, dim in zip(coding.offset, (-2, -1), strict=True):
+            image = _with_mirror_before(image, side, dim)
+        planes += _planes(image)
+        luma, chroma = quantisation_tables(coding.quality)
+        steps += [luma, chroma, chroma]
+    planes = _through_blocks(planes, steps)
+    for position, number in enumerate(coded):
+        coding = codings[number]
+        assert coding is not None
+        (top, left), (height, width) = coding.offset, images[number].shape[-2:]
+        read = _rgb(planes[3 * position : 3 * position + 3], (top + height, left + width))
+        done[number] = read[:, top:, left:].to(images[number].dtype)
+    return done
+
+
+def _with_mirror_before(image: Tensor, side: int, dim: int) -> Tensor:
+    return mirrored(image, side, dim).narrow(dim, 0, side + image.shape[dim]) if side else image
+
+
+def _planes(image: Tensor) -> list[Tensor]:
+    """8-bit Y', Cb and Cr, the latter two at half the size, each padded to whole blocks as libjpeg pads them."""
+    red, green, blue = image.clamp(0, 1).mul(255).round().unbind(0)
+    luma = (0.299 * red + 0.587 * green + 0.114 * blue).round()
+    cb = (-0.168735892 * red - 0.331264108 * green + 0.5 * blue + 128).round().clamp(max=255)
+    cr = (0.5 * red - 0.418687589 * green - 0.081312411 * blue + 128).round().clamp(max=255)
+    return [_padded(luma, _BLOCK, _BLOCK), *(_padded(_halved(plane), _BLOCK, _BLOCK) for plane in (cb, cr))]
+
+
+def _halved(plane: Tensor) -> Tensor:
+    """Means of 2×2 pixels. libjpeg adds 1 and 2 in turn before it divides by 4 without rounding."""
+    plane = _padded(plane, 2, _MCU)
+    total = plane[0::2, 0::2] + plane[0::2, 1::2] + plane[1::2, 0::2] + plane[1::2, 1::2]
+    bias = 1 + torch.arange(total.shape[1], device=plane.device) % 2
+    return torch.div(total + bias, 4, rounding_mode="floor")
+
+
+def _padded(plane: Tensor, rows: int, columns: int) -> Tensor:
+    """Repeat the last row and column until there are multiples of so many."""
+    height, width = plane.shape
+    padding = (0, -width % columns, 0, -height % rows)
+    return F.pad(plane[None, None], padding, mode="replicate")[0, 0] if any(padding) else plane
+
+
+def _through_blocks(planes: list[Tensor], tables: list[Tensor]) -> list[Tensor]:
+    """Transform, quantise and transform back: 8-bit planes of whole blocks, all in one batch of blocks."""
+    counts = [plane.numel() // _BLOCK**2 for plane in planes]
+    blocks = torch.cat([_blocks(plane) for plane in planes])
+    # In float64: tensor cores have no part in it, and a coefficient that lies on a step's edge falls as libjpeg's does.
+    dct = _dct_matrix().to(blocks.device)
+    steps = torch.stack(tables).to(blocks.device)
+    steps = steps.repeat_interleave(torch.tensor(counts, device=blocks.device), 0, output_size=sum(counts))
+    # libjpeg's integer transform knows coefficients to an eighth; halves are then rounded away from 0.
+    eighths = (8 * (dct @ (blocks.double() - 128) @ dct.T) + 0.5).floor()
+    quantised = eighths.sign() * torch.div(eighths.abs() + 4 * steps, 8 * steps, rounding_mode="floor")
+    samples = (dct.T @ (quantised * steps) @ dct + 128.5).floor().clamp(0, 255)
+    return [
+        _unblocked(part, plane.shape)
+        for part, plane in zip(samples.to(planes[0].dtype).split(counts), planes, strict=True)
+    ]
+
+
+def _blocks(plane: Tensor) -> Tensor:
+    """`[H, W]` → `[H·W/64, 8, 8]`."""
+    rows, columns = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
+    return plane.reshape(rows, _BLOCK, columns, _BLOCK).transpose(1, 2).reshape(-1, _BLOCK, _BLOCK)
+
+
+def _unblocked(blocks: Tensor, shape: torch.Size) -> Tensor:
+    rows, columns = shape[0] // _BLOCK, shape[1] // _BLOCK
+    return blocks.reshape(rows, columns, _BLOCK, _BLOCK).transpose(1, 2).reshape(shape)
+
+
+@functools.cache
+def _dct_matrix() -> Tensor:
+    """The orthonormal discrete cosine transform of 8 values: row u holds the cosine of frequency u."""
+    x = torch.arange(_BLOCK, dtype=torch.float64)
+    matrix = torch.cos((2 * x + 1) * x[:, None] * math.pi / (2 * _BLOCK)) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def _rgb(planes: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """8-bit Y', Cb, Cr as RGB `[3, H, W]` in [0, 1]."""
+    height, width = size
+    luma = planes[0][:height, :width]
+    # libjpeg's "fancy upsampling" is the bilinear filter with pixel centres in line; it adds 8/16 and 7/16 in turn
+    # before it drops what is behind the point.
+    halves = torch.stack([plane[: -(-height // 2), : -(-width // 2)] for plane in planes[1:]])
+    chroma = F.interpolate(halves[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    bias = 0.5 - (torch.arange(width, device=luma.device) % 2) / 16
+    cb, cr = ((chroma[:, :height, :width] + bias).floor() - 128).unbind(0)
+    red, green, blue = luma + 1.402 * cr, luma - 0.344136286 * cb - 0.714136286 * cr, luma + 1.772 * cb
+    return torch.stack((red, green, blue)).round().clamp(0, 255).div(255)
