@@ -37,7 +37,9 @@ class DataConfig(_Section):
         default=192, description="side of HR training crops in pixels"
     )
     augment: bool = Field(default=True, description="random flips and quarter turns")
-    degradation: Literal["bicubic"] = Field(default="bicubic", description="how LR is made from HR")
+    degradation: Literal["bicubic", "realphoto", "satellite"] = Field(
+        default="bicubic", description="how LR is made from HR, see docs/degradations.md"
+    )
 
 
 class GeneratorConfig(_Section):

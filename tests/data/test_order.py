@@ -56,3 +56,14 @@ def test_the_turns_are_the_eight_symmetries() -> None:
     assert len(turned) == 8
     assert {Order(1, 0).draw(number).turn for number in range(100)} == set(range(8))
     np.testing.assert_array_equal(Draw(0, 0, 0, 5).turned(crop), np.rot90(crop, 1, (1, 2))[:, :, ::-1])
+
+
+def test_seeds_of_lr_images_depend_on_the_number_alone_and_stay_what_they_are() -> None:
+    order = Order(7, seed=0)
+    seeds = [order.seed(number) for number in range(1000)]
+    assert len(set(seeds)) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert sum(seed < 2**62 for seed in seeds) == pytest.approx(500, abs=80)
+    assert seeds[::-1] == [Order(9, seed=0).seed(number) for number in reversed(range(1000))]
+    assert seeds != [Order(7, seed=1).seed(number) for number in range(1000)]
+    assert order.seed(123456) == 8654403915464622879

@@ -139,8 +139,10 @@ def test_processes_share_a_batch_and_name_all_of_it(tmp_path: Path) -> None:
         part = source.next()
         assert torch.equal(part.images, whole.images[2 * rank : 2 * rank + 2])
         assert part.names == whole.names
+        assert part.seeds == whole.seeds[2 * rank : 2 * rank + 2]
         assert torch.equal(source.next().images, after.images[2 * rank : 2 * rank + 2])
         assert source.state() == photos.state()
+    assert len({*whole.seeds, *after.seeds}) == 12
     assert len(set(whole.names)) > 1
     for image, name in zip(whole.images, whole.names, strict=True):
         assert round(float(image.mean()) * 10) == int(name.removesuffix(".png"))

@@ -92,16 +92,19 @@ def assert_same(one: dict[str, Any], two: dict[str, Any]) -> None:
         assert same, f"{key} differs"
 
 
-@pytest.mark.parametrize("after", [1, 2, 4])  # in each of the three stages
-def test_resuming_is_bit_exact(complete: Tiny, tmp_path: Path, after: int) -> None:
-    log = {"validate_every": 5, "checkpoint_every": 100}
+@pytest.mark.parametrize(
+    ("after", "degradation"),
+    [(1, "bicubic"), (2, "bicubic"), (4, "bicubic"), (2, "realphoto")],  # in each of the three stages
+)
+def test_resuming_is_bit_exact(complete: Tiny, tmp_path: Path, after: int, degradation: str) -> None:
+    sections = {"log": {"validate_every": 5, "checkpoint_every": 100}, "data": {"degradation": degradation}}
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert train(complete(log=log), straight).finished
+    assert train(complete(**sections), straight).finished
     torch.manual_seed(99)  # whatever a new process would begin with
-    halted = train(complete(log=log), broken, observer=Stopper(after))
+    halted = train(complete(**sections), broken, observer=Stopper(after))
     assert (halted.finished, halted.iteration) == (False, after)
     torch.manual_seed(98)
-    assert train(complete(log=log), broken, resume=True).finished
+    assert train(complete(**sections), broken, resume=True).finished
     one, two = (load_checkpoint(folder / "checkpoints") for folder in (straight, broken))
     assert {"generator", "discriminator", "ema", "generator_optimizer", "discriminator_optimizer"} <= set(one)
     assert one["iteration"] == 6

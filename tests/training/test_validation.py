@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.images import read_rgb, write_image
 from gramgan.metrics import gram_distance, psnr_y
@@ -20,8 +21,15 @@ class Bicubic(nn.Module):
         return bicubic_up(lr)
 
 
-def validator(paths: list[Path], images: int = 8, crop: int = 64) -> Validator:
-    return Validator(paths, images=images, crop=crop, device=torch.device("cpu"), autocast=contextlib.nullcontext)
+def validator(paths: list[Path], images: int = 8, crop: int = 64, degradation: str = "bicubic") -> Validator:
+    return Validator(
+        paths,
+        images=images,
+        crop=crop,
+        degradation=build(degradation),
+        device=torch.device("cpu"),
+        autocast=contextlib.nullcontext,
+    )
 
 
 def test_scores_are_means_over_the_centres(photos: Path) -> None:
@@ -64,3 +72,19 @@ def test_images_of_one_name_in_two_folders_both_count(photos: Path, tmp_path: Pa
 
 def test_no_more_images_than_asked_for(photos: Path) -> None:
     assert len(validator(sorted(photos.iterdir()), images=2).truth()) == 2
+
+
+def test_what_is_random_follows_from_the_images_name(photos: Path) -> None:
+    paths = sorted(photos.iterdir())[:2]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = validator(paths, degradation="realphoto")
+        torch.manual_seed(2)
+        second = validator(paths[1:], degradation="realphoto")
+    assert first.protocol == "sr-y-crop4 on 2 validation images, LR by realphoto"
+    shown, again = first.bicubic().images["photo1"], second.bicubic().images["photo1"]
+    assert np.array_equal(shown, again)
+    assert np.array_equal(shown, first(Bicubic()).images["photo1"])  # in every validation
+    hr = torch.from_numpy(read_rgb(paths[1])[None, :, 16:80, 8:72])
+    assert np.array_equal(shown, bicubic_up(build("realphoto")(hr, [seed_of("photo1")]))[0].numpy())
+    assert not np.array_equal(shown, validator(paths[1:]).bicubic().images["photo1"])

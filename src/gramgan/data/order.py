@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_EPOCHS, _CROPS = 0, 1  # second word of the key: what the random words are for
+_EPOCHS, _CROPS, _SEEDS = 0, 1, 2  # second word of the key: what the random words are for
 _KEPT = 2  # orders of epochs: one that ends and the one that begins
 
 
@@ -50,6 +50,10 @@ class Order:
         chance, top, left, turn = self._words(_CROPS, number, attempt, 4).tolist()
         item = chance * self.count >> 64 if attempt else self._in_epoch(number)
         return Draw(item, top, left, turn >> 61)
+
+    def seed(self, number: int) -> int:
+        """What is random about the LR image of crop `number` is drawn from this seed, 0 ≤ seed < 2⁶³."""
+        return int(self._words(_SEEDS, number, 0, 1)[0]) >> 1
 
     def _in_epoch(self, number: int) -> int:
         epoch, place = divmod(number, self.count)

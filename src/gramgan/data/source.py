@@ -39,12 +39,13 @@ class Crops(NamedTuple):
 
     `images` are float32 `[B, 3, crop, crop]` in [0, 1] on the device, those of one process; `names` says which
     photographs those of all processes come from. `low` are the LR crops `[B, 3, crop / 4, crop / 4]` of a source of
-    pairs; without them LR is made from HR.
+    pairs; without them LR is made from HR, `seeds[i]` decides how for `images[i]`.
     """
 
     images: Tensor
     names: tuple[str, ...]
     low: Tensor | None = None
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass
@@ -99,10 +100,12 @@ class Source(ABC):
         """
         batch, share = self.demand.batch, self.demand.share
         numbers = range(self.position, self.position + batch)
-        images, low = self._take(numbers[share.rows(batch // share.world)])
+        own = numbers[share.rows(batch // share.world)]
+        images, low = self._take(own)
         names = tuple(self.items[self.order.draw(number).item].name for number in numbers)
         self.position += batch
-        return Crops(images.float().div_(255), names, None if low is None else low.float().div_(255))
+        seeds = tuple(self.order.seed(number) for number in own)
+        return Crops(images.float().div_(255), names, None if low is None else low.float().div_(255), seeds)
 
     def state(self) -> dict[str, Any]:
         """The position in the data, for a checkpoint."""

@@ -3,11 +3,10 @@
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-
-from gramgan.degradation.draws import draw_seed
 
 SCALE = 4
 
@@ -20,24 +19,22 @@ class Degradation(ABC):
     own device, so that its pixels differ between a CPU and a GPU while its distribution does not.
     """
 
-    def __call__(self, hr: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrade a batch with seeds drawn from a CPU generator, whose state alone decides what comes out.
+    name: ClassVar[str]
+
+    @torch.no_grad()
+    def __call__(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Degrade a batch.
 
         Args:
             hr: RGB `[B, 3, H, W]` in [0, 1]; H and W multiples of 4.
-            generator: a CPU generator.
+            seeds: one for each image, 0 ≤ seed < 2⁶³.
 
         Returns:
             `[B, 3, H/4, W/4]` in 8-bit steps of [0, 1], on the images' device and in their memory format.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, or another number of seeds.
         """
-        return self.apply(hr, [draw_seed(generator) for _ in range(len(hr))])
-
-    @torch.no_grad()
-    def apply(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Degrade a batch, image `i` with `seeds[i]`: shapes and errors as in `__call__`."""
         if hr.ndim != 4 or hr.shape[1] != 3:
             raise ValueError(f"a degradation needs RGB images [B, 3, H, W], got {list(hr.shape)}")
         height, width = hr.shape[-2:]
@@ -46,7 +43,7 @@ class Degradation(ABC):
         if len(seeds) != len(hr):
             raise ValueError(f"{len(hr)} images need as many seeds, got {len(seeds)}")
         channels_last = hr.is_contiguous(memory_format=torch.channels_last)
-        # Half precision would be seen in 8-bit steps.
+        # In half precision the errors would be larger than 8-bit steps.
         with torch.autocast(hr.device.type, enabled=False):
             lr = self._degrade(hr.float(), seeds)
         return lr.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -57,7 +54,7 @@ class Degradation(ABC):
 
     @abstractmethod
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
-        """`apply` for checked float32 images."""
+        """`__call__` for checked float32 images."""
 
 
 def seed_of(name: str) -> int:

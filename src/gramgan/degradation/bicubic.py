@@ -20,6 +20,8 @@ def degrade_bicubic(hr: Tensor) -> Tensor:
 class Bicubic(Degradation):
     """`degrade_bicubic`: nothing is random."""
 
+    name = "bicubic"
+
     def describe(self, seed: int) -> list[str]:
         """See `Degradation.describe`."""
         return ["MATLAB's bicubic, ×1/4"]

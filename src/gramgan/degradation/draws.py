@@ -10,11 +10,6 @@ T = TypeVar("T")
 Range = tuple[float, float]
 
 
-def draw_seed(generator: torch.Generator) -> int:
-    """A seed, 0 ≤ seed < 2⁶³ - 1, from a CPU generator."""
-    return int(torch.randint(2**63 - 1, (), generator=generator))
-
-
 class Draws:
     """Draws from a generator of its own that begins with `seed`."""
 
@@ -47,4 +42,4 @@ class Draws:
 
     def seed(self) -> int:
         """A seed for noise, which is drawn on the device."""
-        return draw_seed(self._generator)
+        return int(torch.randint(2**63 - 1, (), generator=self._generator))

@@ -56,9 +56,7 @@ def sample(image: Tensor, stride: int, offset: float, dim: int) -> Tensor:
     fraction = offset - first
     context = abs(first) + stride + 3
     around = mirrored(image, context, dim)
-    taps = [
-        _keys(fraction - tap) * _strided(around, context + first + tap, stride, count, dim) for tap in range(-1, 3)
-    ]
+    taps = [_keys(fraction - tap) * _strided(around, context + first + tap, stride, count, dim) for tap in range(-1, 3)]
     return taps[0] + taps[1] + taps[2] + taps[3]
 
 

@@ -183,6 +183,8 @@ class RealPhoto(Degradation):
         jpeg_last: probability that the second JPEG comes after it.
     """
 
+    name = "realphoto"
+
     def __init__(
         self, first: Stage = FIRST, second: Stage = SECOND, *, final_sinc: float = 0.8, jpeg_last: float = 0.5
     ) -> None:

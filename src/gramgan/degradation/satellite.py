@@ -90,6 +90,8 @@ class Plan:
 class Satellite(Degradation):
     """LR images as a satellite with four times the pixel size would have taken them."""
 
+    name = "satellite"
+
     def __init__(self, sensor: Sensor | None = None) -> None:
         self._sensor = sensor or Sensor()
 

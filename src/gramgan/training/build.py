@@ -14,6 +14,8 @@ from gramgan.config import Config
 from gramgan.data.items import items_of
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.source import Demand, Source
+from gramgan.degradation import Degradation
+from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
@@ -54,6 +56,7 @@ class Parts:
     discriminator: Discriminator | None
     discriminator_optimizer: torch.optim.Optimizer | None
     source: Source
+    degradation: Degradation
     validator: Validator
     texture_random: torch.Generator
     card: Card
@@ -137,6 +140,7 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         device=fabric.device,
     )
     source = ResidentPhotos(items_of(training), demand, progress=progress)
+    degradation = build_degradation(config.data.degradation)
     card = _card(config, start_card, len(source))
     psnr_card = _psnr_card(config, start_card, card)
     if psnr_card is not None:
@@ -159,10 +163,12 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         discriminator=discriminator,
         discriminator_optimizer=discriminator_optimizer,
         source=source,
+        degradation=degradation,
         validator=Validator(
             validation,
             images=config.log.validation_images,
             crop=config.log.validation_crop,
+            degradation=degradation,
             device=fabric.device,
             autocast=fabric.autocast,
         ),
@@ -268,7 +274,12 @@ def _card(config: Config, start: Card | None, photos: int) -> Card:
         ],
         started_from=config.generator.start or "",
         losses=config.loss_weights if config.stages.adversarial else {"pixel": 1.0},
-        settings={"preset": config.preset, "iterations": config.stages.total, "batch_size": config.train.batch_size},
+        settings={
+            "preset": config.preset,
+            "degradation": config.data.degradation,
+            "iterations": config.stages.total,
+            "batch_size": config.train.batch_size,
+        },
         overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
         notes=[SYNTHESISED_TEXTURE],
     )

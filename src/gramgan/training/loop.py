@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 
 from gramgan.config import Config, Stage
-from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import Metric
 from gramgan.images import write_image
@@ -84,10 +83,12 @@ class Loop:
             while self.iteration < total:
                 stage, number = config.stages.at(self.iteration)
                 rate = self._set_rates(stage, number)
-                hr = self._parts.source.next().images
+                crops = self._parts.source.next()
+                hr = crops.images
                 if config.train.memory_format == "channels_last":
                     hr = hr.contiguous(memory_format=torch.channels_last)
-                result = steps[stage](degrade_bicubic(hr), hr)
+                lr = self._parts.degradation(hr, crops.seeds) if crops.low is None else crops.low
+                result = steps[stage](lr, hr)
                 if stage != "warm_discriminator":
                     self._parts.ema.update_parameters(self._parts.generator)
                 if result.patch_id is not None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gramgan.degradation.bicubic import SCALE, degrade_bicubic
+from gramgan.degradation import SCALE, Degradation, seed_of
+from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
@@ -31,7 +32,7 @@ class Validation:
 
 
 class Validator:
-    """A fixed set of HR images (their centres), shrunk and upscaled at every validation.
+    """A fixed set of HR images (their centres), degraded once, alike in every run, and upscaled at every validation.
 
     Unreadable and too small images are logged and left out.
 
@@ -45,11 +46,13 @@ class Validator:
         *,
         images: int,
         crop: int,
+        degradation: Degradation,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._autocast = autocast
         self._scorer = Scorer.best(SR_Y_CROP4, device)
+        self._degradation = degradation
         self._hr: dict[str, Tensor] = {}
         every = list(paths)
         for path in every:
@@ -72,10 +75,13 @@ class Validator:
                 f"{MIN_SIZE}x{MIN_SIZE} pixels, log.validation_crop too); give larger ones"
             )
 
+        self._lr = {name: degradation(hr, [seed_of(name)]) for name, hr in self._hr.items()}
+
     @property
     def protocol(self) -> str:
         """How the scores were taken, in a few words."""
-        return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images"
+        made = "" if self._degradation.name == Bicubic.name else f", LR by {self._degradation.name}"
+        return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images{made}"
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -99,7 +105,7 @@ class Validator:
         rows, pictures = [], {}
         for name, hr in self._hr.items():
             with self._autocast():
-                sr = enlarge(degrade_bicubic(hr)).float().clamp(0, 1)
+                sr = enlarge(self._lr[name]).float().clamp(0, 1)
             rows += self._scorer.score(sr, hr)
             if len(pictures) < _SHOWN:
                 pictures[name] = sr[0].cpu().numpy()
