@@ -58,7 +58,11 @@ class DiscriminatorSettings(_Section):
     """The discriminator, and what it starts from."""
 
     start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
-    spectral_norm: bool = False
+    spectral_norm: bool = Field(default=False, description="bound the Lipschitz constant of every layer")
+    r1: Weight = Field(default=0.0, description="γ of the R1 penalty on the gradient at real images; 0: none")
+    r1_every: Positive = Field(
+        default=16, description="the penalty is computed in every so many-th step, with its weight"
+    )
     width: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
         default=64, description="channels of its first layer, which the others follow; a small generator needs fewer"
     )
@@ -221,12 +225,14 @@ class ScheduleConfig(_Section):
 class TrainConfig(_Section):
     """The machine's part."""
 
-    batch_size: Positive = 8
+    batch_size: Positive = Field(default=8, description="images for each step, of all devices together")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.999, description="of the averaged generator, the one that is kept"
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    devices: Positive = Field(default=1, description="devices of one machine that train together")
+    num_nodes: Positive = Field(default=1, description="machines that train together")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto measures whether bf16 is fast and right here"
     )
@@ -244,6 +250,19 @@ class TrainConfig(_Section):
         default=False, description="compute each block of the generator again in the backward pass, to save memory"
     )
     compile: bool = Field(default=False, description="compile the generator's blocks and the trunk with torch.compile")
+    clip_discriminator: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="largest norm of the discriminator's gradient"
+    )
+
+
+class GuardConfig(_Section):
+    """What happens when losses are no longer finite, and when the collapse watch judges; in iterations."""
+
+    patience: Positive = Field(default=3, description="so many skipped steps within `window` send the run back")
+    window: Positive = 100
+    roll_backs: NotNegative = Field(default=2, description="to the last checkpoint, before the run stops")
+    rate_factor: Rate = Field(default=0.5, description="all learning rates are multiplied by it at each of them")
+    watch: Positive = Field(default=500, description="over how many iterations the collapse watch judges")
 
 
 class LogConfig(_Section):
@@ -252,7 +271,7 @@ class LogConfig(_Section):
     every: Positive = 100
     validate_every: Positive = 5000
     checkpoint_every: Positive = 5000
-    keep: Positive = Field(default=3, description="how many checkpoints are kept")
+    keep: Positive = Field(default=3, description="how many checkpoints are kept, besides that of the best validation")
     validation_images: Positive = Field(default=8, description="at most so many are validated on")
     validation_crop: Positive = Field(default=512, description="their centre, at most so many HR pixels a side")
     best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
@@ -273,6 +292,7 @@ class Config(_Section):
     stages: StageConfig = StageConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    guard: GuardConfig = GuardConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

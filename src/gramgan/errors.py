@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line: which file or key, what is wrong with it, what to do. The command line prints it without a
     traceback and exits with code 2; any other exception is a defect of the program and keeps its traceback.
     """
+
+
+class ReportedError(UserError):
+    """The same in a process that need not say it, because another one of those that train together does."""

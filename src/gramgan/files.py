@@ -4,11 +4,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from gramgan.errors import UserError
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # `atomic_path`'s, with mkstemp's eight characters
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -41,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise _write_error(path, error) from None
+        raise write_error(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -51,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
@@ -68,6 +71,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed have left in `folder`; nobody may be writing there now."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of the file at `path`, as 64 hexadecimal digits."""
     return digest(path, "sha256")
@@ -79,7 +89,8 @@ def digest(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _write_error(path: Path, error: OSError) -> UserError:
+def write_error(path: Path, error: OSError) -> UserError:
+    """What to tell a user whose file at `path` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path}: the disk is full, nothing was written; free some space and run the command again")
     return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place")

@@ -60,6 +60,16 @@ def claim(path: Path) -> int | None:
         os.close(handle)  # its last holder has deleted it between our opening and our locking
 
 
+def release(handle: int, path: Path) -> None:
+    """Give back the lock of a file that `claim` has opened at `path`, and delete the file."""
+    if os.name == "nt":  # an open file cannot be deleted there
+        os.close(handle)
+        path.unlink(missing_ok=True)
+    else:  # deleted while it is still locked, so that nobody takes over what is about to go
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
 if sys.platform == "win32":
     import msvcrt
 

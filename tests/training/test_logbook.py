@@ -1,11 +1,14 @@
 """The log: whole records only, and none twice after a resumption."""
 
+import errno
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gramgan.errors import UserError
 from gramgan.training.logbook import Logbook, Look, Meter, read_log
 from gramgan.training.step import StepResult
 
@@ -45,17 +48,35 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
 
 def test_meter_gives_means_since_the_last_look() -> None:
     meter = Meter()
-    meter.add(1, StepResult({"pixel": torch.tensor(1.0)}, {"mask_share": torch.tensor(0.5)}))
-    meter.add(2, StepResult({"pixel": torch.tensor(3.0), "total": torch.tensor(4.0)}))
-    assert meter.look() == Look({"pixel": 2.0, "total": 4.0}, {"mask_share": 0.5}, None)
-    meter.add(3, StepResult({"pixel": torch.tensor(5.0)}))
-    assert meter.look() == Look({"pixel": 5.0}, {}, None)
-    assert meter.look() == Look({}, {}, None)
+    meter.add(StepResult({"pixel": torch.tensor(1.0)}, {"mask_share": torch.tensor(0.5)}))
+    meter.add(StepResult({"pixel": torch.tensor(3.0), "total": torch.tensor(4.0)}))
+    assert meter.look() == Look({"pixel": 2.0, "total": 4.0}, {"mask_share": 0.5})
+    meter.add(StepResult({"pixel": torch.tensor(5.0)}))
+    assert meter.look() == Look({"pixel": 5.0}, {})
+    assert meter.look() == Look({}, {})
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_meter_names_the_loss_that_broke_first(value: float) -> None:
+def test_meter_leaves_out_what_is_not_finite() -> None:
     meter = Meter()
-    for iteration, pixel, texture in ((11, 1.0, 1.0), (12, 1.0, value), (13, value, value)):
-        meter.add(iteration, StepResult({"pixel": torch.tensor(pixel), "texture": torch.tensor(texture)}))
-    assert meter.look().broken == (12, "texture")
+    for pixel, texture in ((1.0, math.nan), (math.inf, math.nan), (2.0, math.nan)):
+        meter.add(StepResult({"pixel": torch.tensor(pixel), "texture": torch.tensor(texture)}))
+    assert meter.look() == Look({"pixel": 1.5}, {})
+
+
+def test_meter_averages_over_processes() -> None:
+    meter = Meter(lambda values: values + torch.tensor([1.0, 0.0]))  # as if another process had 2 and 0 more
+    meter.add(StepResult({"pixel": torch.tensor(1.0)}, {"mask_share": torch.tensor(0.5)}))
+    assert meter.look() == Look({"pixel": 2.0}, {"mask_share": 0.5})
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logbook = Logbook(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(UserError, match=r"log\.jsonl: the disk is full"):
+            logbook.write({"event": "step", "iteration": 1})
+    logbook.close()

@@ -41,7 +41,7 @@ def test_the_loop_sets_the_rate_before_each_step(
     seen: list[tuple[str, float, float]] = []
 
     def spy(stage: str) -> None:
-        def step(self: TrainingStep, lr: Tensor, hr: Tensor) -> StepResult:
+        def step(self: TrainingStep, lr: Tensor, hr: Tensor, number: int) -> StepResult:
             assert self.discriminator_optimizer is not None
             groups = self.generator_optimizer.param_groups, self.discriminator_optimizer.param_groups
             seen.append((stage, groups[0][0]["lr"], groups[1][0]["lr"]))

@@ -60,8 +60,8 @@ def world(**sections: Mapping[str, object]) -> World:
     source = Source(Descriptor.default("rgb"), torch.Generator().manual_seed(0), warp=0)
     config = Config.model_validate({"losses": WEIGHTS, "data": {"crop": 64}} | sections)
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE))
-    d_wrapped, d_optimizer = fabric.setup(discriminator, torch.optim.SGD(discriminator.parameters(), RATE))
+    g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE, fused=True))
+    d_wrapped, d_optimizer = fabric.setup(discriminator, torch.optim.SGD(discriminator.parameters(), RATE, fused=True))
     hr = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[..., :32] = 0.5  # without texture: masked
     lr = nn.functional.avg_pool2d(hr, 4)

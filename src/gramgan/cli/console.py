@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from gramgan.errors import UserError
+from gramgan.errors import ReportedError, UserError
 from gramgan.progress import Progress
 
 
@@ -22,6 +22,8 @@ def run_application(application: typer.Typer, arguments: list[str], name: str) -
     """
     try:
         application(arguments, prog_name=name)
+    except ReportedError:
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

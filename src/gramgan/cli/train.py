@@ -31,9 +31,15 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run's folder (default: runs/PRESET).")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Devices of this machine to train on; short for --set train.devices=N.")
+    ] = None,
+    num_nodes: Annotated[
+        int | None, typer.Option(help="Machines to train on; short for --set train.num_nodes=N.")
+    ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="A run's folder to go on with; --set may change stages, log and texture.databases."),
+        typer.Option(help="A run's folder to go on with; --set may change stages, schedule, devices and some more."),
     ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")
@@ -47,7 +53,13 @@ def train(
     from gramgan.config import load_config
     from gramgan.errors import UserError
 
-    overrides = overrides_of({"data.photos": photos, "texture.database": database}) + list(settings or [])
+    given = {
+        "data.photos": photos,
+        "texture.database": database,
+        "train.devices": devices,
+        "train.num_nodes": num_nodes,
+    }
+    overrides = overrides_of(given) + list(settings or [])
     if resume is not None:
         if preset or config or output:
             raise UserError(
@@ -64,6 +76,8 @@ def train(
 
     folder = resume or output or Path("runs") / chosen.preset
     result = run_live(chosen, folder, resume=resume is not None)
+    if not result.first:  # another process tells
+        raise typer.Exit(0 if result.finished else 1)
     if not result.finished:
         say(f"stopped after {result.iteration} iterations; go on with: gramgan train --resume {folder}")
         raise typer.Exit(1)
@@ -77,6 +91,8 @@ def run_live(config: "Config", folder: Path, *, resume: bool = False) -> "RunRes
 
     with LiveView() as view:
         result = run_training(config, folder, resume=resume, observer=view, loading=view.loading)
+    if not result.first:
+        return result
     if result.scores:
         say("best: " + ", ".join(f"{name} {value:.4g}" for name, value in result.scores.items()))
     say(f"report: {write_run_report(folder)}")
@@ -145,6 +161,12 @@ class LiveView:
 def describe(record: dict[str, Any]) -> str:
     """One line of text for one record of a run's log."""
     at = f"{record['iteration']:>7}"
+    if record["event"] == "skip":
+        return f"{at}  skipped: {', '.join(record['broken'])} not finite on {', '.join(record['images'])}"
+    if record["event"] == "rollback":
+        return f"{at}  back from {record['from']}, learning rates times {record['rate_scale']:g}: {record['because']}"
+    if record["event"] == "warning":
+        return f"{at}  warning: {record['message']}"
     if record["event"] == "validation":
         scores = "  ".join(f"{name} {value:.4f}" for name, value in record["scores"].items())
         return f"{at}  {record['of']}: {scores}" + ("  (best)" if record.get("best") else "")

@@ -18,7 +18,7 @@ from gramgan.images.formats import MULTI_PAGE_SUFFIXES, writing_for
 from gramgan.images.info import Animation, RasterInfo
 from gramgan.images.vips import pyvips, reason
 from gramgan.images.writer import RasterWriter
-from gramgan.locks import claim
+from gramgan.locks import claim, release
 
 _log = logging.getLogger(__name__)
 
@@ -204,12 +204,7 @@ def _taken_over(output: Path, folder: Path, key: str) -> Iterator[None]:
             raise
         shutil.rmtree(folder)
     finally:
-        if os.name == "nt":  # an open file cannot be deleted there
-            os.close(handle)
-            lock.unlink(missing_ok=True)
-        else:  # deleted while it is still locked, so that nobody takes over what is about to go
-            lock.unlink(missing_ok=True)
-            os.close(handle)
+        release(handle, lock)
 
 
 def _strip(files: list[Path], animation: Animation | None) -> pyvips.Image:

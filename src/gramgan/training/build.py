@@ -25,11 +25,13 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
+from gramgan.share import Share
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
 from gramgan.training.compiling import compile_networks
 from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
 from gramgan.training.ema import averaged
+from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
 from gramgan.training.validation import Validator
 from gramgan.training.weights import PSNR_GENERATOR
@@ -49,6 +51,7 @@ class Parts:
     """
 
     fabric: Fabric
+    processes: Processes
     step: TrainingStep
     generator: RRDBNet
     ema: AveragedModel
@@ -90,18 +93,19 @@ def resolve(config: Config) -> Config:
     return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture})
 
 
-def build(config: Config, progress: Progress = silent) -> Parts:
-    """Build all parts from resolved settings (see `resolve`).
+def build(config: Config, progress: Progress = silent, processes: Processes | None = None) -> Parts:
+    """Build all parts from resolved settings (see `resolve`), in each of several processes.
 
     Raises:
         UserError: photographs, weights or the database are missing or do not fit.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision on the terminal
     torch.manual_seed(config.train.seed)
-    accelerator, _, index = config.train.device.partition(":")
+    processes = processes or Processes(torch.device(config.train.device))
+    index = processes.device.index
     fabric = Fabric(
-        accelerator=accelerator,
-        devices=[int(index)] if index else 1,
+        accelerator=processes.device.type,
+        devices=1 if index is None else [index],
         precision=PRECISION_FLAG[config.train.precision],  # pyright: ignore[reportArgumentType]
     )
     memory_format = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
@@ -119,6 +123,9 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     generator.checkpointing = config.train.activation_checkpointing
+    for network in (generator, discriminator):
+        if network is not None:
+            processes.equalise(network.state_dict().values())
     ema = averaged(generator, config.train.ema_decay)
     if config.train.compile:
         compile_networks(generator, trunk, fabric.device)
@@ -138,6 +145,7 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         seed=config.train.seed,
         augment=config.data.augment,
         device=fabric.device,
+        share=processes.share,
     )
     source = ResidentPhotos(items_of(training), demand, progress=progress)
     degradation = build_degradation(config.data.degradation)
@@ -147,6 +155,7 @@ def build(config: Config, progress: Progress = silent) -> Parts:
         card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
     return Parts(
         fabric=fabric,
+        processes=processes,
         step=TrainingStep(
             fabric,
             config,
@@ -155,7 +164,8 @@ def build(config: Config, progress: Progress = silent) -> Parts:
             d_wrapped,
             d_optimizer,
             trunk,
-            _targets(config, fabric.device, texture_random),
+            _targets(config, fabric.device, texture_random, processes.share),
+            processes,
         ),
         generator=generator,
         ema=ema,
@@ -231,7 +241,7 @@ def _discriminator(config: Config) -> Discriminator | None:
     return network
 
 
-def _targets(config: Config, device: torch.device, random: torch.Generator) -> TargetSource | None:
+def _targets(config: Config, device: torch.device, random: torch.Generator, share: Share) -> TargetSource | None:
     texture = config.texture
     if not (config.stages.adversarial and config.losses.texture):
         return None
@@ -240,11 +250,11 @@ def _targets(config: Config, device: torch.device, random: torch.Generator) -> T
             log.warning(
                 "texture.database is not used: texture.candidates=local stays within each photograph; both uses it"
             )
-        return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp)
-    source = targets_from(texture, device, random)
+        return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp, share)
+    source = targets_from(texture, device, random, share)
     if texture.candidates == "database":
         return source
-    return NearerSource(source, LocalSource(source.descriptor, random, texture.warp))
+    return NearerSource(source, LocalSource(source.descriptor, random, texture.warp, share))
 
 
 def _card(config: Config, start: Card | None, photos: int) -> Card:

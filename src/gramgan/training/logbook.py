@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from gramgan.files import write_text
+from gramgan.files import write_error, write_text
 from gramgan.training.step import StepResult
 
 Record = dict[str, Any]
@@ -32,9 +33,16 @@ class Logbook:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else 0)
 
     def write(self, record: Record) -> None:
-        """Append one record; it holds `event` and `iteration`, numbers go to TensorBoard as well."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append one record; it holds `event` and `iteration`, numbers go to TensorBoard as well.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise write_error(self._path, error) from error
         for name, value in _numbers(record, record["event"]):
             self._board.add_scalar(name, value, record["iteration"])
 
@@ -58,42 +66,38 @@ def read_log(run: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Look:
-    """Means since the look before.
-
-    `broken` is the iteration and name of the first loss that was not finite: from the step after it all of them are.
-    """
+    """Means since the look before, over the values that are finite; a number that never was is left out."""
 
     losses: dict[str, float]
     statistics: dict[str, float]
-    broken: tuple[int, str] | None
 
 
 class Meter:
     """Collects losses and statistics of steps; the device is synchronised only when somebody looks."""
 
-    def __init__(self) -> None:
-        self._names: list[tuple[int, str, bool]] = []  # iteration, name, whether it is a loss
+    def __init__(self, average: Callable[[Tensor], Tensor] = lambda values: values) -> None:
+        """`average` gives the mean over all processes that train together."""
+        self._average = average
+        self._names: list[tuple[str, bool]] = []  # name, whether it is a loss
         self._values: list[Tensor] = []
 
-    def add(self, iteration: int, result: StepResult) -> None:
+    def add(self, result: StepResult) -> None:
         """Add one step's numbers."""
         for values, is_loss in ((result.losses, True), (result.statistics, False)):
-            self._names += [(iteration, name, is_loss) for name in values]
+            self._names += [(name, is_loss) for name in values]
             self._values += values.values()
 
     def look(self) -> Look:
         """Means since the last call."""
-        values = torch.stack([value.float() for value in self._values]).tolist() if self._values else []
+        values = self._average(torch.stack([value.float() for value in self._values])).tolist() if self._values else []
         found: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
-        broken = None
-        for (iteration, name, is_loss), value in zip(self._names, values, strict=True):
-            found[is_loss].setdefault(name, []).append(value)
-            if is_loss and broken is None and not math.isfinite(value):
-                broken = iteration, name
+        for (name, is_loss), value in zip(self._names, values, strict=True):
+            if math.isfinite(value):
+                found[is_loss].setdefault(name, []).append(value)
         self._names.clear()
         self._values.clear()
         losses, statistics = ({name: fmean(each) for name, each in found[kind].items()} for kind in (True, False))
-        return Look(losses, statistics, broken)
+        return Look(losses, statistics)
 
 
 def _numbers(values: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

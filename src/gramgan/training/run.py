@@ -12,18 +12,37 @@ from typing import Any
 
 from gramgan.config import Config, DatabaseConfig, Stage, load_config
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder, write_text
+from gramgan.files import ensure_folder, remove_leftovers, write_text
+from gramgan.locks import claim, release
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.databases import described, resumed_entries, tag_versions
-from gramgan.training.logbook import Record
+from gramgan.training.logbook import Record, read_log
 from gramgan.training.loop import Loop, Observer
+from gramgan.training.processes import Processes, launch, quieten_others
 from gramgan.training.weights import BEST_GENERATOR, name_overlap
 
 _CONFIG = "config.yaml"
-_CHANGEABLE = ("stages", "log")
-_CHANGEABLE_TEXTURE = ("candidates", "databases", "search", "recall")  # where targets come from, not what they are
+_LOCK = ".lock"
+_FIRST = 0  # the iteration of the checkpoint that a run makes before its first step
+
+# What a resumed run may change. Whole sections: how long it takes and how fast it learns, what it does when it breaks.
+_CHANGEABLE = ("stages", "schedule", "guard", "log")
+_CHANGEABLE_PARTS = {
+    "texture": ("candidates", "databases", "search", "recall"),  # where targets come from, not what they are
+    "train": (  # what it runs on, and how far a step may go
+        "device",
+        "devices",
+        "num_nodes",
+        "precision",
+        "memory_format",
+        "compile",
+        "activation_checkpointing",
+        "clip",
+        "clip_discriminator",
+    ),
+}
 _SETTLED = ("train.device", "train.precision", "train.memory_format")
 
 log = logging.getLogger(__name__)
@@ -33,7 +52,8 @@ log = logging.getLogger(__name__)
 class RunResult:
     """What a run left.
 
-    `best` is the weight file of the best validation (None if there was none yet), `scores` are its scores.
+    `best` is the weight file of the best validation (None if there was none yet), `scores` are its scores. `first` is
+    False in all but one of several processes that train together: that one tells what came of it.
     """
 
     folder: Path
@@ -41,6 +61,7 @@ class RunResult:
     finished: bool
     best: Path | None
     scores: dict[str, float]
+    first: bool = True
 
 
 class Unwatched:
@@ -68,42 +89,50 @@ def train(
     checkpoint and return.
 
     Args:
-        config: the settings; with `resume` they must be the run's own, but for `stages`, `log` and the texture
-            databases and how they are searched; what was left to the run (`auto`, the newest version of a database)
-            stays as it was decided.
+        config: the settings; with `resume` they must be the run's own, but for `stages`, `schedule`, `guard`, `log`,
+            the texture databases and how they are searched, the devices and the clipping of gradients; what was left to
+            the run (`auto`, the newest version of a database) stays as it was decided.
         folder: the run's folder.
         resume: go on from the newest checkpoint there.
         observer: told of every iteration and record.
         loading: progress of reading the photographs.
 
     Raises:
-        UserError: the settings do not fit the data, the folder holds another run, a loss is no longer finite, the disk
-            is full.
+        UserError: the settings do not fit the data, the folder holds another run, another process trains in it, losses
+            stay not finite, the disk is full.
     """
     folder = Path(folder)
-    saved, databases_before = None, ()
+    quieten_others()
+    databases_before = ()
     if resume:
         databases_before = load_config(file=settings_path(folder)).texture.databases
         config = _resumed(config, folder)
-        saved = load_checkpoint(folder / "checkpoints")
-    elif checkpoints(folder / "checkpoints"):
+    elif any(int(path.stem) > _FIRST for path in checkpoints(folder / "checkpoints")):
         raise UserError(f"{folder}: holds a training run already; go on with --resume or choose another folder")
-    ensure_folder(folder)
-    config = resolve(config)
-    if config.uses_database:
-        tag_versions(folder, config.texture.databases, databases_before)
-    parts = build(config, loading)
-    with _stop_requests() as should_stop:
+    settings, processes = launch(config.train)
+    config = config.model_copy(update={"train": settings})
+    with contextlib.ExitStack() as stack:
+        processes.alone(lambda: stack.enter_context(_claimed(folder)))
+        config = processes.from_first(_settled(config, folder, databases_before, processes))
+        saved = processes.together(lambda: _newest(folder)) if resume else None
+        parts = processes.together(lambda: build(config, loading if processes.first else silent, processes))
+        should_stop = stack.enter_context(_stop_requests())
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
         if saved is not None:
-            loop.restore(saved)
-        write_text(folder / _CONFIG, config.to_yaml())
+            processes.together(lambda: loop.restore(saved))
+        processes.alone(lambda: write_text(folder / _CONFIG, config.to_yaml()))
         finished = loop.run()
-    if finished and loop.best:
-        name_overlap(folder, parts.validator.truth().values(), parts.fabric.device)
+        if finished and loop.best:
+            truth = parts.validator.truth().values()
+            processes.alone(lambda: name_overlap(folder, truth, parts.fabric.device))
     best = folder / f"{BEST_GENERATOR}.safetensors"
     return RunResult(
-        folder, loop.iteration, finished, best if loop.best else None, loop.best.scores if loop.best else {}
+        folder,
+        loop.iteration,
+        finished,
+        best if loop.best else None,
+        loop.best.scores if loop.best else {},
+        processes.first,
     )
 
 
@@ -124,7 +153,7 @@ def _resumed(config: Config, folder: Path) -> Config:
     stored = load_config(file=settings_path(folder))
     databases = resumed_entries(config.texture.databases, stored.texture.databases)
     config = config.model_copy(update={"texture": config.texture.model_copy(update={"databases": databases})})
-    changeable = tuple(f"texture.{name}" for name in _CHANGEABLE_TEXTURE)
+    changeable = tuple(f"{section}.{name}" for section, names in _CHANGEABLE_PARTS.items() for name in names)
     old = _flat(stored.model_dump(mode="json"))
     for key, value in _flat(config.model_dump(mode="json")).items():
         if value == old[key] or (key in _SETTLED and value == "auto"):
@@ -138,9 +167,60 @@ def _resumed(config: Config, folder: Path) -> Config:
             _log_new_databases(databases, stored.texture.databases)
         else:
             log.info("resuming with %s = %s (was %s)", key, value, old[key])
-    texture = {name: getattr(config.texture, name) for name in _CHANGEABLE_TEXTURE}
     sections: dict[str, Any] = {section: getattr(config, section) for section in _CHANGEABLE}
-    return stored.model_copy(update={**sections, "texture": stored.texture.model_copy(update=texture)})
+    for section, names in _CHANGEABLE_PARTS.items():
+        new = {name: getattr(getattr(config, section), name) for name in names}
+        kept = {name: value for name, value in new.items() if not (f"{section}.{name}" in _SETTLED and value == "auto")}
+        sections[section] = getattr(stored, section).model_copy(update=kept)
+    return stored.model_copy(update=sections)
+
+
+def _settled(config: Config, folder: Path, databases_before: Sequence[DatabaseConfig], processes: Processes) -> Config:
+    """The settings with what was left to the run decided, by the first process."""
+
+    def settle() -> None:
+        nonlocal config
+        for place in (folder, folder / "checkpoints"):
+            if place.is_dir():
+                remove_leftovers(place)
+        config = resolve(config)
+        if config.uses_database:
+            tag_versions(folder, config.texture.databases, databases_before)
+        if not (folder / _CONFIG).exists():  # from here on the run can be resumed, whatever happens
+            write_text(folder / _CONFIG, config.to_yaml())
+
+    processes.alone(settle)
+    return config
+
+
+def _newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint; None for a run that was stopped before it had made one.
+
+    Raises:
+        UserError: it has made one, and that cannot be read.
+    """
+    if checkpoints(folder / "checkpoints") or any(record["iteration"] > 0 for record in read_log(folder)):
+        return load_checkpoint(folder / "checkpoints")
+    log.warning("%s: was stopped before its first checkpoint; it begins anew", folder)
+    return None
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in `folder`.
+
+    Raises:
+        UserError: one does already.
+    """
+    ensure_folder(folder)
+    path = folder / _LOCK
+    handle = claim(path)
+    if handle is None:
+        raise UserError(f"{folder}: another process trains in this folder; wait for it or choose another one")
+    try:
+        yield
+    finally:
+        release(handle, path)
 
 
 def _log_new_databases(new: Sequence[DatabaseConfig], old: Sequence[DatabaseConfig]) -> None:

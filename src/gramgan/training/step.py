@@ -1,7 +1,7 @@
 """One update of the networks, for each of the three stages of a training."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from gramgan.networks.discriminator import Critique
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource, combined_query, target_ratio
 from gramgan.texture.mask import texture_mask
+from gramgan.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,24 @@ class StepResult:
     """What one step measured; scalars stay on the device until somebody looks at them.
 
     `patch_id` `[B, N]` are the database patches that served as targets (`NO_PATCH` for textures of the image itself),
-    None where no database was searched.
+    None where no database was searched. `broken` (1 or 0, the same in all processes) says that a loss or a gradient was
+    not finite, so that the step changed nothing.
     """
 
     losses: dict[str, Tensor]
     statistics: dict[str, Tensor] = field(default_factory=dict)
     patch_id: Tensor | None = None
+    broken: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A network that a step updates: its name in the log, parameters, optimiser, and the largest gradient norm."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    optimizer: Optimizer
+    clip: float | None
 
 
 class TrainingStep:
@@ -43,6 +56,9 @@ class TrainingStep:
 
     Every network runs as rarely as the mathematics allows: G once, D once on SR and once on HR. D's own loss and the
     generator's are two backward passes over the same graph, each with respect to its own parameters alone.
+
+    With several processes each has its part of the batch, and the result is that of one process with all of it: D's
+    judgements are gathered, so that the relativistic losses are those of the whole batch, and gradients are averaged.
 
     With `train.accumulate` N, a step's images are taken in N equal parts one after the other: gradients of all parts
     are averaged before either network moves. That equals the whole batch at once for every loss that is a mean over
@@ -62,9 +78,11 @@ class TrainingStep:
         discriminator_optimizer: Optimizer | None,
         trunk: PerceptualTrunk | None,
         targets: TargetSource | None,
+        processes: Processes | None = None,
     ) -> None:
         self._fabric = fabric
         self._config = config
+        self._processes = processes or Processes(fabric.device)
         self.generator, self.generator_optimizer = generator, generator_optimizer
         self.discriminator, self.discriminator_optimizer = discriminator, discriminator_optimizer
         self._trunk = trunk
@@ -74,30 +92,29 @@ class TrainingStep:
         self._weights = config.loss_weights
         self._accumulate = config.train.accumulate
 
-    def pretrain(self, lr: Tensor, hr: Tensor) -> StepResult:
+    def pretrain(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
         """The generator learns L_C alone.
 
         Args:
             lr: `[N·B, 3, H, W]` in [0, 1] with N = `train.accumulate`, as in the other stages.
             hr: `[N·B, 3, 4H, 4W]` in [0, 1].
+            number: the iteration's.
         """
         results = [self._pretrain(*part) for part in self._parts(lr, hr)]
-        self._update_generator()
-        return _merged(results)
+        return self._update(results, self._generator_learner())
 
-    def warm_discriminator(self, lr: Tensor, hr: Tensor) -> StepResult:
+    def warm_discriminator(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
         """The discriminator learns to tell HR from what the frozen generator makes."""
-        results = [self._warm_discriminator(*part) for part in self._parts(lr, hr)]
-        self._update_discriminator()
-        return _merged(results)
+        results = [self._warm_discriminator(*part, number) for part in self._parts(lr, hr)]
+        return self._update(results, self._discriminator_learner())
 
-    def adversarial(self, lr: Tensor, hr: Tensor) -> StepResult:
+    def adversarial(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
         """Generator and discriminator learn; all losses of weight above 0."""
-        results = [self._adversarial(*part) for part in self._parts(lr, hr)]
-        self._update_generator()
+        results = [self._adversarial(*part, number) for part in self._parts(lr, hr)]
+        learners = [self._generator_learner()]
         if self._config.losses.judged:
-            self._update_discriminator()
-        return _merged(results)
+            learners.append(self._discriminator_learner())
+        return self._update(results, *learners)
 
     def _parts(self, lr: Tensor, hr: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The images in `train.accumulate` equal parts.
@@ -111,35 +128,33 @@ class TrainingStep:
         return zip(lr.chunk(parts), hr.chunk(parts), strict=True)
 
     def _pretrain(self, lr: Tensor, hr: Tensor) -> StepResult:
-        loss = pixel_loss(self.generator(lr), hr)
+        sr = self.generator(lr)
+        loss = pixel_loss(sr, hr)
         self._backward(loss, self._generator_parameters, retain_graph=False)
-        return StepResult({"pixel": loss.detach(), "total": loss.detach()})
+        losses = {"pixel": loss.detach(), "total": loss.detach()}
+        return StepResult(losses, {"colour_drift": _colour_drift(sr, hr)})
 
-    def _warm_discriminator(self, lr: Tensor, hr: Tensor) -> StepResult:
+    def _warm_discriminator(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         with torch.no_grad():
             sr = self.generator(lr)
-        mask = self._mask(hr)
-        on_hr, on_sr = self._critiques(hr, sr, mask)
-        loss = discriminator_adversarial_loss(on_sr.logit, on_hr.logit, self._config.losses.relativistic)
-        self._backward(loss, self._discriminator_parameters, retain_graph=False)
-        return StepResult(
-            {"discriminator": loss.detach()}, _judgement(on_sr.logit, on_hr.logit) | {"mask_share": mask.mean()}
-        )
+        _, losses, statistics = self._judge(sr, hr, number, then_generator=False)
+        return StepResult(losses, statistics)
 
-    def _adversarial(self, lr: Tensor, hr: Tensor) -> StepResult:
+    def _adversarial(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         sr = self.generator(lr)
         losses: dict[str, Tensor] = {}
-        statistics: dict[str, Tensor] = {}
+        statistics: dict[str, Tensor] = {"colour_drift": _colour_drift(sr, hr)}
         patch_id = None
         if self._weights["texture"]:
-            losses["texture"], statistics, patch_id = self._texture(sr, hr)
+            losses["texture"], more, patch_id = self._texture(sr, hr)
+            statistics |= more
         if self._weights["perceptual"]:
             losses["perceptual"] = self._perceptual(sr, hr)
         if self._weights["pixel"]:
             losses["pixel"] = pixel_loss(sr, hr)
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
-            judged, report, more = self._judge(sr, hr)
+            judged, report, more = self._judge(sr, hr, number, then_generator=True)
             losses |= judged
             statistics |= more
         total = weighted_sum(losses, self._weights)
@@ -167,46 +182,80 @@ class TrainingStep:
                 wanted = self._trunk(hr)
         return perceptual_loss(features, wanted, self._trunk.weights)
 
-    def _judge(self, sr: Tensor, hr: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Run D, do its backward pass, and return the generator's losses from it, D's loss and statistics."""
-        relativistic = self._config.losses.relativistic
-        mask = self._mask(hr)
-        on_hr, on_sr = self._critiques(hr, sr, mask)
-        own = discriminator_adversarial_loss(on_sr.logit, on_hr.logit, relativistic)
-        self._backward(own, self._discriminator_parameters, retain_graph=True)
-        losses = {}
-        if self._weights["disc_perceptual"]:
-            losses["disc_perceptual"] = discriminator_perceptual_loss(on_sr, on_hr)
-        if self._weights["adversarial"]:
-            losses["adversarial"] = generator_adversarial_loss(on_sr.logit, on_hr.logit, relativistic)
-        statistics = _judgement(on_sr.logit, on_hr.logit) | {"mask_share": mask.mean()}
-        return losses, {"discriminator": own.detach()}, statistics
+    def _judge(
+        self, sr: Tensor, hr: Tensor, number: int, *, then_generator: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Run D, do its backward pass, and return the generator's losses from it, D's losses and statistics.
 
-    def _critiques(self, hr: Tensor, sr: Tensor, mask: Tensor) -> tuple[Critique, Critique]:
+        The generator's are there with `then_generator` alone.
+        """
+        relativistic, settings = self._config.losses.relativistic, self._config.discriminator
+        mask = self._mask(hr)
+        real = hr * mask
+        penalised = settings.r1 > 0 and number % settings.r1_every == 0
+        if penalised:
+            real.requires_grad_()
+        on_hr, on_sr = self._critiques(real, sr * mask)
+        logits = self._processes.gather(torch.cat((on_sr.logit, on_hr.logit), dim=1))
+        sr_logit, hr_logit = logits[:, :1], logits[:, 1:]
+        own = discriminator_adversarial_loss(sr_logit, hr_logit, relativistic)
+        report = {"discriminator": own.detach()}
+        if penalised:
+            penalty = _gradient_penalty(on_hr.logit, real)
+            report["r1"] = penalty.detach()
+            own = own + penalty * (settings.r1 / 2 * settings.r1_every)
+        self._backward(own, self._discriminator_parameters, retain_graph=then_generator)
+        losses = {}
+        if then_generator and self._weights["disc_perceptual"]:
+            losses["disc_perceptual"] = discriminator_perceptual_loss(on_sr, on_hr)
+        if then_generator and self._weights["adversarial"]:
+            losses["adversarial"] = generator_adversarial_loss(sr_logit, hr_logit, relativistic)
+        return losses, report, _judgement(sr_logit, hr_logit) | {"mask_share": mask.mean()}
+
+    def _critiques(self, real: Tensor, fake: Tensor) -> tuple[Critique, Critique]:
         """What D says of the textured parts of HR and SR."""
         assert self.discriminator is not None
         with self._fabric.autocast():  # around both calls: D's weights are cast once, and their gradients back once
-            return self.discriminator(hr * mask), self.discriminator(sr * mask)
+            return self.discriminator(real), self.discriminator(fake)
 
     def _mask(self, hr: Tensor) -> Tensor:
         return texture_mask(hr, self._config.mask.threshold, self._config.mask.window)
 
-    def _update_generator(self) -> None:
-        if self._config.train.clip:
-            # Whether the norm is finite is for the losses to tell: to ask here would wait for the device.
-            self._fabric.clip_gradients(
-                self.generator,
-                self.generator_optimizer,
-                max_norm=self._config.train.clip,
-                error_if_nonfinite=False,
-            )
-        self.generator_optimizer.step()
-        self.generator_optimizer.zero_grad(set_to_none=True)
+    def _generator_learner(self) -> _Learner:
+        return _Learner("generator", self._generator_parameters, self.generator_optimizer, self._config.train.clip)
 
-    def _update_discriminator(self) -> None:
+    def _discriminator_learner(self) -> _Learner:
         assert self.discriminator_optimizer is not None
-        self.discriminator_optimizer.step()
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        clip = self._config.train.clip_discriminator
+        return _Learner("discriminator", self._discriminator_parameters, self.discriminator_optimizer, clip)
+
+    def _update(self, results: Sequence[StepResult], *learners: _Learner) -> StepResult:
+        """Average the gradients over all processes, clip them, and let the optimisers step.
+
+        If any loss or gradient is not finite, none of them does. Nobody waits for the device to find out: the flag lies
+        there, and fused optimisers read it there.
+
+        Returns:
+            The step's result out of those of its parts, with the flag and the gradients' norms before clipping.
+        """
+        merged = _merged(results)
+        broken = 1 - torch.stack([value.isfinite() for value in merged.losses.values()]).all().float()
+        gradients = {
+            learner.name: [parameter.grad for parameter in learner.parameters if parameter.grad is not None]
+            for learner in learners
+        }
+        self._processes.average([*(gradient for each in gradients.values() for gradient in each), broken])
+        norms = {f"gradient_{name}": nn.utils.get_total_norm(each) for name, each in gradients.items()}
+        finite = torch.stack([norm.isfinite() for norm in norms.values()]).all()
+        broken = ((broken > 0) | ~finite).float()
+        for learner, norm in zip(learners, norms.values(), strict=True):
+            if learner.clip:
+                nn.utils.clip_grads_with_norm_(learner.parameters, learner.clip, norm)
+            # What fused optimisers look for, and set past Fabric's wrapper.
+            vars(getattr(learner.optimizer, "optimizer", learner.optimizer))["found_inf"] = broken
+            learner.optimizer.step()
+            learner.optimizer.zero_grad(set_to_none=True)
+        return replace(merged, statistics=merged.statistics | norms, broken=broken)
 
     def _backward(self, loss: Tensor, parameters: list[Any], *, retain_graph: bool) -> None:
         # `inputs` keeps G's loss out of D's gradients and D's out of G's, without a second forward pass.
@@ -232,5 +281,25 @@ def _means(values: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _judgement(sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-    """Share of SR images that D finds less real than their own HR."""
-    return {"ranked_right": (hr > sr).float().mean()}
+    """Whom D believes: logits `[B, 1]` of SR and HR images.
+
+    `ranked_right` is the share of SR images that it finds less real than their own HR, `accuracy_real` that of HR
+    images above the mean of SR, and `accuracy_fake` that of SR images below the mean of HR.
+    """
+    return {
+        "ranked_right": (hr > sr).float().mean(),
+        "accuracy_real": (hr > sr.mean()).float().mean(),
+        "accuracy_fake": (sr < hr.mean()).float().mean(),
+    }
+
+
+@torch.no_grad()
+def _colour_drift(sr: Tensor, hr: Tensor) -> Tensor:
+    """How far the mean colour of SR images lies from that of their HR: mean over images and channels, in [0, 1]."""
+    return (sr.float().mean(dim=(-2, -1)) - hr.mean(dim=(-2, -1))).abs().mean()
+
+
+def _gradient_penalty(logit: Tensor, images: Tensor) -> Tensor:
+    """R1: E ‖∇D(x)‖² over real images x (Mescheder et al., "Which training methods for GANs converge?", 2018)."""
+    (gradient,) = torch.autograd.grad(logit.sum(), images, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from gramgan.texture.candidates import NO_PATCH
 class PatchUsage:
     """Counts of chosen patch ids. Ids are kept where they were made until `collect`, so that no step waits for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, gather: Callable[[Tensor], Tensor] = lambda ids: ids) -> None:
+        """`gather` brings together what all processes that train together have noted."""
+        self._gather = gather
         self._ids = np.zeros(0, np.int64)
         self._counts = np.zeros(0, np.int64)
         self._pending: list[Tensor] = []
@@ -32,7 +35,7 @@ class PatchUsage:
         """
         if not self._pending:
             return {}
-        chosen = torch.cat(self._pending).cpu().numpy()
+        chosen = self._gather(torch.cat(self._pending)).cpu().numpy()
         self._pending.clear()
         from_database = chosen[chosen != NO_PATCH]
         ids, counts = np.unique(from_database, return_counts=True)

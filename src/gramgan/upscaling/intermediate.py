@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -14,7 +13,7 @@ from gramgan.images.formats.base import Opened
 from gramgan.images.resize import resized, samples_of
 from gramgan.images.scratch import Plan, Resumable, Scratch
 from gramgan.images.vips import pyvips
-from gramgan.locks import claim
+from gramgan.locks import claim, release
 
 _WHITE = 65535
 
@@ -158,12 +157,7 @@ def remove_leftovers(output: Path, first: int) -> None:
         handle = claim(journal)
         if handle is not None:
             _hidden(output, number, "part").unlink(missing_ok=True)
-            if os.name == "nt":  # an open file cannot be deleted there
-                os.close(handle)
-                journal.unlink(missing_ok=True)
-            else:
-                journal.unlink(missing_ok=True)
-                os.close(handle)
+            release(handle, journal)
         number += 1
 
 
