@@ -101,8 +101,8 @@ class TextureConfig(_Section):
     k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
     alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
     beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
-    search: Literal["auto", "kdtree", "blocked", "faiss-flat", "faiss-ivf", "faiss-hnsw"] = Field(
-        default="auto", description="index over the databases; auto, kdtree, blocked and faiss-flat are exact"
+    search: Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw"] = Field(
+        default="auto", description="index over the databases; all but faiss-ivf and faiss-hnsw are exact"
     )
     recall: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.99, description="share of nearest patches that faiss-ivf and faiss-hnsw are to find"

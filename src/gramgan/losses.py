@@ -4,11 +4,12 @@ L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from gramgan.networks.discriminator import Critique
 from gramgan.texture.candidates import Targets
@@ -91,7 +92,27 @@ def _relativistic_loss(real: Tensor, fake: Tensor, relativistic: Relativistic) -
 def _l1(sr: Tensor, hr: Tensor) -> Tensor:
     if sr.shape != hr.shape:
         raise ValueError(f"SR and HR differ in shape: {list(sr.shape)} and {list(hr.shape)}")
-    return F.l1_loss(_precise(sr), _precise(hr.detach()))
+    return _MeanDifference.apply(sr, hr.detach())
+
+
+class _MeanDifference(torch.autograd.Function):
+    """Mean |sr - hr| in float32, as `F.l1_loss`, and its gradient in the precision and memory format of `sr`.
+
+    `F.l1_loss` keeps both inputs in float32 and returns a gradient in float32 and in the contiguous format; before a
+    convolution in bf16 and channels-last it would be converted twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sr: Tensor, hr: Tensor) -> Tensor:
+        difference = _precise(sr) - _precise(hr)
+        ctx.save_for_backward(difference.sign().to(sr.dtype))
+        return difference.abs_().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (sign,) = ctx.saved_tensors
+        return sign * (gradient / sign.numel()), None
 
 
 def _precise(x: Tensor) -> Tensor:

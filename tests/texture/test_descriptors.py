@@ -42,7 +42,9 @@ def test_vectors_and_their_distances_are_those_of_the_matrices(descriptor: Descr
     matrices = gram_by_loop(image, descriptor, k, stride)
     vectors = encode(image.unsqueeze(0), descriptor, k, stride)[0]
     rows, columns = torch.triu_indices(matrices.shape[-1], matrices.shape[-1])
-    expected = matrices[:, rows, columns] * torch.where(rows == columns, 1.0, math.sqrt(2)).double()
+    expected = matrices[:, rows, columns] * torch.where(
+        rows == columns, torch.ones((), dtype=torch.float64), math.sqrt(2)
+    )
     torch.testing.assert_close(vectors, expected, rtol=1e-10, atol=1e-12)
     frobenius = (matrices[0] - matrices[1]).square().sum().sqrt()
     torch.testing.assert_close((vectors[0] - vectors[1]).norm(), frobenius)

@@ -16,7 +16,7 @@ from gramgan.texture.search import (
 )
 from gramgan.texture.search.curve import Curve
 
-BACKENDS: list[SearchBackend] = ["kdtree", "blocked", "faiss-flat"]
+BACKENDS: list[SearchBackend] = ["kdtree", "blocked", "direct", "faiss-flat"]
 APPROXIMATE: list[SearchBackend] = ["faiss-ivf", "faiss-hnsw"]
 
 
@@ -61,7 +61,7 @@ def texture_like(number: int, dimension: int, generator: torch.Generator) -> tor
     return vectors[torch.randperm(number, generator=generator)]
 
 
-@pytest.mark.parametrize("backend", ["kdtree", "blocked"])
+@pytest.mark.parametrize("backend", ["kdtree", "blocked", "direct"])
 @pytest.mark.parametrize("dimension", [6, 45])
 def test_distances_are_those_of_brute_force(backend: SearchBackend, dimension: int) -> None:
     generator = torch.Generator().manual_seed(dimension)
@@ -92,7 +92,7 @@ def test_distances_of_100_000_queries_are_those_of_brute_force() -> None:
     generator = torch.Generator().manual_seed(9)
     vectors, queries = texture_like(60_000, 6, generator), texture_like(100_000, 6, generator)
     expected = brute_force(vectors, queries)[:, 0]
-    for backend in ("kdtree", "blocked"):
+    for backend in ("kdtree", "blocked", "direct"):
         torch.testing.assert_close(build_index(vectors, backend).query(queries)[0], expected, rtol=1e-12, atol=1e-13)
 
 
@@ -129,7 +129,7 @@ def test_more_neighbours_than_vectors(backend: SearchBackend) -> None:
     index = build_index(vectors, backend)
     with pytest.raises(UserError, match="4 neighbours are asked for, the texture database has 3 patches"):
         index.query(vectors, 4)
-    if backend in ("kdtree", "blocked"):
+    if backend in ("kdtree", "blocked", "direct"):
         assert sorted(index.query(vectors, 3)[1][0].tolist()) == [0, 1, 2]
     with pytest.raises(ValueError, match="at least 1"):
         index.query(vectors, 0)

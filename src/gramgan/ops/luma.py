@@ -1,7 +1,8 @@
 """Luma of RGB images (ITU-R BT.601)."""
 
-import torch
 from torch import Tensor
+
+from gramgan.ops.transfer import constant
 
 _WEIGHTS = (65.481, 128.553, 24.966)
 _FULL_RANGE = (0.299, 0.587, 0.114)
@@ -27,5 +28,5 @@ def luma_full(images: Tensor) -> Tensor:
 def _weighted(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"luma needs RGB images [B, 3, H, W], got {list(images.shape)}")
-    factors = torch.tensor(weights, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    factors = constant(weights, images.dtype, images.device).view(1, 3, 1, 1)
     return (images * factors).sum(dim=1, keepdim=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
+from gramgan.ops.transfer import send
 from gramgan.share import WHOLE, Share
 from gramgan.texture.database import TextureDatabase
 from gramgan.texture.descriptors import Descriptor
@@ -165,7 +166,7 @@ class LocalSource:
         """A copy under a small random affine map for each image, without the margin that it may have to make up."""
         drawn = torch.randn(self._share.whole(len(hr)), 2, 3, generator=self._generator)[self._share.rows(len(hr))]
         jitter = drawn.clamp(-_WARP_LIMIT, _WARP_LIMIT) * self._warp
-        matrix = (torch.eye(2, 3) + jitter).to(hr)
+        matrix = send((torch.eye(2, 3) + jitter).to(hr.dtype), hr.device)
         grid = F.affine_grid(matrix, list(hr.shape), align_corners=False)
         warped = F.grid_sample(hr, grid, mode="bicubic", align_corners=False).clamp(0, 1)
         # Coordinates run from -1 to 1: the entries of a row move no pixel by more than their sum times half a side.

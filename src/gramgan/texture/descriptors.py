@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gramgan.ops.patches import cut_patches
+from gramgan.ops.transfer import constant
 
 DescriptorName = Literal["rgb", "rgb-centred", "rgb-gradient"]
 DESCRIPTORS: tuple[DescriptorName, ...] = get_args(DescriptorName)
@@ -74,7 +75,7 @@ def gram_vectors(patches: Tensor, *, centred: bool) -> Tensor:
     channels, pixels = patches.shape[-2:]
     grams = patches @ patches.transpose(-1, -2) / pixels
     rows, columns = _upper_triangle(channels, patches.device)
-    return grams[..., rows, columns] * _off_diagonal_factor(channels, math.sqrt(2)).to(grams)
+    return grams[..., rows, columns] * _off_diagonal_factor(channels, math.sqrt(2), grams)
 
 
 def _derivatives(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,10 +91,9 @@ def _upper_triangle(channels: int, device: torch.device) -> tuple[Tensor, Tensor
     return rows, columns
 
 
-@lru_cache(maxsize=8)
-def _off_diagonal_factor(channels: int, factor: float) -> Tensor:
-    rows, columns = torch.triu_indices(channels, channels)
-    return torch.where(rows == columns, 1.0, factor).to(torch.float64)
+def _off_diagonal_factor(channels: int, factor: float, like: Tensor) -> Tensor:
+    values = tuple(1.0 if i == j else factor for i in range(channels) for j in range(i, channels))
+    return constant(values, like.dtype, like.device)
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class Descriptor:
     def encode(self, images: Tensor, stride: int | None = None) -> Tensor:
         """Standardised Gram vectors `[B, N, D]` of RGB images `[B, 3, H, W]` in [0, 1]; the stride is k by default."""
         vectors = encode(images, self.name, self.k, stride or self.k)
-        return vectors / vectors.new_tensor(self.scale)
+        return vectors / constant(self.scale, vectors.dtype, vectors.device)
 
     def matrix_l1(self, difference: Tensor) -> Tensor:
         """L1 norm over all C×C matrix entries of standardised vector differences: `[..., D]` → `[...]`.
 
         The vector holds each off-diagonal entry once, times √2; the matrix holds it twice: one more √2.
         """
-        factor = _off_diagonal_factor(_CHANNELS[self.name], math.sqrt(2)).to(difference)
+        factor = _off_diagonal_factor(_CHANNELS[self.name], math.sqrt(2), difference)
         return (difference.abs() * factor).sum(dim=-1)

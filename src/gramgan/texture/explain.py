@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.ops.luma import luma_full
+from gramgan.ops.transfer import constant
 from gramgan.texture.descriptors import Descriptor, gram_vectors, texture_channels
 
 _BLOCK = 2**21  # components compared in float64 at a time: 16 MiB
@@ -80,7 +81,7 @@ def spot_vectors(image: np.ndarray, corners: list[tuple[int, int]], descriptor: 
     windows = torch.cat([padded[..., y : y + k + 2, x : x + k + 2] for x, y in corners])
     channels = texture_channels(windows, descriptor.name)[..., 1:-1, 1:-1].flatten(2)
     vectors = gram_vectors(channels, centred=descriptor.name == "rgb-centred")
-    return vectors / vectors.new_tensor(descriptor.scale)
+    return vectors / constant(descriptor.scale, vectors.dtype, vectors.device)
 
 
 def nearest(vectors: np.ndarray, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:

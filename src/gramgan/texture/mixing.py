@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gramgan.ops.transfer import send
 from gramgan.share import WHOLE, Share
 from gramgan.texture.candidates import NO_PATCH, DatabasePart, DatabaseSource, Targets
 from gramgan.texture.search import RECALL, SearchBackend
@@ -47,14 +48,16 @@ class MixedSource:
         """See `TargetSource.targets`."""
         images, patches = query.shape[:2]
         drawn = torch.rand(self._share.whole(images), patches, generator=self._random, dtype=torch.float64)
-        choice = torch.bucketize(drawn[self._share.rows(images)], self._limits, right=True).to(query.device)
-        gram, distance = torch.empty_like(query), query.new_empty(query.shape[:2])
-        patch_id = torch.full(query.shape[:2], NO_PATCH, dtype=torch.int64, device=query.device)
+        choice = torch.bucketize(drawn[self._share.rows(images)], self._limits, right=True).flatten()
+        asked = query.flatten(0, 1)
+        gram, distance = torch.empty_like(asked), asked.new_empty(len(asked))
+        patch_id = torch.full((len(asked),), NO_PATCH, dtype=torch.int64, device=query.device)
         for number, source in enumerate(self.sources):
-            mine = choice == number
-            found = source.targets(query[mine].unsqueeze(0), hr)
+            # Which patches, the host knows: a mask on the device would make it wait to learn how many.
+            mine = send((choice == number).nonzero().squeeze(1), query.device)
+            found = source.targets(asked[mine].unsqueeze(0), hr)
             gram[mine], distance[mine], patch_id[mine] = found.gram[0], found.distance[0], found.patch_id[0]
-        return Targets(gram, distance, patch_id)
+        return Targets(gram.view_as(query), distance.view(images, patches), patch_id.view(images, patches))
 
 
 def database_source(

@@ -1,10 +1,25 @@
 """The averaged generator: the one that is validated and kept."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-_Tensors = list[Tensor] | tuple[Tensor, ...]
+
+class _Average(AveragedModel):
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        # The number of updates stays on the host, so that nothing waits for a GPU; torch's own way copies it there.
+        updates = int(self.n_averaged)
+        share = 1 - min(self._decay, (1 + updates) / (10 + updates)) if updates else 1.0
+        averages, values = list(self.module.parameters()), list(model.parameters())
+        torch._foreach_lerp_(averages, values, share)  # pyright: ignore[reportPrivateImportUsage]
+        for average, value in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(value)
+        self.n_averaged += 1
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
@@ -13,13 +28,4 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     The first update takes the weights as they are; then the decay rises from 2/11 towards `decay`, so that a short run
     is not dominated by its start.
     """
-
-    @torch.no_grad()
-    def update(averages: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
-        # Tensor arithmetic alone: turning `updates` into a number would wait for a GPU in every step.
-        share = 1 - torch.as_tensor((1 + updates) / (10 + updates)).clamp(max=decay)
-        steps = torch._foreach_sub(values, averages)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_mul_(steps, share)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_add_(averages, steps)  # pyright: ignore[reportPrivateImportUsage]
-
-    return AveragedModel(network, multi_avg_fn=update)
+    return _Average(network, decay)

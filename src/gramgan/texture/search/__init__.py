@@ -2,6 +2,7 @@
 
 from gramgan.texture.search.blocked import BlockedSearch
 from gramgan.texture.search.choice import RECALL, build_index
+from gramgan.texture.search.direct import DirectSearch
 from gramgan.texture.search.faiss_index import FaissFlat, FaissHnsw, FaissIvf
 from gramgan.texture.search.index import NearestNeighbours, SearchBackend
 from gramgan.texture.search.kdtree import KdTree
@@ -9,6 +10,7 @@ from gramgan.texture.search.kdtree import KdTree
 __all__ = [
     "RECALL",
     "BlockedSearch",
+    "DirectSearch",
     "FaissFlat",
     "FaissHnsw",
     "FaissIvf",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.texture.search.blocked import BlockedSearch
+from gramgan.texture.search.direct import DirectSearch
 from gramgan.texture.search.faiss_index import FaissFlat, FaissHnsw, FaissIvf
 from gramgan.texture.search.index import NearestNeighbours, SearchBackend
 from gramgan.texture.search.kdtree import KdTree
@@ -17,6 +18,10 @@ from gramgan.texture.search.kdtree import KdTree
 _MANY_DIMENSIONS = 16
 _MANY_VECTORS = 300_000
 
+# On a GPU: so many vectors are compared directly, since that never waits for the device. Beyond, its double traffic of
+# memory costs more than `blocked` search's one wait for every 4,096 queries.
+_DIRECT_VECTORS = 2**19
+
 RECALL = 0.99
 """Least share of nearest vectors that an approximate index is to find."""
 
@@ -26,9 +31,10 @@ log = logging.getLogger(__name__)
 def build_index(vectors: Tensor, backend: SearchBackend = "auto", *, recall: float = RECALL) -> NearestNeighbours:
     """An index over `vectors` (`[N, D]` float32), searched on the device where they lie.
 
-    `auto` is exact: blocked matrix search on a GPU (no way through the host's memory); on a CPU a kd-tree for few
-    dimensions and blocked search for many. Only more than 300,000 vectors of many dimensions on a CPU go to
-    `faiss-ivf`, which is approximate, if Faiss is installed. An approximate index's recall is logged.
+    `auto` is exact: on a GPU direct matrix search, or blocked matrix search among more than half a million vectors
+    (neither goes through the host's memory); on a CPU a kd-tree for few dimensions and blocked search for many. Only
+    more than 300,000 vectors of many dimensions on a CPU go to `faiss-ivf`, which is approximate, if Faiss is
+    installed. An approximate index's recall is logged.
 
     Args:
         vectors: `[N, D]`, finite.
@@ -55,7 +61,7 @@ def build_index(vectors: Tensor, backend: SearchBackend = "auto", *, recall: flo
 
 def _chosen(vectors: Tensor) -> SearchBackend:
     if vectors.device.type != "cpu":
-        return "blocked"
+        return "direct" if len(vectors) <= _DIRECT_VECTORS else "blocked"
     if vectors.shape[1] <= _MANY_DIMENSIONS:
         return "kdtree"
     if len(vectors) <= _MANY_VECTORS:
@@ -75,6 +81,8 @@ def _built(vectors: Tensor, backend: SearchBackend, recall: float) -> NearestNei
     match backend:
         case "blocked":
             return BlockedSearch(vectors)
+        case "direct":
+            return DirectSearch(vectors)
         case "faiss-flat":
             return FaissFlat(vectors)
         case "faiss-ivf":

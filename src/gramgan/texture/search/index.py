@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 
-SearchBackend = Literal["auto", "kdtree", "blocked", "faiss-flat", "faiss-ivf", "faiss-hnsw"]
+SearchBackend = Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw"]
 
 
 class NearestNeighbours(Protocol):
@@ -25,8 +25,8 @@ class NearestNeighbours(Protocol):
         """Euclidean distances (float64) and rows (int64) of the nearest vectors of each of `[M, D]`.
 
         As with SciPy's trees, one neighbour gives `[M]` and more give `[M, neighbours]`, the nearest first. Distances
-        are computed by differences in float64 from the float32 vectors: those of `kdtree` and `blocked` are brute
-        force's. The results lie on the device of `vectors`. A query that is not finite has no
+        are computed by differences in float64 from the float32 vectors: those of `kdtree`, `blocked` and `direct`
+        are brute force's. The results lie on the device of `vectors`. A query that is not finite has no
         neighbour: its distance is NaN and its row any valid one, so that a diverging training is told by its losses.
 
         Raises:
