@@ -16,6 +16,7 @@ from gramgan.errors import UserError
 from gramgan.networks.build import load_generator
 from gramgan.training import step as steps
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
+from gramgan.training.ema import Average
 from gramgan.training.guard import Guard
 from gramgan.training.logbook import Record, read_log
 from gramgan.training.processes import Processes
@@ -168,13 +169,13 @@ def test_without_help_the_run_ends_with_a_line_and_a_code(
 
 
 def test_weights_that_are_not_finite_are_not_kept(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = torch.optim.swa_utils.AveragedModel.update_parameters
+    plain = Average.update_parameters
 
     def breaks(self: Any, generator: torch.nn.Module) -> None:
         plain(self, generator)
         self.module.conv_last.bias.data.fill_(torch.nan)
 
-    monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", breaks)
+    monkeypatch.setattr(Average, "update_parameters", breaks)
     with pytest.raises(UserError, match="the validation score psnr_y is not finite at iteration 1"):
         train(tiny(), tmp_path / "validated")
     with pytest.raises(UserError, match="a weight is not finite at iteration 1"):

@@ -5,13 +5,16 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 
-class _Average(AveragedModel):
+class Average(AveragedModel):
+    """What `averaged` makes."""
+
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network)
         self._decay = decay
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
+        """Take a share of the weights of `model`."""
         # The number of updates stays on the host, so that nothing waits for a GPU; torch's own way copies it there.
         updates = int(self.n_averaged)
         share = 1 - min(self._decay, (1 + updates) / (10 + updates)) if updates else 1.0
@@ -22,10 +25,10 @@ class _Average(AveragedModel):
         self.n_averaged += 1
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
+def averaged(network: nn.Module, decay: float) -> Average:
     """An exponential moving average of `network`'s weights, updated by `.update_parameters(network)`.
 
     The first update takes the weights as they are; then the decay rises from 2/11 towards `decay`, so that a short run
     is not dominated by its start.
     """
-    return _Average(network, decay)
+    return Average(network, decay)
