@@ -165,7 +165,7 @@ def test_no_step_waits(stage: str, kind: str, monkeypatch: pytest.MonkeyPatch) -
         ema.update_parameters(generator)
         if result.patch_id is not None:
             usage.add(result.patch_id)
-        meter.add(1, result)
+        meter.add(result)
 
     iteration()  # constants get to the device once
     with Waits() as waits:
