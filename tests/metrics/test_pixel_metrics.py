@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gramgan.metrics import gram_distance, psnr, psnr_y, ssim_y
+from gramgan.metrics import gram_distance, psnr, psnr_y, ssim, ssim_y
 from gramgan.ops.luma import luma_bt601
 
 
@@ -125,3 +125,17 @@ def test_a_batch_gives_each_images_score(metric, pair: tuple[Tensor, Tensor]) ->
     assert together.shape == (2,)
     for row in range(2):
         assert metric(sr[row : row + 1], hr[row : row + 1]).item() == pytest.approx(together[row].item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("crop", [0, 4])
+def test_rgb_scores_agree_with_scikit_image(pair: tuple[Tensor, Tensor], crop: int) -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    inner = slice(crop, -crop or None)
+    for row in range(2):
+        sr, hr = (image[row, :, inner, inner].double().permute(1, 2, 0).numpy() for image in pair)
+        expected = metrics.structural_similarity(
+            hr, sr, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2
+        )
+        assert ssim(*pair, crop)[row].item() == pytest.approx(expected, abs=1e-7)
+        expected = metrics.peak_signal_noise_ratio(hr, sr, data_range=1)
+        assert psnr(*pair, crop)[row].item() == pytest.approx(expected, abs=1e-9)
