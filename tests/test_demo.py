@@ -8,22 +8,13 @@ import pytest
 
 from gramgan.cli.app import run
 from gramgan.collect import collect_folder
-from gramgan.demo import Watch, most_textured, run_demo
+from gramgan.demo import Watch, run_demo
 from gramgan.images import write_image
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.progress import silent
 from gramgan.training.run import Unwatched
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
-
-
-def test_most_textured_window_is_found() -> None:
-    image = np.full((3, 96, 128), 0.5, np.float32)
-    image[:, 40:72, 64:96] += np.random.default_rng(0).normal(0, 0.1, (3, 32, 32)).astype(np.float32)
-    top, left = most_textured(image, 32)
-    assert abs(top - 40) <= 4
-    assert abs(left - 64) <= 4
-    assert top % 4 == left % 4 == 0
 
 
 def test_an_earlier_demo_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

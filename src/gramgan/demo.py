@@ -14,7 +14,9 @@ from gramgan.collect import collect_samples, read_manifest, split
 from gramgan.config import Config, load_config
 from gramgan.degradation.bicubic import SCALE, degrade_bicubic
 from gramgan.errors import UserError
-from gramgan.evaluation.compare import EvaluationReport, evaluate
+from gramgan.evaluation.compare import evaluate
+from gramgan.evaluation.crops import most_textured
+from gramgan.evaluation.report import EvaluationReport
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.images import read_rgb, write_image
 from gramgan.networks.build import load_generator
@@ -27,7 +29,7 @@ from gramgan.reports.plots import loss_curves
 from gramgan.reports.strips import Panel, comparison, patch_gallery
 from gramgan.texture.candidates import DatabaseSource, combined_query
 from gramgan.texture.database import TextureDatabase, sources_of
-from gramgan.texture.mask import local_deviation, texture_mask
+from gramgan.texture.mask import texture_mask
 from gramgan.training.checkpoint import checkpoints
 from gramgan.training.logbook import read_log
 from gramgan.training.loop import Observer
@@ -254,18 +256,6 @@ def _row(pictures: Path, name: str, scores: EvaluationReport, number: int) -> li
         panels.append(Panel(image, label, f"{values['psnr_y']:.2f} dB · ST-LPIPS {values['st_lpips']:.3f}"))
     panels.append(Panel(truth[:, top : top + _CROP, left : left + _CROP], "truth"))
     return panels
-
-
-def most_textured(image: np.ndarray, side: int) -> tuple[int, int]:
-    """Top and left, multiples of 4, of the side×side window with the largest mean local deviation of luma.
-
-    `image` is float32 `[3, H, W]`, at least `side` in both directions. The rule is fixed, so that no crop is picked by
-    eye.
-    """
-    deviation = local_deviation(torch.from_numpy(image).unsqueeze(0))
-    means = torch.nn.functional.avg_pool2d(deviation, side, stride=SCALE)[0, 0]
-    row, column = divmod(int(means.argmax()), means.shape[1])
-    return row * SCALE, column * SCALE
 
 
 def _explain_ratio(page: Page, records: list[dict]) -> None:

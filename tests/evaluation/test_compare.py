@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
+import gramgan
 from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
-from gramgan.evaluation.protocols import SR_Y_CROP4
+from gramgan.evaluation.entrants import Entrant
+from gramgan.evaluation.protocols import PROTOCOLS, SR_Y_CROP4
 from gramgan.evaluation.scoring import Scorer
 from gramgan.files import sha256
 from gramgan.images import read_rgb, write_image
@@ -64,7 +67,7 @@ def test_bicubic_is_what_the_functions_say(hr: Path) -> None:
         assert row.scores["psnr_y"] == pytest.approx(psnr_y(sr, truth, 4).item(), abs=1e-6)
     mean = math.fsum(row.scores["psnr_y"] for row in model.images) / 3
     assert model.mean()["psnr_y"] == pytest.approx(mean)
-    assert set(model.mean()) == {"psnr_y", "ssim_y", "gram_distance"}
+    assert set(model.mean()) == {"psnr_y", "ssim_y", "gram_distance", "colour_drift", "dss", "lr_psnr"}
     assert "MATLAB" in report.low_resolution
 
 
@@ -126,10 +129,13 @@ def test_every_written_number_carries_its_protocol(hr: Path, tiny: Path, tmp_pat
     report.to_csv(tmp_path / "out" / "scores.csv")
     with (tmp_path / "out" / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * 4 * 3  # models, images and their mean, metrics
+    assert len(lines) == 2 * 4 * 6  # models, images and their mean, metrics
     for line in lines:
         assert line["protocol"] == "sr-y-crop4"
         assert line["metric_version"]
+        assert line["gramgan_version"] == gramgan.__version__
+        assert "MATLAB" in line["low_resolution"]
+        assert bool(line["low"]) == (line["image"] == "mean")
         assert line["model_sha256"] == (sha256(tiny) if line["model"] == "tiny" else "")
     means = {
         line["metric"]: float(line["value"]) for line in lines if line["image"] == "mean" and line["model"] == "tiny"
@@ -149,6 +155,79 @@ def test_infinite_psnr_is_valid_json(hr: Path, tmp_path: Path) -> None:
     read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert read["models"][0]["mean"]["psnr_y"] == "inf"
     assert read["models"][0]["mean"]["ssim_y"] == pytest.approx(1)
+
+
+def test_two_folders_of_results_are_compared_image_by_image(
+    hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for path in hr.iterdir():
+        image = torch.from_numpy(read_rgb(path))
+        noise = torch.randn(image.shape, generator=generator)
+        # The second program is better but for one image.
+        for folder, strength in (("first", 0.03), ("second", 0.1 if path.stem == "b" else 0.01)):
+            write_image(tmp_path / folder / f"{path.stem}_x4.png", (image + strength * noise).clamp(0, 1).numpy())
+    out = tmp_path / "out"
+    folders = ["--results", str(tmp_path / "first"), "--results", str(tmp_path / "second")]
+    assert run(["evaluate", str(hr), *folders, "--compare", "--protocol", "rgb", "-o", str(out)]) == 0
+    assert "second minus first" in capsys.readouterr().out
+    with (out / "comparison.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["metric"] == "psnr_rgb"]
+    assert [(line["image"], line["outcome"]) for line in lines] == [
+        ("a.png", "win"),
+        ("b.png", "loss"),
+        ("grey.png", "win"),
+        ("mean", "2 wins, 1 losses, 0 ties"),
+    ]
+    assert {line["protocol"] for line in lines} == {"rgb"}
+    with (out / "scores.csv").open(newline="") as file:
+        scores = {(line["model"], line["image"]): float(line["value"]) for line in csv.DictReader(file)
+                  if line["metric"] == "psnr_rgb"}  # fmt: skip
+    differences = [scores["second", line["image"]] - scores["first", line["image"]] for line in lines]
+    assert [float(line["difference"]) for line in lines] == pytest.approx(differences)
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(differences[:3], ddof=1) / math.sqrt(3)
+    assert float(lines[-1]["high"]) - float(lines[-1]["difference"]) == pytest.approx(half, rel=1e-6)
+    assert "image by image" in (out / "scores.md").read_text()
+    assert "second against first" in (out / "report.html").read_text()
+
+
+def test_lr_consistency_is_that_of_the_lr_images_given(hr: Path, tmp_path: Path) -> None:
+    lr = make_lr(hr, tmp_path / "lr")
+    for path in lr.iterdir():
+        write_image(path, 1 - read_rgb(path))
+    given, made = (evaluate([], hr, folder, results=[hr]).models[0].mean()["lr_psnr"] for folder in (lr, None))
+    assert made == math.inf
+    assert given < 20
+
+
+def test_protocols_differ_as_they_say(hr: Path, tmp_path: Path) -> None:
+    for path in hr.iterdir():
+        image = torch.from_numpy(read_rgb(path))
+        image[:, :4] = 1 - image[:, :4]  # wrong at the border alone
+        write_image(tmp_path / "sr" / path.name, image.numpy())
+    means = {name: evaluate([], hr, results=[tmp_path / "sr"], protocol=name).models[0].mean() for name in PROTOCOLS}
+    assert means["sr-y-crop4"]["psnr_y"] == means["rgb-crop4"]["psnr_rgb"] == math.inf
+    assert means["rgb"]["psnr_rgb"] < 30
+    assert means["rgb"]["ssim_rgb"] < 0.999 < means["rgb-crop4"]["ssim_rgb"]
+
+
+def test_a_network_of_ones_own_can_take_part(hr: Path) -> None:
+    own = Entrant("mine", "generator", bicubic_up, weights_sha256="abc", precision="fp32")
+    report = evaluate(["bicubic", own], hr)
+    assert report.models[1].name == "mine"
+    assert report.models[1].weights_sha256 == "abc"
+    assert report.models[1].images == report.models[0].images
+
+
+def test_strips_show_the_same_square_of_everything(hr: Path) -> None:
+    strip = evaluate("bicubic", hr, strip_side=24).strips[0]
+    truth = (read_rgb(hr / "a.png") * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    assert (strip.top % 4, strip.left % 4) == (0, 0)
+    assert np.array_equal(strip.truth, truth[strip.top : strip.top + 24, strip.left : strip.left + 24])
+    assert strip.results["bicubic"].shape == (24, 24, 3)
+    assert strip.low.shape == (6, 6, 3)
+    assert np.abs(strip.results["bicubic"].mean((0, 1)) - strip.truth.mean((0, 1))).max() < 8
+    assert evaluate("bicubic", hr, strip_side=1000).strips[0].truth.shape == (40, 40, 3)
 
 
 def test_scorer_rounds_first_and_adds_st_lpips() -> None:
@@ -174,11 +253,13 @@ def test_command_writes_scores_and_says_where(hr: Path, tmp_path: Path, capsys: 
     out = tmp_path / "new" / "out"
     assert run(["evaluate", str(hr), "--model", "bicubic", "--results", str(hr), "-o", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "psnr_y" in printed
+    assert "PSNR-Y, dB ↑" in printed
     assert "sr-y-crop4" in printed
-    assert str(out / "scores.csv") in printed.splitlines()[-1]
-    assert (out / "scores.csv").is_file()
-    assert (out / "scores.json").is_file()
+    assert str(out) in printed.splitlines()[-1]
+    for name in ("scores.csv", "scores.json", "scores.md", "report.html"):
+        assert name in printed.splitlines()[-1]
+        assert (out / name).is_file()
+    assert not (out / "comparison.csv").exists()
 
 
 def one_error_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -229,6 +310,9 @@ def test_unknown_models_and_settings(hr: Path, tiny: Path, tmp_path: Path, capsy
     assert "gramgan weights get" in one_error_line([*command, "real-esrgan-x4plus"], capsys)
     assert "precision" in one_error_line([*command, str(tiny), "--precision", "fp8"], capsys)
     assert "device" in one_error_line([*command, str(tiny), "--device", "tpu"], capsys)
+    assert "rgb-crop4" in one_error_line([*command, "bicubic", "--protocol", "y"], capsys)
+    assert "lpips or dists" in one_error_line([*command, "bicubic", "--also", "fid"], capsys)
+    assert "only one to score" in one_error_line([*command, "bicubic", "--compare"], capsys)
 
 
 def test_output_that_is_a_file(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from gramgan.evaluation.compare import EvaluationReport
+    from rich.console import Console
+
+    from gramgan.evaluation.report import EvaluationReport
+
+_STRIP_SIDE = 96
 
 
 def evaluate(
@@ -31,70 +35,129 @@ def evaluate(
         list[Path] | None,
         typer.Option("--results", help="Folder of images that some program has enlarged already; may be repeated."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores.csv and scores.json.")] = Path(
-        "evaluation"
-    ),
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Compare every other model or folder with the first, image by image: mean difference with its "
+            "interval, wins and losses, and the pictures that differ most.",
+        ),
+    ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="sr-y-crop4: PSNR and SSIM on MATLAB's Y without 4 border pixels, as papers report them; rgb-crop4: "
+            "on RGB; rgb: on RGB and the whole image.",
+        ),
+    ] = "sr-y-crop4",
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="lpips or dists, as pyiqa computes them (pip install 'gramgan[metrics]')."),
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option("--pictures", min=0, help="Images at most that the page shows; 0 for none.")
+    ] = 6,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for scores.csv, .json and .md, and for report.html.")
+    ] = Path("evaluation"),
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[
         str, typer.Option("--precision", help="Of the generators: auto, fp32, bf16 or fp16.")
     ] = "auto",
 ) -> None:
-    """Score models: PSNR-Y, SSIM-Y, Gram distance and ST-LPIPS, for each image and on average."""
+    """Score models or results: fidelity, perception, consistency and colour, for each image and on average."""
     from typing import cast
 
     from gramgan.cli.console import progress_bar, say
-    from gramgan.evaluation import compare
+    from gramgan.errors import UserError
+    from gramgan.evaluation.compare import evaluate
+    from gramgan.evaluation.entrants import BICUBIC, PrecisionChoice
     from gramgan.files import ensure_folder
+    from gramgan.reports.evaluation import evaluation_page
     from gramgan.upscaling.models import DEFAULT_MODEL
 
     models = list(model or [])
     if not models and not results:
-        models = [compare.BICUBIC, DEFAULT_MODEL]
-        say(f"no --model was given: scoring {compare.BICUBIC} and {DEFAULT_MODEL}")
+        models = [BICUBIC, DEFAULT_MODEL]
+        say(f"no --model was given: scoring {BICUBIC} and {DEFAULT_MODEL}")
+    if compare and len(models) + len(results or []) < 2:
+        raise UserError("--compare: there is only one to score; give another --model or --results")
     ensure_folder(output)
     with progress_bar("scoring") as progress:
-        report = compare.evaluate(
+        report = evaluate(
             models,
             hr_folder,
             lr,
             results=results or [],
+            protocol=protocol,
+            also=also or [],
             device=device,
-            precision=cast(compare.PrecisionChoice, precision),  # the engine refuses any other
+            precision=cast(PrecisionChoice, precision),  # the engine refuses any other
+            strip_side=_STRIP_SIDE if pictures else 0,
             progress=progress,
         )
     report.to_csv(output / "scores.csv")
     report.to_json(output / "scores.json")
-    _print_table(report)
-    say(f"scores written to {output / 'scores.csv'} and {output / 'scores.json'}")
+    report.to_markdown(output / "scores.md", compare=compare)
+    if compare:
+        report.comparisons_to_csv(output / "comparison.csv")
+    evaluation_page(report, compare=compare, pictures=pictures).save(output / "report.html")
+    _print(report, compare)
+    written = ["scores.csv", "scores.json", "scores.md", *(["comparison.csv"] if compare else []), "report.html"]
+    say(f"written to {output}: {', '.join(written)}")
 
 
-def _print_table(report: "EvaluationReport") -> None:
+def _print(report: "EvaluationReport", compare: bool) -> None:
     import shutil
     import sys
 
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.add_column("model", no_wrap=True)
-    table.add_column("image", no_wrap=True)
-    for metric in report.metrics:
-        arrow = "↑" if metric.higher_is_better else "↓"
-        unit = f" [{metric.unit}]" if metric.unit else ""
-        table.add_column(f"{metric.name}{unit} {arrow}".replace("[", r"\["), justify="right", no_wrap=True)
-    for scored in report.models:
-        for row in scored.images:
-            table.add_row(scored.name, row.image, *_cells(report, row.scores))
-        mean = f"mean of {len(scored.images)}"
-        table.add_row(scored.name, mean, *_cells(report, scored.mean()), style="bold", end_section=True)
     # A pipe has no width: give every line its room instead of folding it at 80 columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 220
     console = Console(width=width, highlight=False)
+    _print_scores(console, report)
+    if compare:
+        _print_comparisons(console, report)
+    console.print(f"protocol {report.protocol.name}: {report.protocol.description}")
+
+
+def _print_scores(console: "Console", report: "EvaluationReport") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gramgan.evaluation.report import with_interval
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", no_wrap=True)
+    table.add_column("image", no_wrap=True)
+    for metric in report.metrics:
+        table.add_column(escape(metric.heading), justify="right", no_wrap=True)
+    for scored in report.models:
+        for row in scored.images:
+            cells = (f"{row.scores[metric.name]:.{metric.decimals}f}" for metric in report.metrics)
+            table.add_row(scored.name, row.image, *cells)
+        means = scored.means()
+        cells = (with_interval(means[metric.name], metric) for metric in report.metrics)
+        table.add_row(scored.name, f"mean of {len(scored.images)}", *cells, style="bold", end_section=True)
     console.print(table)
-    console.print(
-        f"protocol {report.protocol.name}: {report.protocol.luma}, {report.protocol.crop} border pixels cropped"
-    )
 
 
-def _cells(report: "EvaluationReport", scores: dict[str, float]) -> list[str]:
-    return [f"{scores[metric.name]:.{2 if metric.unit == 'dB' else 4}f}" for metric in report.metrics]
+def _print_comparisons(console: "Console", report: "EvaluationReport") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gramgan.evaluation.report import with_interval
+
+    for each in report.comparisons():
+        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+        table.title = escape(f"{each.other.name} minus {each.first.name}")
+        for column in ("metric", "mean difference", "wins", "losses", "ties"):
+            table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
+        for metric in report.metrics:
+            pair = each.differences[metric.name]
+            counts = map(str, (pair.wins, pair.losses, pair.ties))
+            difference = with_interval(pair.difference, metric, signed=True)
+            table.add_row(escape(metric.heading), difference, *counts, style="bold" if pair.is_clear else "")
+        console.print(table)

@@ -29,7 +29,13 @@ _LOSSES = {
     "total": "total of the generator",
     "discriminator": "discriminator",
 }
-_SCORES = {"psnr_y": "PSNR-Y, dB", "ssim_y": "SSIM-Y", "st_lpips": "ST-LPIPS", "gram_distance": "Gram distance"}
+_SCORES = {
+    "psnr_y": "PSNR-Y, dB",
+    "ssim_y": "SSIM-Y",
+    "st_lpips": "ST-LPIPS",
+    "gram_distance": "Gram distance",
+    "colour_drift": "colour drift, ΔE",
+}
 _HIGHER_IS_BETTER = ("psnr", "ssim")
 _COLUMNS = 3
 _PANEL_INCHES = (3.4, 2.2)

@@ -1,0 +1,75 @@
+"""What is scored: generators, bicubic enlargement, and results that another program has made already."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gramgan.hardware.precision import Precision
+from gramgan.hardware.probe import probe
+from gramgan.networks.build import load_generator
+from gramgan.ops.resize import bicubic_up
+from gramgan.upscaling.engine import Upscaler
+from gramgan.weights.locate import locate_generator
+
+BICUBIC = "bicubic"
+"""Name of the pseudo-model that enlarges with MATLAB's bicubic filter."""
+
+PrecisionChoice = Precision | Literal["auto"]
+Kind = Literal["generator", "bicubic", "results"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One line of a table of scores.
+
+    `enlarge` makes the SR image `[1, 3, sH, sW]` of an LR image `[1, 3, H, W]`, both on the CPU with values in [0, 1];
+    None where the results are there already. `source` is what tells it from another of the same name.
+    `weights_sha256` and `precision` are empty where there are none.
+    """
+
+    name: str
+    kind: Kind
+    enlarge: Callable[[Tensor], Tensor] | None = None
+    source: str = ""
+    weights_sha256: str = ""
+    precision: str = ""
+
+
+def open_entrant(spec: str | Path | Entrant, device: str, precision: PrecisionChoice) -> Entrant:
+    """A generator by name or file, or `bicubic`, ready to run; an entrant stays as it is.
+
+    Raises:
+        UserError: there are no such weights, they are not in the cache, or they are damaged.
+    """
+    if isinstance(spec, Entrant):
+        return spec
+    if str(spec) == BICUBIC:
+        return Entrant(BICUBIC, "bicubic", bicubic_up, BICUBIC)
+    located = locate_generator(spec)
+    generator = load_generator(spec)
+    resolved = probe(device).precision if precision == "auto" else precision
+    upscaler = Upscaler.for_generator(generator, resolved, device)
+
+    def enlarge(low: Tensor) -> Tensor:
+        return torch.from_numpy(upscaler.upscale_array(low[0].numpy()))[None]
+
+    name = located.known.name if located.known is not None else located.path.stem
+    return Entrant(name, "generator", enlarge, str(spec), located.digest(), resolved)
+
+
+def results_entrant(folder: Path) -> Entrant:
+    """The finished results in `folder`, under the folder's name."""
+    return Entrant(folder.resolve().name, "results", source=str(folder))
+
+
+def told_apart(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """The same entrants; those that share a name are called by their source."""
+    names = [entrant.name for entrant in entrants]
+    return [
+        replace(entrant, name=entrant.source or entrant.name) if names.count(entrant.name) > 1 else entrant
+        for entrant in entrants
+    ]
