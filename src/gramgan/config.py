@@ -52,6 +52,9 @@ class GeneratorConfig(_Section):
     nb: Positive = 23
     gc: Positive = 32
     upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+    from_nearest: bool = Field(
+        default=False, description="without start: begin as nearest-neighbour enlargement, for trainings of few steps"
+    )
 
 
 class DiscriminatorSettings(_Section):

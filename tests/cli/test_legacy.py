@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from gramgan.cli import train as train_command
 from gramgan.cli.legacy import SavePath, graham_gan_model, run, scaled_to, trainer
+from gramgan.cli.live import LiveView
 from gramgan.config import DatabaseConfig, StageConfig, load_config
 from gramgan.images import write_image
 from gramgan.networks.build import load_generator
@@ -262,7 +262,7 @@ def test_stopped_run_saves_what_it_has(monkeypatch: pytest.MonkeyPatch, capsys: 
         if done == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(train_command.LiveView, "iteration", stop)
+    monkeypatch.setattr(LiveView, "iteration", stop)
     assert classic("--save_path", "mine.pth", "--total_iters", "9", settings=(*WITHOUT_D, "log.validate_every=1")) == 1
     assert "--resume" in capsys.readouterr().out
     assert Path("mine.pth").exists()

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -115,3 +115,16 @@ def test_checkpointing_is_of_training_alone() -> None:
     assert list(network.state_dict()) == names
     with torch.no_grad():
         assert not network(torch.rand(1, 3, 8, 8)).requires_grad
+
+
+@pytest.mark.parametrize("upsampler", ["pixelshuffle", "nearest"])
+def test_it_can_start_as_nearest_neighbour_enlargement(upsampler: Literal["pixelshuffle", "nearest"]) -> None:
+    torch.manual_seed(0)
+    network = RRDBNet(RRDBConfig(16, 2, 8, upsampler))
+    network.start_as_nearest()
+    lr = torch.rand(2, 3, 12, 10)
+    expected = F.interpolate(lr, scale_factor=4, mode="nearest")
+    sr = network(lr)
+    assert (sr - expected)[..., 4:-4, 4:-4].abs().mean() < 0.03
+    sr.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())

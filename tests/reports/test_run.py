@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gramgan.cli import train as train_command
 from gramgan.cli.app import run as gramgan
+from gramgan.cli.live import LiveView
 from gramgan.config import load_config
 from gramgan.errors import UserError
 from gramgan.images import write_image
@@ -221,7 +221,7 @@ def test_train_command_writes_it_also_when_stopped(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(train_command.LiveView, "iteration", stop)
+    monkeypatch.setattr(LiveView, "iteration", stop)
     run = tmp_path / "run"
     settings = [part for setting in [*TINY, "texture.candidates=local"] for part in ("--set", setting)]
     assert gramgan(["train", "--preset", "paper", "--photos", str(photos), "-o", str(run), *settings]) == 1

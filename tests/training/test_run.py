@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gramgan.cli.app import run
-from gramgan.cli.train import LiveView
+from gramgan.cli.live import LiveView
 from gramgan.config import Config, Stage, load_config
 from gramgan.images import read_rgb
 from gramgan.networks.build import load_generator

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from gramgan.cli.console import progress_bar, say
-from gramgan.cli.train import LiveView
 
 
 def demo(
@@ -18,6 +17,7 @@ def demo(
     ),
 ) -> None:
     """Train on sample photographs for 50 steps, upscale others, write a report: about five minutes on two cores."""
+    from gramgan.cli.live import LiveView
     from gramgan.demo import Watch, run_demo
 
     result = run_demo(output, photos, Watch(say, progress_bar, LiveView))

@@ -1,15 +1,14 @@
 """`gramgan train`: from photographs to a generator."""
 
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gramgan.cli.console import overrides_of, say
 
 if TYPE_CHECKING:
-    from gramgan.config import Config, Stage
+    from gramgan.config import Config
     from gramgan.training.run import RunResult
 
 
@@ -86,10 +85,11 @@ def train(
 
 def run_live(config: "Config", folder: Path, *, resume: bool = False) -> "RunResult":
     """Train with a live view on the terminal; the run's report is written also after an interruption."""
+    from gramgan.cli.live import LiveView
     from gramgan.reports.run import write_run_report
     from gramgan.training.run import train as run_training
 
-    with LiveView() as view:
+    with LiveView(f"{folder} · {config.preset}") as view:
         result = run_training(config, folder, resume=resume, observer=view, loading=view.loading)
     if not result.first:
         return result
@@ -103,77 +103,3 @@ def _settings_of(run: Path) -> Path:
     from gramgan.training.run import settings_path
 
     return settings_path(run)
-
-
-class LiveView:
-    """An `Observer` on the terminal: progress bars, and a line of text for every record."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._loading = self._bar.add_task("loading photographs", total=None, visible=False)
-        self._training = self._bar.add_task("training", total=None, start=False)
-        self._left = 0
-
-    def __enter__(self) -> "LiveView":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def loading(self, done: int, total: int) -> None:
-        """A `Progress` for reading the photographs."""
-        self._bar.update(self._loading, completed=done, total=total, visible=done < total)
-
-    def iteration(self, done: int, total: int, stage: "Stage") -> None:
-        """See `Observer`."""
-        self._bar.start_task(self._training)  # the clock starts with the first iteration
-        self._left = total - done
-        self._bar.update(self._training, completed=done, total=total, description=stage.replace("_", " "))
-
-    def record(self, record: dict[str, Any]) -> None:
-        """See `Observer`."""
-        line = describe(record)
-        if record["event"] == "step" and record["iterations_per_second"] > 0:
-            left = timedelta(seconds=round(self._left / record["iterations_per_second"]))
-            line += f"  {left} left"
-        self._console.print(line)
-
-
-def describe(record: dict[str, Any]) -> str:
-    """One line of text for one record of a run's log."""
-    at = f"{record['iteration']:>7}"
-    if record["event"] == "skip":
-        return f"{at}  skipped: {', '.join(record['broken'])} not finite on {', '.join(record['images'])}"
-    if record["event"] == "rollback":
-        return f"{at}  back from {record['from']}, learning rates times {record['rate_scale']:g}: {record['because']}"
-    if record["event"] == "warning":
-        return f"{at}  warning: {record['message']}"
-    if record["event"] == "validation":
-        scores = "  ".join(f"{name} {value:.4f}" for name, value in record["scores"].items())
-        return f"{at}  {record['of']}: {scores}" + ("  (best)" if record.get("best") else "")
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in record["losses"].items())
-    parts = [f"{record['stage'].replace('_', ' ')}: {losses}", f"rate {record['learning_rate']:.2g}"]
-    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in record.get("database", {}).items()]
-    parts += [
-        f"{name.replace('_', ' ')} {record[name]:.0%}" for name in ("mask_share", "ranked_right") if name in record
-    ]
-    return f"{at}  " + "  ".join(parts) + f"  {record['iterations_per_second']:.2f} it/s"

@@ -218,7 +218,10 @@ def photographs(config: Config) -> tuple[list[Path], list[Path]]:
 def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
     wanted = RRDBConfig(config.generator.nf, config.generator.nb, config.generator.gc, config.generator.upsampler)
     if config.generator.start is None:
-        return RRDBNet(wanted), None
+        network = RRDBNet(wanted)
+        if config.generator.from_nearest:
+            network.start_as_nearest()
+        return network, None
     start = load_generator(config.generator.start)
     if start.config != wanted:
         raise UserError(
