@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gramgan.cli.live import LiveView, describe
+from gramgan.cli.live import LiveView
 
 STEP: dict[str, Any] = {
     "event": "step",
@@ -101,10 +101,18 @@ def test_the_logger_is_given_back() -> None:
     assert logger.handlers == before
 
 
-def test_events_of_other_kinds_are_told_in_words() -> None:
-    assert (
-        describe({"event": "warning", "iteration": 7, "message": "colours drift"}) == "      7  warning: colours drift"
-    )
-    assert (
-        describe({"event": "skipped", "iteration": 7, "broken_loss": "pixel"}) == "      7  skipped: broken loss pixel"
-    )
+def test_what_the_loop_logs_is_not_told_twice() -> None:
+    buffer = io.StringIO()
+    with LiveView(console=Console(file=buffer)) as view:
+        view.record({"event": "warning", "iteration": 7, "message": "colours drift"})
+    assert buffer.getvalue() == ""
+
+
+def test_a_run_that_goes_back_has_a_pace_again() -> None:
+    buffer = io.StringIO()
+    with LiveView(console=Console(file=buffer, force_terminal=True, width=100)) as view:
+        for done in (50, 51, 52, 40, 41):
+            view.iteration(done, 100, "adversarial")
+    last = buffer.getvalue().rpartition("41/100")[2]
+    assert "left at this pace" in last
+    assert "-" not in last.partition("left at this pace")[0].rpartition("so far")[2]  # no time below zero

@@ -46,6 +46,14 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert read_log(tmp_path / "elsewhere") == []
 
 
+@pytest.mark.parametrize("line", [b'{"event": "st', b"", b"[1]", b'{"iteration": 1}', b"\xff\x00", b"\x00" * 20])
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
+    whole = b'{"event": "step", "iteration": 1}\n'
+    (tmp_path / "log.jsonl").write_bytes(whole + line + b"\n" + whole)
+    with pytest.raises(UserError, match=r"log\.jsonl: line 2 is damaged, .*; delete that line$"):
+        read_log(tmp_path)
+
+
 def test_meter_gives_means_since_the_last_look() -> None:
     meter = Meter()
     meter.add(StepResult({"pixel": torch.tensor(1.0)}, {"mask_share": torch.tensor(0.5)}))

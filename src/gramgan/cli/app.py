@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gramgan import __version__
-from gramgan.cli import collect, console, db, demo, doctor, evaluate, export, train, upscale, weights
+from gramgan.cli import collect, console, db, demo, doctor, evaluate, export, report, runs, train, upscale, weights
 
 app = typer.Typer(
     name="gramgan",
@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 app.command()(upscale.upscale)
 app.command()(train.train)
+app.command()(report.report)
+app.command()(runs.runs)
 app.command()(evaluate.evaluate)
 app.command()(collect.collect)
 app.command()(export.export)

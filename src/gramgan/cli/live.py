@@ -35,7 +35,7 @@ class LiveView:
     """An `Observer` on standard error.
 
     On a terminal a panel stays at the bottom: progress, losses with their trend, rates and statistics, scores, the last
-    warnings; validations and messages scroll by above it. Elsewhere every record is one line of text.
+    warnings; validations and the package's messages scroll by above it. Elsewhere every record is one line of text.
     """
 
     def __init__(self, title: str = "training", console: Console | None = None) -> None:
@@ -77,21 +77,20 @@ class LiveView:
     def record(self, record: Record) -> None:
         """See `Observer`."""
         self._board.record(record)
+        if record["event"] not in ("step", "validation"):
+            return  # the loop logs what happens beside them
         if not self._console.is_terminal:
             self._console.print(escape(f"{time.strftime('%H:%M:%S')} {describe(record)}{self._board.left(record)}"))
-        elif record["event"] != "step":
+        elif record["event"] == "validation":
             self._console.print(escape(describe(record)), style="green" if record.get("best") else None)
 
 
 def describe(record: Record) -> str:
-    """One line of text for one record of a run's log."""
+    """One line of text for a step's or a validation's record in a run's log."""
     at = f"{record['iteration']:>7}"
     if record["event"] == "validation":
         scores = "  ".join(f"{name} {value:.4f}" for name, value in record["scores"].items())
         return f"{at}  {record['of']}: {scores}" + ("  (best)" if record.get("best") else "")
-    if record["event"] != "step":
-        words = (f"{_words(name)} {value}" for name, value in record.items() if name not in ("event", "iteration"))
-        return f"{at}  {record['event']}: {record.get('message') or ', '.join(words)}"
     losses = "  ".join(f"{name} {value:.4g}" for name, value in record["losses"].items())
     parts = [f"{_words(record['stage'])}: {losses}", f"rate {record['learning_rate']:.2g}"]
     parts += [f"{_words(name)} {_shown(name, value)}" for name, value in _statistics(record) if name in _IN_LINES]
@@ -125,7 +124,7 @@ class _Board:
         self._bar.update(self._task, description="loading photographs", completed=done, total=total)
 
     def iteration(self, done: int, total: int, stage: str) -> None:
-        if stage != self._stage:  # another stage has another pace
+        if stage != self._stage or (self._pace and done <= self._pace[-1][1]):  # another pace; or the run went back
             self._stage = stage
             self._pace.clear()
             self._losses = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gramgan.reports.page import FIGURE_INK
+from gramgan.reports.wording import SCORE_TITLES, higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,14 +30,6 @@ _LOSSES = {
     "total": "total of the generator",
     "discriminator": "discriminator",
 }
-_SCORES = {
-    "psnr_y": "PSNR-Y, dB",
-    "ssim_y": "SSIM-Y",
-    "st_lpips": "ST-LPIPS",
-    "gram_distance": "Gram distance",
-    "colour_drift": "colour drift, ΔE",
-}
-_HIGHER_IS_BETTER = ("psnr", "ssim")
 _COLUMNS = 3
 _PANEL_INCHES = (3.4, 2.2)
 _LEGEND_INCHES = 0.45
@@ -53,7 +46,7 @@ def loss_curves(
 
     `records`: the lines of `log.jsonl`; those whose `event` is `step` are drawn. Values that are missing or not finite
     leave gaps. `others`: more runs to draw for comparison, by name. Where there are many points they stay visible,
-    pale, behind their running mean. Dotted lines show where the stages of this run begin.
+    pale, behind their running mean. Dotted lines show where stages begin, if that is the same in all runs.
 
     Raises:
         ValueError: no `step` record in `records`.
@@ -63,7 +56,8 @@ def loss_curves(
         raise ValueError("no record of an iteration in this log")
     quantities = [q for q in _quantities(runs) if any(q.series(points) for points in runs.values())]
     colours = [_colour(i) for i in range(len(runs))]
-    stages = [point for before, point in pairwise(runs[name]) if point.stage != before.stage]
+    begins = [_stages_begin(points) for points in runs.values() if points]
+    stages = begins[0] if all(_same_places(begins[0], other) for other in begins) else []
 
     def draw(axes: "Axes", index: int) -> None:
         quantity = quantities[index]
@@ -105,7 +99,7 @@ def score_curves(
 
     def draw(axes: "Axes", index: int) -> None:
         metric = metrics[index]
-        best_of = max if metric.startswith(_HIGHER_IS_BETTER) else min
+        best_of = max if higher_is_better(metric) else min
         for key, points in zip(run_keys, runs.values(), strict=True):
             series = [(p.x, _number(p.record["scores"].get(metric))) for p in points]
             axes.plot(*_columns(series), color=key.color, marker="o", markersize=3.5, linewidth=1.6)
@@ -118,8 +112,8 @@ def score_curves(
                 axes.axhline(scores[metric], color=key.color, linewidth=1.6, linestyle=key.linestyle)
 
     def title(metric: str) -> str:
-        direction = "higher" if metric.startswith(_HIGHER_IS_BETTER) else "lower"
-        return f"{_SCORES.get(metric, metric)} ({direction} is better)"
+        direction = "higher" if higher_is_better(metric) else "lower"
+        return f"{SCORE_TITLES.get(metric, metric)} ({direction} is better)"
 
     legend = [*run_keys, *baseline_keys]
     return _small_multiples([title(m) for m in metrics], draw, legend if len(legend) > 1 else [], _last(runs))
@@ -165,7 +159,14 @@ def _quantities(runs: Mapping[str, list[_Point]]) -> list[_Quantity]:
         *(_loss(loss) for loss in losses),
         _Quantity("target distance / half gap", lambda record: _database(record, "target_ratio")),
         _Quantity("share of distinct patches chosen", lambda record: _database(record, "unique_share")),
+        _Quantity("share of targets from the database", lambda record: _database(record, "database_share")),
         _Quantity("share of pixels the mask keeps", lambda record: _number(record.get("mask_share"))),
+        _Quantity("share of pairs that D ranks right", lambda record: _number(record.get("ranked_right"))),
+        _Quantity("share of real images that D knows", lambda record: _number(record.get("accuracy_real"))),
+        _Quantity("share of generated images that D knows", lambda record: _number(record.get("accuracy_fake"))),
+        _Quantity("gradient of the generator", lambda record: _number(record.get("gradient_generator"))),
+        _Quantity("gradient of the discriminator", lambda record: _number(record.get("gradient_discriminator"))),
+        _Quantity("colour drift, grey levels", lambda record: 255 * _number(record.get("colour_drift"))),
         _Quantity("learning rate", lambda record: _number(record.get("learning_rate"))),
         _Quantity("iterations per second", lambda record: _number(record.get("iterations_per_second"))),
     ]
@@ -223,6 +224,15 @@ def _forget_from(kept: list[Record], record: Record) -> None:
         if kept[i]["iteration"] > record["iteration"] or kept[i]["event"] == record["event"]:
             del kept[i:]
             return
+
+
+def _stages_begin(points: list[_Point]) -> list[_Point]:
+    """The first point of every stage but the first."""
+    return [point for before, point in pairwise(points) if point.stage != before.stage]
+
+
+def _same_places(begins: list[_Point], others: list[_Point]) -> bool:
+    return [(point.stage, point.x) for point in begins] == [(point.stage, point.x) for point in others]
 
 
 def _last(runs: Mapping[str, list[_Point]]) -> int:

@@ -1,36 +1,26 @@
 """The report of a training run: what it learned, how, from what, and how fast."""
 
 import csv
-import math
-import os
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 
-from gramgan import __version__
-from gramgan.config import Config, load_config
+from gramgan.config import Config
 from gramgan.errors import UserError
-from gramgan.hardware.probe import device_name
 from gramgan.images import read_rgb8
 from gramgan.reports.page import Cell, Column, Page
 from gramgan.reports.plots import Record, loss_curves, score_curves
+from gramgan.reports.recorded import Recorded, pace, told
 from gramgan.reports.strips import Panel, comparison
+from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, duration, flat, higher_is_better, shown_value
 from gramgan.training.databases import described, opened
-from gramgan.training.logbook import read_log
-from gramgan.training.run import settings_path
+from gramgan.training.machines import read_machines
 from gramgan.training.weights import BEST_GENERATOR
 from gramgan.weights.card import Card
-from gramgan.weights.formats import read_weights
 
-_TITLES = {"psnr_y": "PSNR-Y, dB", "ssim_y": "SSIM-Y", "st_lpips": "ST-LPIPS", "gram_distance": "Gram distance"}
-_FORMATS = {"psnr_y": ".2f", "ssim_y": ".4f", "st_lpips": ".4f"}
-_HIGHER_IS_BETTER = ("psnr", "ssim")
-
-_SAMPLE_SIDE = 104  # HR pixels: six of them, twice enlarged, fill the page's width
+SAMPLE_SIDE = 104  # HR pixels: six of them, twice enlarged, fill the page's width
 _SAMPLE_LOOKS = 3  # iterations shown between the start and the truth
 _MOST_USED = 12
 _PATCHES_A_ROW = 6
@@ -52,13 +42,14 @@ class _Look(NamedTuple):
     scores: dict[str, float]
 
 
-def write_run_report(run: Path) -> Path:
-    """Write `report.html`, a self-contained page, from what a training run has left in its folder so far.
+def write_run_report(run: Path, path: Path | None = None) -> Path:
+    """Write a self-contained page from what a training run has left in its folder so far.
 
     A run that is unfinished, or has no weights yet, gets a page as well; it says what is missing.
 
     Args:
         run: the run's folder, with its `config.yaml` and `log.jsonl`.
+        path: the page to write; `report.html` in the run's folder where none is given.
 
     Returns:
         The page's path.
@@ -67,38 +58,35 @@ def write_run_report(run: Path) -> Path:
         UserError: the folder is no training run, its files are damaged, or it is not writable.
     """
     run = Path(run)
-    config = load_config(file=settings_path(run))
-    records = read_log(run)
-    card = _card(run)
-    page = Page(f"Training run {run.resolve().name}")
-    _summary(page, run, config, records, card)
+    recorded = Recorded.read(run)
+    config, records = recorded.config, recorded.records
+    page = Page(f"Training run {recorded.name}")
+    _summary(page, recorded)
+    _troubles(page, recorded)
     _scores(page, config, records)
     _curves(page, config, records)
     _samples(page, run, records)
     _database(page, run, config, records)
-    _licences(page, card)
-    _throughput(page, config, records)
+    add_licences(page, recorded.card)
+    _throughput(page, recorded)
     _settings(page, config)
-    path = run / "report.html"
+    path = path or run / "report.html"
     page.save(path)
     return path
 
 
-def _card(run: Path) -> Card | None:
-    path = run / f"{BEST_GENERATOR}.safetensors"
-    return read_weights(path).card if path.exists() else None
-
-
-def _summary(page: Page, run: Path, config: Config, records: Sequence[Record], card: Card | None) -> None:
-    generator, total = config.generator, config.stages.total
-    done = max((record["iteration"] for record in records), default=0)
+def _summary(page: Page, recorded: Recorded) -> None:
+    run, config, card = recorded.folder, recorded.config, recorded.card
+    generator, total, done = config.generator, config.stages.total, recorded.iteration
     start = f"the weights {generator.start}" if generator.start else "noise"
+    if generator.from_nearest and not generator.start:
+        start = "plain nearest-neighbour enlargement"
     stages = ", ".join(
         f"{name.replace('_', ' ')} {count:,}" for name, count in config.stages.model_dump().items() if count
     )
     page.text(
         f"A generator for 4x super-resolution (RRDB: nf {generator.nf}, nb {generator.nb}, gc {generator.gc}, "
-        f"{generator.upsampler}), trained by Gram-GAN {__version__} with the preset {config.preset} on "
+        f"{generator.upsampler}), trained by Gram-GAN with the preset {config.preset} on "
         f"photographs from {config.data.photos}. It started from {start}. Iterations: {total:,} ({stages}), each on "
         f"{config.train.batch_size} crops of {config.data.crop}x{config.data.crop} pixels."
     )
@@ -110,6 +98,19 @@ def _summary(page: Page, run: Path, config: Config, records: Sequence[Record], c
         page.text(f"The best weights are {run / BEST_GENERATOR}.safetensors, and the same as .pth.", *card.notes)
 
 
+def _troubles(page: Page, recorded: Recorded) -> None:
+    """What the run was warned of: listed if there is anything, and else said in a line."""
+    troubles = recorded.troubles
+    if troubles:
+        page.heading("Warnings")
+        page.table(
+            ["iteration", "stage", "what"],
+            [[record["iteration"], record.get("stage", "").replace("_", " "), told(record)] for record in troubles],
+        )
+    elif recorded.steps:
+        page.text("No warning came up in this run.")
+
+
 def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
     page.heading("Scores")
     looks = _looks(config, records)
@@ -119,9 +120,11 @@ def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
     metrics = list(dict.fromkeys(metric for look in looks for metric in look.scores))
     columns: list[str | Column] = ["", Column("iteration")]
     for metric in metrics:
-        better = "high" if _higher_is_better(metric) else "low"
+        better = "high" if higher_is_better(metric) else "low"
         arrow = "↑" if better == "high" else "↓"
-        columns.append(Column(f"{_TITLES.get(metric, metric)} {arrow}", _FORMATS.get(metric, ".3g"), best=better))
+        columns.append(
+            Column(f"{SCORE_TITLES.get(metric, metric)} {arrow}", SCORE_FORMATS.get(metric, ".3g"), best=better)
+        )
     rows: list[list[Cell]] = [
         [
             look.name,
@@ -143,7 +146,7 @@ def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
 def _looks(config: Config, records: Sequence[Record]) -> list[_Look]:
     validations = [record for record in records if record["event"] == "validation"]
     looks = []
-    start = f"start ({config.generator.start or 'noise'})"
+    start = f"start ({config.generator.start or ('nearest' if config.generator.from_nearest else 'noise')})"
     for of, name, iteration in (("bicubic", "bicubic", None), ("start", start, 0)):
         looks += [_Look(name, iteration, record["scores"]) for record in validations if record["of"] == of][-1:]
     own = [record for record in validations if record["of"] == "generator"]
@@ -158,11 +161,7 @@ def _looks(config: Config, records: Sequence[Record]) -> list[_Look]:
 def _deciding(config: Config, metrics: Sequence[str]) -> str:
     # As the training loop decides it: without the weights that a score needs, by the Gram distance.
     deciding = config.log.best_by if config.log.best_by in metrics else "gram_distance"
-    return _TITLES[deciding].partition(",")[0]
-
-
-def _higher_is_better(metric: str) -> bool:
-    return metric.startswith(_HIGHER_IS_BETTER)
+    return SCORE_TITLES[deciding].partition(",")[0]
 
 
 def _curves(page: Page, config: Config, records: Sequence[Record]) -> None:
@@ -184,19 +183,19 @@ def _samples(page: Page, run: Path, records: Sequence[Record]) -> None:
     folder = run / "samples"
     for image in sorted(path for path in folder.glob("*") if (path / "truth.png").exists()):
         truth = read_rgb8(image / "truth.png")
-        y, x = _busiest(truth)
+        y, x = busiest(truth)
         panels = []
         for file, title in [("bicubic", "bicubic"), ("start", "start"), *_shown(image, records), ("truth", "truth")]:
             path = image / f"{file}.png"
             if path.exists():
-                crop = read_rgb8(path)[:, y : y + _SAMPLE_SIDE, x : x + _SAMPLE_SIDE]
+                crop = read_rgb8(path)[:, y : y + SAMPLE_SIDE, x : x + SAMPLE_SIDE]
                 panels.append(Panel(crop.transpose(1, 2, 0), title, image.name if file == "truth" else ""))
         rows.append(panels)
     if rows:
         page.heading("Samples over time")
         page.image(
             comparison(rows),
-            f"Validation images: the most detailed {_SAMPLE_SIDE} pixels of each, twice enlarged. "
+            f"Validation images: the most detailed {SAMPLE_SIDE} pixels of each, twice enlarged. "
             f"All of them in full: {folder}.",
         )
 
@@ -214,14 +213,14 @@ def _shown(image: Path, records: Sequence[Record]) -> list[tuple[str, str]]:
     return [(f"{one:07d}", f"{one:,}" + (" (best)" if [one] == best else "")) for one in sorted(wanted)]
 
 
-def _busiest(image: np.ndarray) -> tuple[int, int]:
+def busiest(image: np.ndarray) -> tuple[int, int]:
     """Upper left corner (y, x) of the square with the greatest local contrast: mean difference of neighbours."""
     grey = image.astype(np.float32).mean(axis=0)
     height, width = grey.shape
     detail = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
-    tops, lefts = (range(0, max(1, side - _SAMPLE_SIDE + 1), _SAMPLE_SIDE // 4) for side in (height, width))
+    tops, lefts = (range(0, max(1, side - SAMPLE_SIDE + 1), SAMPLE_SIDE // 4) for side in (height, width))
     corners = [(top, left) for top in tops for left in lefts]
-    return max(corners, key=lambda at: float(detail[at[0] : at[0] + _SAMPLE_SIDE, at[1] : at[1] + _SAMPLE_SIDE].mean()))
+    return max(corners, key=lambda at: float(detail[at[0] : at[0] + SAMPLE_SIDE, at[1] : at[1] + SAMPLE_SIDE].mean()))
 
 
 def _database(page: Page, run: Path, config: Config, records: Sequence[Record]) -> None:
@@ -321,8 +320,9 @@ def _usage(run: Path) -> list[tuple[int, int]]:
         return [(int(row["patch_id"]), int(row["count"])) for row in csv.DictReader(file)]
 
 
-def _licences(page: Page, card: Card | None) -> None:
-    page.heading("Data and licences")
+def add_licences(page: Page, card: Card | None, level: Literal[2, 3] = 2, title: str = "Data and licences") -> None:
+    """A section on what the weights were made from."""
+    page.heading(title, level)
     if card is None:
         page.text("They are written into the weights, which this run has not kept yet.")
         return
@@ -334,73 +334,31 @@ def _licences(page: Page, card: Card | None) -> None:
     )
 
 
-def _throughput(page: Page, config: Config, records: Sequence[Record]) -> None:
+def _throughput(page: Page, recorded: Recorded) -> None:
     page.heading("Speed")
+    train = recorded.config.train
     rows: list[list[Cell]] = []
-    for stage, iterations, seconds in _pace(records):
+    for stage, iterations, seconds in pace(recorded.records):
         speed = iterations / seconds
-        rows.append([stage.replace("_", " "), iterations, speed, speed * config.train.batch_size, _duration(seconds)])
+        rows.append([stage.replace("_", " "), iterations, speed, speed * train.batch_size, duration(seconds)])
     if rows:
         columns = ["stage", "iterations", "iterations / s", "crops / s", "time"]
         page.table(columns, rows, "Training steps alone, without validating and saving.")
-    train = config.train
-    device = torch.device(train.device) if train.device != "auto" else torch.device("cpu")
-    there = device.type == "cpu" or torch.cuda.is_available()
+    machines = read_machines(recorded.folder)
+    titles = [title for title in (machines[0] if machines else {}) if title != "from"]
     page.table(
-        ["machine", ""],
+        ["machine", *(f"from iteration {note['from']:,} on" if len(machines) > 1 else "" for note in machines)]
+        if machines
+        else ["machine", ""],
         [
-            ["device", f"{train.device}: {device_name(str(device))}" if there else train.device],
-            ["precision", f"{train.precision}, {train.memory_format.replace('_', ' ')}"],
-            ["processor", f"{device_name('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"],
-            ["system", platform.platform()],
-            ["versions", f"Gram-GAN {__version__}, torch {torch.__version__}, Python {platform.python_version()}"],
+            *([title, *(note.get(title) for note in machines)] for title in titles),
+            ["precision", *[f"{train.precision}, {train.memory_format.replace('_', ' ')}"] * max(1, len(machines))],
         ],
-        "The machine on which this page was written.",
+        "The machine that the run was made on." if machines else "The run has no note of its machine.",
     )
-
-
-def _pace(records: Sequence[Record]) -> Iterator[tuple[str, int, float]]:
-    """(stage, iterations, seconds) of each stage, from the steps' records."""
-    stages: dict[str, list[float]] = {}
-    before = 0
-    for record in records:
-        speed = record.get("iterations_per_second", math.nan)
-        if record["event"] == "step" and speed > 0:
-            count = record["iteration"] - before
-            total = stages.setdefault(record["stage"], [0, 0.0])
-            total[0] += count
-            total[1] += count / speed
-            before = record["iteration"]
-    for stage, (iterations, seconds) in stages.items():
-        if seconds > 0:
-            yield stage, int(iterations), seconds
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
 def _settings(page: Page, config: Config) -> None:
     page.heading("Settings")
-    rows = [[key, _shown_value(value)] for key, value in _flat(config.model_dump(mode="json"))]
+    rows = [[key, shown_value(value)] for key, value in flat(config.model_dump(mode="json"))]
     page.table(["setting", "value"], rows, "As resolved on this machine when the run began.")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            value = {str(number): entry for number, entry in enumerate(value)}
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _shown_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

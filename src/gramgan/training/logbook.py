@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from gramgan.errors import UserError
 from gramgan.files import write_error, write_text
 from gramgan.training.step import StepResult
 
@@ -56,12 +57,26 @@ class Logbook:
 
 
 def read_log(run: Path) -> list[Record]:
-    """All whole records of a run's log; a line that a crash cut short at the end is left out."""
+    """All whole records of a run's log; a line that a crash cut short at the end is left out.
+
+    Raises:
+        UserError: another line is damaged.
+    """
     path = run / "log.jsonl"
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().split(b"\n")[:-1]  # behind the last end of a line is nothing, or what a crash left
+    return [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _record(line: bytes, where: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {"event", "iteration"} <= record.keys():
+        raise UserError(f"{where} is damaged, it is no record of a training; delete that line")
+    return record
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.databases import described, resumed_entries, tag_versions
 from gramgan.training.logbook import Record, read_log
 from gramgan.training.loop import Loop, Observer
+from gramgan.training.machines import note_machine
 from gramgan.training.processes import Processes, launch, quieten_others
 from gramgan.training.weights import BEST_GENERATOR, name_overlap
 
@@ -121,6 +122,7 @@ def train(
         if saved is not None:
             processes.together(lambda: loop.restore(saved))
         processes.alone(lambda: write_text(folder / _CONFIG, config.to_yaml()))
+        processes.alone(lambda: note_machine(folder, config.train.device, loop.iteration))
         finished = loop.run()
         if finished and loop.best:
             truth = parts.validator.truth().values()
@@ -134,6 +136,11 @@ def train(
         loop.best.scores if loop.best else {},
         processes.first,
     )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training has been started in the folder: it holds settings, and a log or checkpoints beside them."""
+    return (folder / _CONFIG).is_file() and ((folder / "log.jsonl").exists() or (folder / "checkpoints").is_dir())
 
 
 def settings_path(folder: Path) -> Path:

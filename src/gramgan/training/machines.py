@@ -1,0 +1,42 @@
+"""Which machines a run was made on: a note in its folder for every start and resumption."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gramgan.errors import UserError
+from gramgan.files import write_text
+from gramgan.hardware.machine import machine
+
+_NAME = "machines.json"
+
+
+def note_machine(run: Path, device: str, iteration: int) -> None:
+    """Note that the run goes on here from `iteration` on; the same machine as before is not noted twice.
+
+    Raises:
+        UserError: the folder is not writable, or the earlier note is damaged.
+    """
+    before = [note for note in read_machines(run) if note["from"] <= iteration] if iteration else []
+    note = {"from": iteration, **machine(device)}
+    if before and {**before[-1], "from": iteration} == note:
+        return
+    write_text(run / _NAME, json.dumps([*before, note], indent=2) + "\n")
+
+
+def read_machines(run: Path) -> list[dict[str, Any]]:
+    """The notes, oldest first: `from` is an iteration, all else is text. Empty for runs that have none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run / _NAME
+    if not path.exists():
+        return []
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(notes, list) or not all(isinstance(note["from"], int) for note in notes):
+            raise ValueError(path)
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path}: is damaged; delete it, the run only loses the note of its machines") from None
+    return notes
