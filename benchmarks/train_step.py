@@ -2,21 +2,32 @@
 
 The plain step is how ESRGAN-style trainers do it: fp32, contiguous memory, Adam without fusion, and D run four times
 (on SR and HR for the generator's losses, again for its own). Networks, losses, threads, texture search and data are the
-same for both. The weights are random: they do not change what a step costs.
+same for both. The weights are random: they do not change what a step costs. Each of the two has a process of its own,
+so that the memory of each is known; they take turns.
 
-    python benchmarks/train_step.py [--batch 2] [--side 48] [--rounds 5] [--seconds 75]
+    python benchmarks/train_step.py [--batch 2 8] [--side 48] [--rounds 3] [--seconds 150]
+    python benchmarks/train_step.py --agree 50 --batch 2 --side 16
 
-The last line's search_share is the part of our step that the database search takes.
+The last line's speedup is the least of the batches', search_share the largest part of our step that the database search
+takes, peak_gib the largest memory of our process. With --agree N both train from the same weights on the same N
+batches, and their loss values are compared instead.
 """
 
 import argparse
-import copy
 import logging
+import math
+import multiprocessing
+import os
+import re
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +35,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from gramgan.config import Config
+from gramgan.hardware.casting import memory_format
+from gramgan.hardware.precision import Precision
 from gramgan.hardware.probe import probe_training
+from gramgan.hardware.processor import processor_key, processor_name
 from gramgan.losses import (
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
@@ -40,27 +54,34 @@ from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.candidates import Targets, TargetSource, combined_query
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.mask import texture_mask
-from gramgan.texture.search import build_index
-from gramgan.training.build import PRECISION_FLAG, build_optimizer
+from gramgan.texture.search import SearchBackend, build_index
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.step import TrainingStep
 
 DATABASE = 200_000  # vectors
 SEARCH = "texture search"
 
 
-class SyntheticDatabase:
-    """A target source over patches of synthetic textures: no files are needed."""
+class TargetVectors:
+    """A target source over the vectors of a texture database, on their device."""
 
-    def __init__(self, random: torch.Generator) -> None:
-        self.descriptor = Descriptor.default("rgb")
-        self._vectors = self.descriptor.encode(textures(DATABASE // 64, 32, random)).flatten(0, 1)
-        self._index = build_index(self._vectors)
+    def __init__(self, descriptor: Descriptor, vectors: Tensor, search: SearchBackend = "auto") -> None:
+        self.descriptor = descriptor
+        self._vectors = vectors
+        self._index = build_index(vectors, search)
 
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
         """See `gramgan.texture.candidates.TargetSource.targets`."""
         distance, row = self._index.query(query.flatten(0, 1))
         shape = query.shape[:2]
         return Targets(self._vectors[row].view_as(query), distance.view(shape), row.view(shape))
+
+
+def synthetic_database() -> TargetVectors:
+    """Patches of synthetic textures: no files are needed."""
+    descriptor = Descriptor.default("rgb")
+    images = textures(DATABASE // 64, 32, torch.Generator().manual_seed(1))
+    return TargetVectors(descriptor, descriptor.encode(images).flatten(0, 1))
 
 
 def textures(count: int, side: int, random: torch.Generator) -> Tensor:
@@ -78,7 +99,7 @@ def plain_step(
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
     lr: Tensor,
     hr: Tensor,
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """One step as ESRGAN-style trainers do it."""
     g_optimizer, d_optimizer = optimizers
     weights, form = config.loss_weights, config.losses.relativistic
@@ -104,7 +125,7 @@ def plain_step(
     own = discriminator_adversarial_loss(on_sr.logit, on_hr.logit, form)
     own.backward()
     d_optimizer.step()
-    return {name: value.item() for name, value in losses.items()} | {"discriminator": own.item()}
+    return {name: value.detach() for name, value in losses.items()} | {"discriminator": own.detach()}
 
 
 @contextmanager
@@ -141,72 +162,228 @@ def timed_parts(
             restore()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--side", type=int, default=48, help="LR crop side")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=75, help="begin no new round after this long")
-    arguments = parser.parse_args()
+@dataclass
+class Networks:
+    """What both steps move."""
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    begun = time.perf_counter()
-    random = torch.Generator().manual_seed(1)
-    torch.manual_seed(0)
-    config = Config()
-    generator = RRDBNet(RRDBConfig(upsampler="nearest"))
-    discriminator = Discriminator(DiscriminatorConfig())
-    trunk = PerceptualTrunk(config.losses.trunk)
-    source = SyntheticDatabase(random)
-    hr = textures(arguments.batch, 4 * arguments.side, random)
-    lr = matlab_bicubic_down(hr)
+    generator: RRDBNet
+    discriminator: Discriminator
+    trunk: PerceptualTrunk
 
-    plain_networks = copy.deepcopy((generator, discriminator, trunk))
-    plain_optimizers = tuple(torch.optim.Adam(n.parameters(), 1e-4, foreach=False) for n in plain_networks[:2])
+    @classmethod
+    def new(cls, generator: RRDBConfig, width: int = 64) -> "Networks":
+        """The same random weights in every process."""
+        torch.manual_seed(0)
+        return cls(RRDBNet(generator), Discriminator(DiscriminatorConfig(width=width)), PerceptualTrunk("vgg19"))
 
-    def plain() -> dict[str, float]:
-        return plain_step(*plain_networks, source, config, plain_optimizers, lr, hr)  # pyright: ignore[reportArgumentType]
+    def to(self, device: torch.device) -> "Networks":
+        """All three on `device`."""
+        for network in self.each():
+            network.to(device)
+        return self
 
-    verdict = probe_training("cpu")
-    precision = PRECISION_FLAG[verdict.precision]
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
-    memory_format = torch.channels_last if verdict.channels_last else torch.contiguous_format
-    for network in (generator, discriminator, trunk):
-        network.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    def each(self) -> tuple[RRDBNet, Discriminator, PerceptualTrunk]:
+        """All three."""
+        return self.generator, self.discriminator, self.trunk
+
+
+def plain_runner(
+    networks: Networks, source: TargetSource, config: Config
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """`plain_step` with optimisers that are not fused."""
+    generator, discriminator, trunk = networks.each()
+    # On a GPU torch takes all parameters of a kind at once by itself; on a CPU one after another.
+    optimizers = tuple(torch.optim.Adam(n.parameters(), 1e-4) for n in (generator, discriminator))
+
+    def run(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        return plain_step(generator, discriminator, trunk, source, config, optimizers, lr, hr)  # pyright: ignore[reportArgumentType]
+
+    return run
+
+
+def our_step(
+    networks: Networks,
+    source: TargetSource,
+    config: Config,
+    precision: Precision,
+    *,
+    channels_last: bool,
+    device: torch.device,
+) -> TrainingStep:
+    """Gram-GAN's step, put together as a training run does it."""
+    index = [device.index or 0] if device.type == "cuda" else 1
+    flag = PRECISION_FLAG[precision]
+    fabric = Fabric(accelerator=device.type, devices=index, precision=flag)  # pyright: ignore[reportArgumentType]
+    generator, discriminator, trunk = networks.each()
+    if precision == "bf16":
+        trunk.to(torch.bfloat16)
+    for network in networks.each():
+        network.to(device, memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
     g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
     d_wrapped, d_optimizer = fabric.setup(discriminator, build_optimizer(discriminator, 1e-4))
-    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
-    fast_lr, fast_hr = (x.contiguous(memory_format=memory_format) for x in (lr, hr))
+    return TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
 
-    def fast() -> dict[str, float]:
-        return {name: value.item() for name, value in step.adversarial(fast_lr, fast_hr).losses.items()}
 
-    first_plain, first_fast = plain(), fast()  # also the warm-up
-    print(f"threads {torch.get_num_threads()}, precision {verdict.precision}, channels_last {verdict.channels_last}")
-    print("first step's losses, plain | Gram-GAN:")
-    for name, value in first_plain.items():
-        print(f"  {name:16} {value:10.5f} | {first_fast[name]:10.5f}")
+def images(batch: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
+    """LR and HR images of random textures."""
+    hr = textures(batch, 4 * side, torch.Generator().manual_seed(seed))
+    return matlab_bicubic_down(hr), hr
 
-    plain_times: list[float] = []
-    fast_times: list[float] = []
+
+def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
+    """A process that makes one step whenever a seed for its images comes through `pipe`, until None comes.
+
+    It answers with the seconds that the step took and its losses; at the end with the seconds of the parts of a step
+    and the most memory that the process had, in GiB.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    config, networks = Config(), Networks.new(RRDBConfig(upsampler="nearest"))
+    source = synthetic_database()
     parts: dict[str, float] = defaultdict(float)
-    while len(fast_times) < arguments.rounds and (not fast_times or time.perf_counter() - begun < arguments.seconds):
-        plain_times.append(seconds_of(plain))
-        with timed_parts(step, trunk, source, parts):
-            fast_times.append(seconds_of(fast))
-    total = sum(fast_times)
-    slow, quick = statistics.median(plain_times), statistics.median(fast_times)
-    print(f"{len(fast_times)} rounds: plain fp32 eager step {slow:.3f} s, Gram-GAN's {quick:.3f} s")
-    for name, seconds in sorted(parts.items(), key=lambda item: -item[1]):
-        print(f"  {name:16} {seconds / total:6.1%}")
+    if kind == "plain":
+        run: Callable[[Tensor, Tensor], dict[str, Tensor]] = plain_runner(networks, source, config)
+        layout = torch.contiguous_format
+    else:
+        verdict = probe_training("cpu")
+        step = our_step(
+            networks,
+            source,
+            config,
+            verdict.precision,
+            channels_last=verdict.channels_last,
+            device=torch.device("cpu"),
+        )
+        layout = memory_format(verdict.channels_last)
+
+        def run(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+            with timed_parts(step, networks.trunk, source, parts):
+                return step.adversarial(lr, hr).losses
+
+    while (seed := pipe.recv()) is not None:
+        lr, hr = (x.contiguous(memory_format=layout) for x in images(batch, side, seed))
+        started = time.perf_counter()
+        losses = {name: value.item() for name, value in run(lr, hr).items()}
+        pipe.send((time.perf_counter() - started, losses))
+        if seed == 0:
+            parts.clear()  # the warm-up
+    pipe.send((dict(parts), peak_gib()))
+
+
+def peak_gib() -> float:
+    """The most memory that this process had, in GiB; NaN where the system does not tell."""
+    status = Path("/proc/self/status")
+    match = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    return int(match[1]) / 2**20 if match else math.nan
+
+
+class Worker:
+    """A process of `work`."""
+
+    def __init__(self, kind: str, batch: int, side: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(kind, batch, side, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def step(self, seed: int) -> tuple[float, dict[str, float]]:
+        """Seconds and losses of one step."""
+        self._pipe.send(seed)
+        return self._pipe.recv()
+
+    def end(self) -> tuple[dict[str, float], float]:
+        """Seconds of the parts of all steps, and peak memory in GiB."""
+        self._pipe.send(None)
+        result = self._pipe.recv()
+        self._process.join()
+        return result
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians in seconds, memory in GiB, and the share of the texture search."""
+
+    plain: float
+    ours: float
+    plain_gib: float
+    our_gib: float
+    search_share: float
+
+
+def measure(batch: int, side: int, rounds: int, seconds: float) -> Measured:
+    """Take turns, and print what a step is made of."""
+    begun = time.perf_counter()
+    plain, ours = Worker("plain", batch, side), Worker("ours", batch, side)
+    first_plain, first_ours = plain.step(0)[1], ours.step(0)[1]  # also the warm-up
+    print(f"batch {batch}: first step's losses, plain | Gram-GAN:")
+    for name, value in first_plain.items():
+        print(f"  {name:16} {value:10.5f} | {first_ours[name]:10.5f}")
+    plain_times: list[float] = []
+    our_times: list[float] = []
+    while len(our_times) < rounds and (not our_times or time.perf_counter() - begun < seconds):
+        plain_times.append(plain.step(1)[0])
+        our_times.append(ours.step(1)[0])
+    (_, plain_gib), (parts, our_gib) = plain.end(), ours.end()
+    total = sum(our_times)
+    slow, quick = statistics.median(plain_times), statistics.median(our_times)
+    print(f"{len(our_times)} rounds: plain fp32 eager {slow:.3f} s, Gram-GAN's {quick:.3f} s: {slow / quick:.2f} times")
+    for name, spent in sorted(parts.items(), key=lambda item: -item[1]):
+        print(f"  {name:16} {spent / total:6.1%}")
     print(f"  {'the rest':16} {1 - sum(parts.values()) / total:6.1%}")
-    print(f"result: speedup={slow / quick:.2f} search_share={parts[SEARCH] / total:.4f}")
+    print(f"peak memory of the process: plain {plain_gib:.2f} GiB, Gram-GAN's {our_gib:.2f} GiB", flush=True)
+    return Measured(slow, quick, plain_gib, our_gib, parts[SEARCH] / total)
 
 
-def seconds_of(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+def agreement(batch: int, side: int, steps: int) -> None:
+    """Train both on the same images, and print by how much their losses differ."""
+    plain, ours = Worker("plain", batch, side), Worker("ours", batch, side)
+    both = [(plain.step(seed)[1], ours.step(seed)[1]) for seed in range(1, steps + 1)]
+    plain.end()
+    ours.end()
+    worst = 0.0
+    print(
+        "mean of each loss over all steps, plain | Gram-GAN, and mean of |difference| relative to the plain one's mean:"
+    )
+    for name in both[0][0]:
+        a, b = ([side_[name] for side_ in pair] for pair in zip(*both, strict=True))
+        difference = statistics.fmean(abs(x - y) for x, y in zip(a, b, strict=True)) / statistics.fmean(map(abs, a))
+        worst = max(worst, difference)
+        print(f"  {name:16} {statistics.fmean(a):10.5f} | {statistics.fmean(b):10.5f}   {difference:.3%}")
+    print(f"result: steps={steps} largest_difference={worst:.4f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--side", type=int, default=48, help="LR crop side")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=75, help="for each batch: begin no new round after this long")
+    parser.add_argument("--agree", type=int, default=0, metavar="STEPS", help="compare the losses of so many steps")
+    arguments = parser.parse_args()
+
+    verdict = probe_training("cpu")
+    print(
+        f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{torch.backends.cpu.get_cpu_capability()}{', AMX' if has_amx() else ''}; the probe chose "
+        f"{verdict.precision}, channels_last {verdict.channels_last}",
+        flush=True,
+    )
+    if arguments.agree:
+        agreement(arguments.batch[0], arguments.side, arguments.agree)
+        return
+    found = {batch: measure(batch, arguments.side, arguments.rounds, arguments.seconds) for batch in arguments.batch}
+    each: dict[str, Any] = {f"batch_{batch}": f"{one.plain / one.ours:.2f}" for batch, one in found.items()}
+    print(
+        f"result: speedup={min(one.plain / one.ours for one in found.values()):.2f} "
+        f"search_share={max(one.search_share for one in found.values()):.4f} "
+        f"peak_gib={max(one.our_gib for one in found.values()):.2f} "
+        + " ".join(f"{name}={value}" for name, value in each.items())
+    )
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies bf16 matrices in hardware."""
+    return "amx_bf16" in processor_key() and "AMX" in os.environ.get("ONEDNN_MAX_CPU_ISA", "AMX")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ q_i = (α G(g_i) + β G(e_i)) / (α + β): one search, no re-ranking.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.ops.transfer import send
 from gramgan.share import WHOLE, Share
-from gramgan.texture.database import TextureDatabase
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.search import RECALL, SearchBackend, build_index
+
+if TYPE_CHECKING:  # a step of training needs neither tables nor images
+    from gramgan.texture.database import TextureDatabase
 
 NO_PATCH = -1
 """The `patch_id` of a target that comes from the image itself and not from a database."""
@@ -77,7 +79,7 @@ def target_ratio(query_distance: Tensor, gram_hr: Tensor, gram_sr: Tensor) -> Te
 class DatabasePart:
     """A texture database, or what it holds of one domain."""
 
-    database: TextureDatabase
+    database: "TextureDatabase"
     domain: str | None = None
 
 
@@ -89,7 +91,7 @@ class DatabaseSource:
 
     def __init__(
         self,
-        database: TextureDatabase | Sequence[DatabasePart],
+        database: "TextureDatabase | Sequence[DatabasePart]",
         backend: SearchBackend = "auto",
         device: str | torch.device = "cpu",
         *,
@@ -101,7 +103,7 @@ class DatabaseSource:
         Raises:
             UserError: a domain has no patches, or the databases differ in descriptor or k.
         """
-        parts = [DatabasePart(database)] if isinstance(database, TextureDatabase) else list(database)
+        parts = list(database) if isinstance(database, Sequence) else [DatabasePart(database)]
         self.descriptor = descriptor or parts[0].database.descriptor
         vectors = [_vectors(part, self.descriptor) for part in parts]
         ids = [part.database.patch_ids(part.domain) for part in parts]

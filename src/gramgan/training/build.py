@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from gramgan.collect import read_manifest, split
@@ -31,14 +30,13 @@ from gramgan.texture.descriptors import Descriptor
 from gramgan.training.compiling import compile_networks
 from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
 from gramgan.training.ema import averaged
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
 from gramgan.training.validation import Validator
 from gramgan.training.weights import PSNR_GENERATOR
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
 from gramgan.weights.formats import load_strict, read_weights
-
-PRECISION_FLAG = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 log = logging.getLogger(__name__)
 
@@ -186,11 +184,6 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         card=card,
         psnr_card=psnr_card,
     )
-
-
-def build_optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """Adam(0.9, 0.999), fused: one kernel for all parameters."""
-    return torch.optim.Adam(network.parameters(), rate, betas=(0.9, 0.999), fused=True)
 
 
 def photographs(config: Config) -> tuple[list[Path], list[Path]]:

@@ -21,8 +21,8 @@ from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import LocalSource
 from gramgan.texture.descriptors import Descriptor
-from gramgan.training.build import PRECISION_FLAG, build_optimizer
 from gramgan.training.ema import averaged
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.step import TrainingStep
 
 _CROP = 64  # the smallest that the discriminator takes
