@@ -110,9 +110,9 @@ class _MeanDifference(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (sign,) = ctx.saved_tensors
-        return sign * (gradient / sign.numel()), None
+        return sign * (gradients[0] / sign.numel()), None
 
 
 def _precise(x: Tensor) -> Tensor:

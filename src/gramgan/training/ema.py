@@ -1,7 +1,7 @@
 """The averaged generator: the one that is validated and kept."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -18,7 +18,8 @@ class Average(AveragedModel):
         # The number of updates stays on the host, so that nothing waits for a GPU; torch's own way copies it there.
         updates = int(self.n_averaged)
         share = 1 - min(self._decay, (1 + updates) / (10 + updates)) if updates else 1.0
-        averages, values = list(self.module.parameters()), list(model.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(averages, values, share)  # pyright: ignore[reportPrivateImportUsage]
         for average, value in zip(self.module.buffers(), model.buffers(), strict=True):
             average.copy_(value)
