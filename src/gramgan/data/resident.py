@@ -10,7 +10,7 @@ from torch import Tensor
 from gramgan.data.cutting import SCALE, check_pair, check_size
 from gramgan.data.items import Item
 from gramgan.data.order import Draw
-from gramgan.data.source import Demand, Source
+from gramgan.data.source import Demand, Source, Taken
 from gramgan.errors import UserError
 from gramgan.progress import Progress, silent
 
@@ -51,10 +51,12 @@ class ResidentPhotos(Source):
         super().__init__(kept, demand)
         if self.skipped:
             log.warning("%d of %d photographs are left out: %s", len(self.skipped), len(every), listing)
-            self.troubles.troubles |= self.skipped
+            for name, reason in self.skipped.items():
+                self.troubles.add(name, reason, logged=False)
 
-    def _take(self, numbers: range) -> tuple[Tensor, Tensor | None]:
-        side, crops, low_crops = self.demand.crop, [], []
+    def _take(self, numbers: range) -> Taken:
+        side = self.demand.crop
+        crops, low_crops, names = [], [], []
         for number in numbers:
             draw = self.order.draw(number)
             high, low = self._images[draw.item]
@@ -66,7 +68,8 @@ class ResidentPhotos(Source):
                 low_crops.append(self._finished(low[:, y : y + part, x : x + part], draw))
                 y, x = y * SCALE, x * SCALE
             crops.append(self._finished(high[:, y : y + side, x : x + side], draw))
-        return torch.stack(crops), torch.stack(low_crops) if low_crops else None
+            names.append(self.items[draw.item].name)
+        return Taken(_batch(crops), _batch(low_crops) if low_crops else None, names)
 
     def _finished(self, crop: Tensor, draw: Draw) -> Tensor:
         if self.demand.augment:
@@ -74,6 +77,10 @@ class ResidentPhotos(Source):
             if draw.turn >= 4:
                 crop = crop.flip(-1)
         return crop
+
+
+def _batch(crops: list[Tensor]) -> Tensor:
+    return torch.stack(crops).float().div_(255)
 
 
 def _load(item: Item, demand: Demand) -> tuple[Tensor, Tensor | None]:

@@ -3,8 +3,8 @@
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gramgan.data.items import Item
 from gramgan.data.order import Order
+from gramgan.data.troubles import Look, Troubles
 from gramgan.share import WHOLE, Share
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,9 @@ class Crops(NamedTuple):
     """HR crops of a step.
 
     `images` are float32 `[B, 3, crop, crop]` in [0, 1] on the device, those of one process; `names` says which
-    photographs those of all processes come from. `low` are the LR crops `[B, 3, crop / 4, crop / 4]` of a source of
-    pairs; without them LR is made from HR, `seeds[i]` decides how for `images[i]`.
+    photographs those of all processes come from (those of other processes as drawn: an image that cannot be read is
+    replaced where it is met). `low` are the LR crops `[B, 3, crop / 4, crop / 4]` of a source of pairs; without them
+    LR is made from HR, `seeds[i]` decides how for `images[i]`.
     """
 
     images: Tensor
@@ -48,17 +50,12 @@ class Crops(NamedTuple):
     seeds: tuple[int, ...] = ()
 
 
-@dataclass
-class Look:
-    """What happened in a source since the look before.
+class Taken(NamedTuple):
+    """The HR and LR crops of one process, as in `Crops`, and the names of its images."""
 
-    `waited` are the seconds that `next` waited for crops to be decoded. `troubles` says by file or worker what went
-    wrong there; `replaced` counts the crops that were cut from another image because of it.
-    """
-
-    waited: float = 0.0
-    replaced: int = 0
-    troubles: dict[str, str] = field(default_factory=dict)
+    images: Tensor
+    low: Tensor | None
+    names: list[str]
 
 
 class Source(ABC):
@@ -74,7 +71,7 @@ class Source(ABC):
         checkpoint["data"] = source.state()
     """
 
-    def __init__(self, items: Sequence[Item], demand: Demand) -> None:
+    def __init__(self, items: Iterable[Item], demand: Demand) -> None:
         """Begin with the first crop.
 
         Raises:
@@ -86,7 +83,7 @@ class Source(ABC):
         self.demand = demand
         self.order = Order(len(self.items), demand.seed)
         self.position = 0
-        self.troubles = Look()
+        self.troubles = Troubles()
 
     def __len__(self) -> int:
         """How many images there are to draw from."""
@@ -100,12 +97,12 @@ class Source(ABC):
         """
         batch, share = self.demand.batch, self.demand.share
         numbers = range(self.position, self.position + batch)
-        own = numbers[share.rows(batch // share.world)]
-        images, low = self._take(own)
-        names = tuple(self.items[self.order.draw(number).item].name for number in numbers)
+        own = share.rows(batch // share.world)
+        taken = self._take(numbers[own])
+        names = [self.items[self.order.draw(number).item].name for number in numbers]
+        names[own] = taken.names
         self.position += batch
-        seeds = tuple(self.order.seed(number) for number in own)
-        return Crops(images.float().div_(255), names, None if low is None else low.float().div_(255), seeds)
+        return Crops(taken.images, tuple(names), taken.low, tuple(self.order.seed(number) for number in numbers[own]))
 
     def state(self) -> dict[str, Any]:
         """The position in the data, for a checkpoint."""
@@ -122,16 +119,15 @@ class Source(ABC):
             )
 
     def look(self) -> Look:
-        """What happened since the last call; `waited` too."""
-        seen, self.troubles = self.troubles, Look()
-        return seen
+        """What happened since the last call."""
+        return self.troubles.look()
 
     def close(self) -> None:  # noqa: B027 (most sources have nothing to end)
         """End what works in the background; the source cannot be used after it."""
 
     @abstractmethod
-    def _take(self, numbers: range) -> tuple[Tensor, Tensor | None]:
-        """The crops of those numbers, uint8 `[B, 3, crop, crop]` on the device, and their LR crops."""
+    def _take(self, numbers: range) -> Taken:
+        """The crops of those numbers."""
 
     def _listing(self) -> str:
         names = "\n".join(item.name for item in self.items)
