@@ -186,7 +186,7 @@ def test_a_slow_file_is_named_and_waited_for(folder: Path, caplog: pytest.LogCap
     pipe = items[0].high.path
 
     def answer() -> None:
-        wait_for(lambda: "waiting" in caplog.text)
+        wait_for(lambda: f"{pipe.name}: no answer" in caplog.text)
         handle = os.open(pipe, os.O_WRONLY)
         (folder / "real").rename(pipe)  # what is opened from now on
         os.write(handle, pipe.read_bytes()[:4096])
@@ -194,12 +194,13 @@ def test_a_slow_file_is_named_and_waited_for(folder: Path, caplog: pytest.LogCap
 
     thread = threading.Thread(target=answer)
     thread.start()
-    with StreamedImages(items, DEMAND, workers=1, patience=0.2, limit=60) as source:
+    with StreamedImages(items, DEMAND, workers=1, patience=0.5, limit=60) as source:
         assert equal(batches(source, 2), expected)
         look = source.look()
     thread.join()
     assert look.replaced == 0
-    assert look.troubles == {str(pipe): "no answer for 0 s (a slow disk?)"}
+    assert look.troubles[str(pipe)].startswith("no answer for ")
+    assert look.troubles[str(pipe)].endswith(" s (a slow disk?)")
 
 
 def test_a_file_that_never_answers_is_given_up_and_its_worker_replaced(folder: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_file_that_never_answers_is_given_up_and_its_worker_replaced(folder: P
         look = source.look()
         assert len(source.processes()) == 2
     assert look.replaced >= 4
-    assert look.troubles[str(items[0].high.path)] == "no answer for 0 s"
+    assert look.troubles[str(items[0].high.path)].startswith("no answer for ")
     for before, after in zip(clean, found, strict=True):
         assert set(after.names) == {items[1].name}
         for row, name in enumerate(before.names):
