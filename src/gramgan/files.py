@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gramgan.errors import UserError
 
@@ -87,6 +89,29 @@ def digest(path: Path, algorithm: str) -> str:
     """Hash of the file at `path` by an algorithm of `hashlib`, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Append a line of JSON to a journal; it is on the disk when this returns."""
+    try:
+        with path.open("ab") as file:
+            file.write(json.dumps(record).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal, none if there is no such file; what a killed process has left unfinished is cut off."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def write_error(path: Path, error: OSError) -> UserError:

@@ -92,6 +92,44 @@ def test_licence_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "together with --from" in error_line(["collect", "-o", str(tmp_path), "--licence", "CC0-1.0"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--search", "x", "--from", "in"], "--from and --search or --urls: these are different sources"),
+        (["--dataset", "div2k", "--urls", "x"], "--search or --urls and --dataset: these are different sources"),
+        (["--dataset", "imagenet"], "--dataset imagenet: no such data set; choose from div2k, flickr2k"),
+        (["--search", "x", "--service", "flickr"], "--service flickr: no such service; choose from openverse, commons"),
+        (["--search", "x", "--accept", "gpl"], "--accept gpl: 'gpl' is not a licence"),
+        (
+            ["--search", "x", "--licence", "by"],
+            "--licence: these photographs have their own licences; --accept chooses",
+        ),
+        (["--accept", "by"], "--accept: it belongs to --search"),
+        (["--service", "commons"], "--service: it belongs to --search"),
+        (["--limit", "5"], "--limit: it belongs to --search and --urls"),
+        (["--urls", "none.txt"], "none.txt: no such file"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "in", 1)
+    assert says in error_line(["collect", "-o", "out", *arguments], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_addresses_that_may_not_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.txt").write_text("https://127.0.0.1/a.jpg\nhttp://[::1]/b.jpg\nhttps://169.254.169.254/c.jpg\n")
+    line = error_line(["collect", "--urls", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out")], capsys)
+    assert "all 3 images were left out" in line
+    assert "leads to 127.0.0.1, which is not a public address" in line
+
+
 def test_many_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos(tmp_path / "in", 1)
     for index in range(13):

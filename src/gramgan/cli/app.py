@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from gramgan import __version__
-from gramgan.cli import collect, console, db, demo, doctor, evaluate, export, report, runs, train, upscale, weights
+from gramgan.cli import (
+    collect,
+    console,
+    db,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    prepare,
+    report,
+    runs,
+    train,
+    upscale,
+    weights,
+)
 
 app = typer.Typer(
     name="gramgan",
@@ -21,6 +35,7 @@ app.command()(report.report)
 app.command()(runs.runs)
 app.command()(evaluate.evaluate)
 app.command()(collect.collect)
+app.command()(prepare.prepare)
 app.command()(export.export)
 app.add_typer(db.app, name="db")
 app.add_typer(weights.app, name="weights")

@@ -9,7 +9,7 @@ import numpy as np
 from gramgan.files import sha256
 from gramgan.images import Raster, Window
 from gramgan.images.fingerprint import Thumbnail, fingerprint
-from gramgan.images.strips import ROWS, luma
+from gramgan.images.strips import luma, rows_at_once
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def examine(path: Path, *, min_size: int = 1, allow_huge: bool = False) -> Seen:
     if min(info.width, info.height) >= min_size:
         digest = hashlib.sha256(f"{info.width}x{info.height}".encode())
         cells = Thumbnail(info.width, info.height)
-        for top in range(0, info.height, ROWS):
-            strip = raster.read(Window(0, top, info.width, min(ROWS, info.height - top)))
+        rows = rows_at_once(info.width)
+        for top in range(0, info.height, rows):
+            strip = raster.read(Window(0, top, info.width, min(rows, info.height - top)))
             if info.colour_channels == 1:
                 strip = np.concatenate([strip[:1]] * 3 + [strip[1:]])
             digest.update(np.ascontiguousarray(strip.transpose(1, 2, 0)).tobytes())

@@ -7,18 +7,16 @@ after a day.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gramgan.collect.found import Found
 from gramgan.collect.manifest import Entry, LeftOut
 from gramgan.collect.services.base import Ask, Cursor, Query, Service
-from gramgan.files import ensure_folder
+from gramgan.files import append_record, ensure_folder, read_records
 
 STATE = ".collect"
 """Name of the folder."""
@@ -39,7 +37,7 @@ class Journal:
         """What a killed run has decided; a line that it did not finish is passed over."""
         entries: dict[str, Entry] = {}
         left_out: dict[str, LeftOut] = {}
-        for line in _lines(self._path):
+        for line in read_records(self._path):
             if "entry" in line:
                 entry = Entry(**line["entry"])
                 entries[entry.source] = entry
@@ -50,7 +48,7 @@ class Journal:
 
     def add(self, decision: Entry | LeftOut) -> None:
         """Note a decision; it is on the disk when this returns."""
-        _append(self._path, {"entry" if isinstance(decision, Entry) else "left_out": asdict(decision)})
+        append_record(self._path, {"entry" if isinstance(decision, Entry) else "left_out": asdict(decision)})
 
     def finish(self, *, keep_downloads: bool) -> None:
         """Forget everything but the searches, and perhaps the downloads: the lists have been written."""
@@ -70,30 +68,11 @@ def search(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[F
     if path.exists() and time.time() - path.stat().st_mtime > _SEARCH_LASTS:
         path.unlink()
     after: Cursor | None = {}
-    for line in _lines(path):
+    for line in read_records(path):
         yield from (Found(**one) for one in line["found"])
         after = line["after"]
     while after is not None:
         page = service.page(query, after, ask)
-        _append(path, {"found": [asdict(one) for one in page.found], "after": page.after})
+        append_record(path, {"found": [asdict(one) for one in page.found], "after": page.after})
         yield from page.found
         after = page.after
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; what a killed process has left unfinished at its end is cut off."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def _append(path: Path, record: dict[str, Any]) -> None:
-    with path.open("ab") as file:
-        file.write(json.dumps(record).encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -4,6 +4,7 @@ Downloads run side by side; what becomes of each is decided one after the other,
 so that a run that was killed and taken up again ends with the same files and lists as one that was not.
 """
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -144,24 +145,27 @@ class _Run:
     """One run over one folder: a context manager that holds the folder against a second run."""
 
     def __init__(self, output: Path, min_size: int, stop: Callable[[], None]) -> None:
+        self._output = output
         self._min_size = min_size
         self._stop = stop
-        self.collection = Collection(output)
-        self.journal = Journal(output)
-        self._lock = exclusive(self.journal.folder / "lock")
         self._left_out: dict[str, LeftOut] = {}
         self._considered: dict[str, None] = {}
         self._new = 0
 
     def __enter__(self) -> "_Run":
-        self._lock.__enter__()
-        self._resume()
-        self._lookalikes: Lookalikes = self.collection.lookalikes()
-        self._sources = {entry.source for entry in self.collection.entries}
+        Collection(self._output)  # nothing is put into a folder that cannot be used
+        with contextlib.ExitStack() as stack:
+            self.journal = Journal(self._output)
+            stack.enter_context(exclusive(self.journal.folder / "lock"))
+            self.collection = Collection(self._output)
+            self._resume()
+            self._lookalikes: Lookalikes = self.collection.lookalikes()
+            self._sources = {entry.source for entry in self.collection.entries}
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.__exit__(None, None, None)
+        self._stack.close()
 
     def _resume(self) -> None:
         """Take over what a killed run has decided. Its photographs are new: no side has been chosen for them yet."""

@@ -7,12 +7,17 @@ import numpy as np
 from gramgan.images.info import Window
 from gramgan.images.raster import Raster
 
-ROWS = 256
-"""Rows decoded at a time."""
+_ROWS = 256
+_PIXELS = 1 << 22
+
+
+def rows_at_once(width: int) -> int:
+    """How many rows of an image to decode at a time: 256, fewer of one that is wider than 16,384 pixels."""
+    return max(1, min(_ROWS, _PIXELS // width))
 
 
 def strips(raster: Raster) -> Iterator[tuple[int, np.ndarray]]:
-    """All pixels of an image, `ROWS` rows at a time: (number of the first row, float32 RGB `[3, h, W]` in [0, 1]).
+    """All pixels of an image, some rows at a time: (number of the first row, float32 RGB `[3, h, W]` in [0, 1]).
 
     Grey is repeated, alpha is dropped.
 
@@ -20,8 +25,9 @@ def strips(raster: Raster) -> Iterator[tuple[int, np.ndarray]]:
         UserError: the file is truncated or damaged.
     """
     info = raster.info
-    for top in range(0, info.height, ROWS):
-        strip = raster.read(Window(0, top, info.width, min(ROWS, info.height - top)))
+    rows = rows_at_once(info.width)
+    for top in range(0, info.height, rows):
+        strip = raster.read(Window(0, top, info.width, min(rows, info.height - top)))
         yield top, np.repeat(strip[:1], 3, axis=0) if info.colour_channels == 1 else strip[:3]
 
 

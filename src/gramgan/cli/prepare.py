@@ -1,0 +1,90 @@
+"""`gramgan prepare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SHOWN = 10  # lines about files with a problem; all of them are in the report
+
+
+def prepare(
+    folder: Annotated[Path, typer.Argument(help="Folder with photographs; it is only read.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the report and the sub-images.", show_default=False)
+    ],
+    size: Annotated[
+        int, typer.Option("--size", min=16, help="Side of a sub-image in pixels; the paper trains on crops of 192.")
+    ] = 480,
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, help="From one sub-image to the next (default: half the size).")
+    ] = None,
+    benchmark: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--benchmark",
+            metavar="FOLDER",
+            help="Images that you will judge by: what looks like one of them is left out. May be repeated.",
+        ),
+    ] = None,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="Write WebDataset shards (train-000000.tar, …) instead of files.")
+    ] = False,
+    shard_size: Annotated[int | None, typer.Option("--shard-size", min=1, help="Sub-images in a shard (256).")] = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Write the report and cut nothing.")] = False,
+    max_blur: Annotated[
+        float | None, typer.Option("--max-blur", min=0, max=1, help="Leave out what is more blurred, such as 0.6.")
+    ] = None,
+    max_blockiness: Annotated[
+        float | None, typer.Option("--max-blockiness", min=1, help="Leave out what shows more JPEG blocks, such as 3.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option("--licence", help="Licence of photographs that no manifest lists.")
+    ] = "not stated",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Files at the same time (default: one for each processor).")
+    ] = None,
+    allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
+) -> None:
+    """Check a folder of photographs, report on each file, and cut them into sub-images to train on."""
+    from gramgan.cli.console import progress_bar, say
+    from gramgan.errors import UserError
+    from gramgan.prepare.run import Wish
+    from gramgan.prepare.run import prepare as run
+    from gramgan.prepare.shards import SAMPLES
+
+    if shard_size is not None and not shards:
+        raise UserError("--shard-size: it belongs to --shards; add that, or leave it out")
+    if shards and check_only:
+        raise UserError("--shards: --check-only cuts nothing; leave one of them out")
+    wish = Wish(
+        size=size,
+        step=step or max(1, size // 2),
+        shard=(shard_size or SAMPLES) if shards else None,
+        cut=not check_only,
+        max_blur=max_blur,
+        max_blockiness=max_blockiness,
+        licence=licence,
+        allow_huge=allow_huge,
+    )
+    with progress_bar("checking, cutting") as progress:
+        result = run(
+            folder,
+            output,
+            wish,
+            benchmarks=benchmark or [],
+            workers=workers,
+            on_check=progress,
+            on_cut=progress,
+        )
+    problems = [check for check in result.checks if check.problem]
+    for check in problems[:_SHOWN]:
+        say(f"not used: {check.file}: {check.problem}")
+    if len(problems) > _SHOWN:
+        say(f"not used: {len(problems) - _SHOWN} more, listed in the report")
+    say(f"files: {len(result.checks)}, of which {result.usable} are photographs that can be used")
+    if result.shards:
+        say(f"sub-images: {result.sub_images} in {result.shards} shards in {output}")
+    elif not check_only:
+        say(f"sub-images: {result.sub_images} in {output}, listed with their licences in {output / 'manifest.csv'}")
+    say(f"report: {result.report}")
