@@ -36,7 +36,7 @@ from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.step import TrainingStep
 
-RATE = 5e-4
+RATE = 2e-4  # the presets' own for L_C
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--crop", type=int, default=96, help="side of HR crops")
+    parser.add_argument("--crop", type=int, default=64, help="side of HR crops")
     parser.add_argument("--nf", type=int, default=32)
     parser.add_argument("--nb", type=int, default=4)
     parser.add_argument("--gc", type=int, default=16)
@@ -83,7 +83,7 @@ def trained(generator: RRDBConfig, source: ResidentPhotos, precision: Precision,
     wrapped, optimizer = fabric.setup(network, build_optimizer(network, RATE))
     step = TrainingStep(fabric, Config(), wrapped, optimizer, None, None, None, None)
     for number in range(steps):
-        rate = learning_rate(number, RATE, warmup=min(50, steps), period=2 * steps, minimum=1e-6)
+        rate = learning_rate(number, RATE, warmup=min(50, steps), period=steps, minimum=0)
         set_learning_rate(optimizer.optimizer, rate)
         hr = source.next().images.contiguous(memory_format=torch.channels_last)
         step.pretrain(degrade_bicubic(hr), hr)
