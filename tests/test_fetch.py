@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -15,7 +16,18 @@ from pathlib import Path
 import pytest
 
 from gramgan.errors import UserError
-from gramgan.fetch import Answer, HttpsTransport, Manners, Target, fetch, is_public
+from gramgan.fetch import (
+    Answer,
+    Digest,
+    HttpsTransport,
+    Manners,
+    Target,
+    UnreachableError,
+    fetch,
+    is_public,
+    read,
+)
+from gramgan.pace import StoppedError
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -95,6 +107,31 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, DATA[:1000], length=len(DATA))
         self.state.release.wait(5)
 
+    def _changing(self, ranged: str | None) -> None:
+        """A file with a version; the test changes it between requests."""
+        tag = f'"{self.state.version}"'
+        data = self.state.version.encode() * 100_000
+        if self.state.cut:
+            self.state.cut = False
+            return self._send(200, data[:200_000], length=len(data), ETag=tag)
+        if ranged is None or self.headers["If-Range"] != tag:
+            return self._send(200, data, ETag=tag)
+        start = int(ranged.removeprefix("bytes=").removesuffix("-"))
+        return self._send(206, data[start:], ETag=tag, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
+
+    def _wait(self, ranged: str | None) -> None:
+        self._send(429, b"", Retry_After=self.state.wait)
+
+    def _dripping(self, ranged: str | None) -> None:
+        self._send(200, b"", length=len(DATA))
+        while not self.state.release.wait(0.01):
+            self.wfile.write(b"x")
+
+    def _html(self, ranged: str | None) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>" * 1000)
+
     def _redirect(self, ranged: str | None) -> None:
         self._send(302, b"", Location=self.state.location)
 
@@ -107,6 +144,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, str | None]] = []
         self.release = threading.Event()
         self.location = ""
+        self.version, self.cut, self.wait = "abcdef", False, "0"
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # a client that went away is part of these tests
@@ -132,7 +170,7 @@ class LocalTransport:
         connection.request("GET", target.path, headers=dict(headers))
         response = connection.getresponse()
         names = {key.lower(): value for key, value in response.getheaders()}
-        return Answer(response.status, names, response.read, connection.close)
+        return Answer(response.status, names, response.read1, connection.close)
 
 
 @pytest.fixture
@@ -274,6 +312,104 @@ def test_offline(tmp_path: Path) -> None:
         )
 
 
+def _fetch_any(server: Server, name: str, path: Path, **options: object) -> Path:
+    settings: dict[str, object] = {"size_limit": LIMIT, "manners": Manners(pause=0.0, attempts=2)}
+    settings["transport"] = LocalTransport(server.server_port)
+    return fetch(f"{URL}/{name}", path, **(settings | options))  # type: ignore[arg-type]
+
+
+def test_without_a_hash_a_file_that_is_there_is_not_asked_for(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"mine")
+    assert _fetch_any(server, "file", tmp_path / "w.bin").read_bytes() == b"mine"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_without_a_hash_only_the_same_version_is_continued(server: Server, tmp_path: Path, changed: bool) -> None:
+    server.cut = True
+    with pytest.raises(UnreachableError, match="cut"):
+        _fetch_any(server, "changing", tmp_path / "w.bin", manners=Manners(attempts=1))
+    assert (tmp_path / "w.bin.part").stat().st_size == 200_000
+    server.version = "uvwxyz" if changed else "abcdef"
+    assert _fetch_any(server, "changing", tmp_path / "w.bin").read_bytes() == server.version.encode() * 100_000
+    assert server.requests[1] == ("/changing", "bytes=200000-")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".w.bin.lock", "w.bin"]
+
+
+def test_without_a_hash_or_a_version_it_begins_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.bin.part").write_bytes(b"of yesterday")
+    assert _fetch_any(server, "file", tmp_path / "w.bin").read_bytes() == DATA
+    assert server.requests == [("/file", None)]
+
+
+def test_another_hash(server: Server, tmp_path: Path) -> None:
+    md5 = Digest("md5", hashlib.md5(DATA).hexdigest())
+    assert _fetch_any(server, "file", tmp_path / "w.bin", digest=md5).read_bytes() == DATA
+    with pytest.raises(UserError, match="its SHA-1 does not begin with 00000000"):
+        _fetch_any(server, "file", tmp_path / "v.bin", digest=Digest("sha1", "0" * 40))
+
+
+def test_a_wait_that_is_too_long_is_the_end(server: Server, tmp_path: Path) -> None:
+    server.wait = "40000"
+    begin = time.perf_counter()
+    with pytest.raises(UnreachableError, match="429 Too Many Requests"):
+        _fetch_any(server, "wait", tmp_path / "w.bin")
+    assert time.perf_counter() - begin < 5
+    assert len(server.requests) == 1
+
+
+def test_a_wait_that_is_asked_for_is_kept(server: Server, tmp_path: Path) -> None:
+    server.wait = "1"
+    begin = time.perf_counter()
+    with pytest.raises(UnreachableError):
+        _fetch_any(server, "wait", tmp_path / "w.bin")
+    assert time.perf_counter() - begin > 0.9
+    assert len(server.requests) == 2
+
+
+def test_a_body_that_drips_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gramgan.fetch._PATIENCE", 0.3)
+    with pytest.raises(UnreachableError, match="slower than 1 KiB/s"):
+        _fetch_any(server, "dripping", tmp_path / "w.bin", manners=Manners(pause=0.0, attempts=1))
+
+
+@pytest.mark.parametrize("name", ["html", "file"])
+def test_the_kind_is_judged_by_the_first_bytes(server: Server, tmp_path: Path, name: str) -> None:
+    heads: list[bytes] = []
+
+    def check(head: bytes) -> None:
+        heads.append(head)
+        if head.startswith(b"<html"):
+            raise UserError("no image")
+
+    if name == "file":
+        assert _fetch_any(server, name, tmp_path / "w.bin", check=check).read_bytes() == DATA
+    else:
+        with pytest.raises(UserError, match="no image"):
+            _fetch_any(server, name, tmp_path / "w.bin", check=check)
+        assert not (tmp_path / "w.bin").exists()
+        assert (tmp_path / "w.bin.part").stat().st_size == 0
+    assert len(heads) == 1
+    assert len(heads[0]) >= 512
+
+
+def test_short_answers(server: Server) -> None:
+    transport = LocalTransport(server.server_port)
+    assert read(f"{URL}/file", size_limit=LIMIT, transport=transport) == DATA
+    with pytest.raises(UserError, match="larger than the limit of 10 bytes"):
+        read(f"{URL}/file", size_limit=10, transport=transport)
+    with pytest.raises(UserError, match="not a public address"):
+        read("https://10.0.0.1/file", size_limit=10, transport=HttpsTransport())
+
+
+def test_a_stopped_pace_ends_a_download(server: Server, tmp_path: Path) -> None:
+    manners = Manners()
+    manners.pace.stop()
+    with pytest.raises(StoppedError):
+        _fetch_any(server, "file", tmp_path / "w.bin", manners=manners)
+    assert server.requests == []
+
+
 def test_redirect_to_a_public_host_is_followed(server: Server, tmp_path: Path) -> None:
     server.location = "https://mirror.example/file"
     transport = LocalTransport(server.server_port)
@@ -379,3 +515,13 @@ def test_the_shipped_transport_checks_the_certificates_name(tls_server: int) -> 
     target = Target("https://other.example/file", "other.example", tls_server, "/file")
     with pytest.raises(ssl.SSLCertVerificationError):
         HttpsTransport(timeout=5).get(target, "127.0.0.1", {})
+
+
+def test_the_shipped_transport_refuses_a_connection_that_went_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server() as server:
+        port = server.server_port
+        plain = socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", lambda address, timeout: plain(("127.0.0.1", port), timeout))
+        target = Target(f"{URL}/file", "files.example", port, "/file")
+        with pytest.raises(OSError, match=r"the connection to 93.184.215.14 went to 127.0.0.1"):
+            HttpsTransport(timeout=5).get(target, "93.184.215.14", {})

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -20,7 +21,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gramgan.collect import Collected
+from gramgan.collect.found import Found
 from gramgan.collect.manifest import Entry, read_left_out, read_manifest
+from gramgan.collect.net import collect_found
+from gramgan.errors import UserError
+from gramgan.fetch import Manners
 
 SCRIPT = Path(__file__).with_name("net_process.py")
 BY = {"license": "by", "license_version": "4.0", "license_url": "https://creativecommons.org/licenses/by/4.0/"}
@@ -307,6 +313,11 @@ class Handler(BaseHTTPRequestHandler):
     def _F(self) -> None:  # noqa: N802
         self._send(200, F)
 
+    def _down(self) -> None:
+        if self.state.is_down:
+            return self._send(503, b"")
+        return self._send(200, photo(74))
+
     def _wrong_hash(self) -> None:
         self._send(200, photo(73))
 
@@ -321,6 +332,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, str | None]] = []
         self.agents: set[str] = set()
         self.poured = 0
+        self.is_down = True
         self._first: set[str] = set()
 
     def note(self, host: str, path: str, ranged: str | None, agent: str) -> None:
@@ -450,3 +462,60 @@ def test_killed_and_resumed_twice(server: Server, tmp_path: Path) -> None:
         assert lines(killed / name) == lines(whole / name)
     assert not (killed / ".collect" / "journal.jsonl").exists()
     assert not (killed / ".collect" / "incoming").exists()
+
+
+def listed(*names: str) -> list[Found]:
+    return [Found(f"https://museum.example/{name}.jpg", licence="CC0-1.0") for name in names]
+
+
+def collect_listed(server: Server, folder: Path, *names: str, **more: Any) -> Collected:
+    transport = runpy.run_path(str(SCRIPT))["LocalTransport"](server.server_port)
+    manners = Manners(pause=0.01, attempts=2)
+    return collect_found(folder, listed=listed(*names), manners=manners, transport=transport, **more)
+
+
+def test_a_limit_is_of_what_is_there_at_the_end(server: Server, tmp_path: Path) -> None:
+    first = collect_listed(server, tmp_path, "a", "text", "E", "F", limit=2)
+    assert {entry.source.rpartition("/")[2] for entry in first.entries} == {"a.jpg", "E.jpg"}
+    assert server.count("museum.example") == 3
+    sides = {entry.file: entry.split for entry in first.entries}
+    again = collect_listed(server, tmp_path, "a", "text", "E", "F", limit=3)
+    assert (len(again.entries), again.new) == (3, 1)
+    assert server.count("museum.example") == 4
+    assert sides.items() <= {entry.file: entry.split for entry in again.entries}.items()
+
+
+def test_unreachable_ones_are_asked_again(server: Server, tmp_path: Path) -> None:
+    first = collect_listed(server, tmp_path, "down", "a", limit=2)
+    (left_out,) = first.left_out
+    assert left_out.reason == "unreachable: cannot reach museum.example (the server answered 503 Service Unavailable)"
+    server.is_down = False
+    again = collect_listed(server, tmp_path, "down", "a", limit=2)
+    assert (again.new, again.left_out) == (1, [])
+    assert read_left_out(tmp_path) == []
+
+
+def test_ctrl_c_keeps_what_is_there(server: Server, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect_listed(server, tmp_path, "a", "E", "F", limit=3, progress=stop)
+    assert [entry.source for entry in read_manifest(tmp_path) or []] == ["https://museum.example/a.jpg"]
+    assert len(collect_listed(server, tmp_path, "a", "E", "F", limit=3).entries) == 3
+    assert server.count("museum.example") <= 5
+
+
+def test_nothing_at_all(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"all 1 images were left out .the first is refused: not an image"):
+        collect_listed(server, tmp_path, "text", limit=2)
+    with pytest.raises(UserError, match="nothing was found"):
+        collect_listed(server, tmp_path / "other", limit=2)
+
+
+def test_an_attribution_of_the_users_own_is_not_overwritten(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "ATTRIBUTION.md").write_text("# Mine")
+    with pytest.raises(UserError, match=r"ATTRIBUTION\.md: not written by gramgan collect"):
+        collect_listed(server, tmp_path, "a", limit=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["ATTRIBUTION.md"]

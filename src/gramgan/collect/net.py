@@ -68,9 +68,9 @@ def polite(contact: str = "") -> Manners:
     `contact` goes into the User-Agent, as Wikimedia's policy asks: a mail address or a page of whoever runs this.
     """
     pace = Pace(_INTERVAL, by_host={service.host: service.interval for service in SERVICES.values()})
-    purpose = "collects photographs to train super-resolution on"
+    who = f"{contact}; " if contact else ""
     return Manners(
-        attempts=5, pace=pace, agent=f"{USER_AGENT} ({contact}; {purpose})" if contact else f"{USER_AGENT} ({purpose})"
+        attempts=4, pace=pace, agent=f"{USER_AGENT} ({who}collects photographs to train super-resolution on)"
     )
 
 
@@ -219,7 +219,8 @@ class _Run:
         """Write the lists. Downloads that were begun are kept if they may still be wanted."""
         left_out = [one for url, one in self._left_out.items() if url in self._considered]
         earlier = [one for url, one in self._left_out.items() if url not in self._considered]
-        collected = self.collection.write([*left_out, *earlier], self._left_out, self._new)
+        known = self._left_out | self._considered
+        collected = self.collection.write([*left_out, *earlier], known, self._new)
         to_continue = any(one.reason.startswith("unreachable:") for one in left_out)
         self.journal.finish(keep_downloads=to_continue or not is_complete)
         return replace(collected, left_out=left_out)
