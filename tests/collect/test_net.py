@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import re
 import runpy
 import signal
 import subprocess
@@ -136,7 +135,7 @@ COMMONS: list[list[dict[str, object]]] = [
 ]
 
 LEFT_OUT = {
-    "https://museum.example/ends-early.jpg": "unreadable: damaged",
+    "https://museum.example/ends-early.jpg": "unreadable: damaged or truncated JPEG",
     "https://museum.example/html.jpg": "refused: an HTML page came instead of an image",
     "https://museum.example/to-loopback.jpg": "refused: https://127.0.0.1/secret: leads to 127.0.0.1, which is not a",
     "https://museum.example/to-private.jpg": "refused: https://internal.example/x: leads to 10.0.0.5, which is not a",
@@ -367,13 +366,6 @@ def start(server: Server, folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def lines(path: Path) -> list[str]:
-    # What libvips says of a damaged file is, with several threads, not always the same of several lines.
-    return [
-        re.sub(r"(damaged or truncated JPEG) \(.*?\)", r"\1", line) for line in path.read_text("utf-8").splitlines()
-    ]
-
-
 def url_key(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:32]
 
@@ -459,7 +451,7 @@ def test_killed_and_resumed_twice(server: Server, tmp_path: Path) -> None:
     assert "/cut.jpg" not in later
     assert server.count("api.openverse.org") <= 3
     for name in ("manifest.csv", "left-out.csv", "ATTRIBUTION.md"):
-        assert lines(killed / name) == lines(whole / name)
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert not (killed / ".collect" / "journal.jsonl").exists()
     assert not (killed / ".collect" / "incoming").exists()
 

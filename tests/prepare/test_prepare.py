@@ -111,6 +111,7 @@ def test_every_odd_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert (int(row["sub_images"]) > 0) == (not problem)
     assert (rows["rotated.jpg"]["width"], rows["rotated.jpg"]["height"]) == ("200", "300")
     assert rows["deep.tif"]["bits"] == "16"
+    assert "png" not in rows["cut.tif"]["problem"]
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in said)
     assert "http://" not in page and "https://" not in page and "<script" not in page

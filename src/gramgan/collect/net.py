@@ -363,8 +363,12 @@ def _refuse_other_kinds(head: bytes) -> None:
 
 
 def _short(error: UserError, found: Found, path: Path) -> str:
-    """The error without the file's names, and without what to do about it."""
+    """The error without the file's names, without what to do about it, and without libvips' account of a damaged file.
+
+    libvips has one place for what it says of errors, so that it may be of another file that failed at the same time.
+    """
     text = str(error)
     for name in (str(path), found.url, "it"):
         text = text.removeprefix(f"{name}: ")
-    return text.partition("; ")[0]
+    text = text.partition("; ")[0]
+    return text.partition(" (")[0] if text.startswith("damaged ") else text

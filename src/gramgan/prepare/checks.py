@@ -51,6 +51,11 @@ class Check:
     pixels_sha256: str = ""
     fingerprint: str = ""
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it begins like an image and cannot be decoded."""
+        return self.problem.startswith("damaged ")
+
 
 def files_of(folder: Path) -> list[Path]:
     """All files below `folder`, sorted, but for hidden ones and the lists that `gramgan collect` writes.

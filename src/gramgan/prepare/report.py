@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,14 +63,14 @@ def write_csv(path: Path, checks: Sequence[Check], sub_images: Mapping[str, int]
 
 def write_page(path: Path, folder: Path, checks: Sequence[Check], sub_images: Mapping[str, int]) -> None:
     """Write the page: what is usable, what is not and why, duplicates side by side, and every file."""
-    page = Page(f"Photographs in {folder.name}")
+    page = Page(f"Photographs in {folder.resolve().name}")
     usable = [check for check in checks if not check.problem]
     pixels = sum(check.width * check.height for check in usable)
     page.text(
         f"{len(checks)} files, {len(usable)} usable photographs with {pixels / 1e6:,.0f} megapixels, "
         f"{sum(sub_images.values()):,} sub-images."
     )
-    kinds = Counter(check.problem.partition(":")[0] for check in checks if check.problem)
+    kinds = Counter(re.split(" ?[:(]", check.problem)[0] for check in checks if check.problem)
     if kinds:
         page.heading("What is not used")
         page.table(["why", "files"], kinds.most_common())

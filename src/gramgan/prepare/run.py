@@ -159,20 +159,36 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, work: _Work, before:
     known = {record["key"]: record["check"] for record in read_records(journal)}
     lock = threading.Lock()
 
-    def one(path: Path) -> Check:
-        file, status = path.relative_to(folder).as_posix(), path.stat()
-        key = f"{VERSION} {file} {status.st_size} {status.st_mtime_ns} {wish.size} {wish.allow_huge}"
-        if key in known:
-            return Check(**{**known[key], "notes": tuple(known[key]["notes"])})
-        check = check_file(path, file, wish.size, allow_huge=wish.allow_huge)
+    def key_of(path: Path) -> str:
+        status = path.stat()
+        file = path.relative_to(folder).as_posix()
+        return f"{VERSION} {file} {status.st_size} {status.st_mtime_ns} {wish.size} {wish.allow_huge}"
+
+    def look(path: Path) -> Check:
+        return check_file(path, path.relative_to(folder).as_posix(), wish.size, allow_huge=wish.allow_huge)
+
+    def note(path: Path, check: Check) -> None:
         with lock:
-            append_record(journal, {"key": key, "check": asdict(check)})
+            append_record(journal, {"key": key_of(path), "check": asdict(check)})
+
+    def one(path: Path) -> Check:
+        before = known.get(key_of(path))
+        if before is not None:
+            return Check(**{**before, "notes": tuple(before["notes"])})
+        check = look(path)
+        if not check.is_damaged:
+            note(path, check)
         return check
 
     checks = []
     for done, check in enumerate(work.pool.map(one, files), start=before + 1):
         checks.append(check)
         work.on_check(done, before + len(files))
+    for position, (path, check) in enumerate(zip(files, checks, strict=True)):
+        if check.is_damaged and key_of(path) not in known:
+            # libvips has one place for what it says of errors: only where nobody else fails is it of this file.
+            checks[position] = look(path)
+            note(path, checks[position])
     return checks
 
 
