@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gramgan.texture.search.index import check_neighbours
 
-_PAIRS = 2**26  # most scores held at a time: 512 MiB
+_PAIRS = 2**25  # most scores held at a time: 256 MiB
 _MORE = 3  # vectors beside the wanted ones whose distances are computed by differences: scores rank copies by chance
 
 
