@@ -12,6 +12,7 @@ import torch
 
 import gramgan
 from gramgan.cli.app import run
+from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import Entrant
@@ -69,6 +70,29 @@ def test_bicubic_is_what_the_functions_say(hr: Path) -> None:
     assert model.mean()["psnr_y"] == pytest.approx(mean)
     assert set(model.mean()) == {"psnr_y", "ssim_y", "gram_distance", "colour_drift", "dss", "lr_psnr"}
     assert "MATLAB" in report.low_resolution
+
+
+def test_lr_made_by_a_profile_is_the_same_in_every_run(hr: Path, tiny: Path) -> None:
+    first = evaluate(["bicubic", tiny], hr, device="cpu", precision="fp32", degradation="realphoto")
+    again = evaluate("bicubic", hr, degradation="realphoto")
+    assert first.models[0] == again.models[0]
+    assert first.low_resolution == "made from HR by realphoto, rounded to 8 bits"
+    truth = SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(hr / "b.png"))[None])
+    low = build("realphoto")(SR_Y_CROP4.quantise(truth), [seed_of("b.png")])
+    written = SR_Y_CROP4.quantise(bicubic_up(low))
+    [score] = [row.scores["psnr_y"] for row in again.models[0].images if row.image == "b.png"]
+    assert score == pytest.approx(float(psnr_y(written, SR_Y_CROP4.quantise(truth))), abs=1e-4)
+    assert score < evaluate("bicubic", hr).models[0].images[1].scores["psnr_y"]
+
+
+def test_a_profile_with_nothing_to_make_is_refused(
+    hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lr = make_lr(hr, tmp_path / "lr")
+    with pytest.raises(UserError, match=f"degradation satellite: there are LR images in {lr}; leave it out"):
+        evaluate("bicubic", hr, lr, degradation="satellite")
+    assert run(["evaluate", str(hr), "--model", "bicubic", "--degradation", "foto", "-o", str(tmp_path)]) == 2
+    assert "choose one of bicubic, realphoto, satellite" in capsys.readouterr().err
 
 
 def test_given_lr_images_score_like_made_ones(hr: Path, tmp_path: Path) -> None:

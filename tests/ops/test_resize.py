@@ -1,13 +1,10 @@
-"""Resizing against the published benchmarks, a plain definition of the filter, and Pillow."""
-
-from pathlib import Path
+"""Resizing against a plain definition of the filter, and Pillow."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from gramgan.images import read_rgb
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 
 
@@ -68,15 +65,3 @@ def test_inside_it_agrees_with_pillow() -> None:
     expected = np.asarray(Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC))
     ours = matlab_bicubic_down(torch.from_numpy(image)[None, None], quantise=False)[0, 0].numpy()
     np.testing.assert_allclose(ours[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-5)
-
-
-def test_published_low_resolution_images(benchmarks_folder: Path) -> None:
-    """At most one grey level, four LR pixels from the border, on all 19 images of Set5 and Set14."""
-    truths = sorted(benchmarks_folder.rglob("*HR.png"))
-    assert len(truths) == 19
-    for path in truths:
-        hr = torch.from_numpy(read_rgb(path))[None]
-        hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
-        published = torch.from_numpy(read_rgb(path.with_name(path.name.replace("HR", "LR"))))[None]
-        difference = (matlab_bicubic_down(hr) - published).abs()[..., 4:-4, 4:-4] * 255
-        assert float(difference.max()) < 1.5, path.name

@@ -10,6 +10,7 @@ from gramgan.cli import (
     collect,
     console,
     db,
+    degrade,
     demo,
     doctor,
     evaluate,
@@ -36,6 +37,7 @@ app.command()(runs.runs)
 app.command()(evaluate.evaluate)
 app.command()(collect.collect)
 app.command()(prepare.prepare)
+app.command()(degrade.degrade)
 app.command()(export.export)
 app.add_typer(db.app, name="db")
 app.add_typer(weights.app, name="weights")

@@ -20,7 +20,7 @@ def evaluate(
         typer.Option(
             "--lr",
             help="Folder of the low-resolution images. Left out: the files in HR_FOLDER whose names say LR, or else "
-            "they are made from the true images by MATLAB's bicubic.",
+            "they are made from the true images (see --degradation).",
         ),
     ] = None,
     model: Annotated[
@@ -58,6 +58,14 @@ def evaluate(
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, help="Images at most that the page shows; 0 for none.")
     ] = 6,
+    degradation: Annotated[
+        str,
+        typer.Option(
+            "--degradation",
+            help="How LR images are made where there are none: bicubic (MATLAB's), realphoto or satellite; alike for "
+            "all models and in every run.",
+        ),
+    ] = "bicubic",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for scores.csv, .json and .md, and for report.html.")
     ] = Path("evaluation"),
@@ -94,6 +102,7 @@ def evaluate(
             also=also or [],
             device=device,
             precision=cast(PrecisionChoice, precision),  # the engine refuses any other
+            degradation=degradation,
             strip_side=_STRIP_SIDE if pictures else 0,
             progress=progress,
         )

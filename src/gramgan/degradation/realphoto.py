@@ -141,10 +141,10 @@ class StagePlan:
         height, width = (max(1, round(side * self.scale)) for side in size)
         return self.noise.add(resize(image, (height, width), self.filter))
 
-    def lines(self) -> list[str]:
-        """Up to the noise."""
+    def lines(self, of: str) -> list[str]:
+        """Up to the noise; `of` says what the scale is relative to."""
         blurred = [] if self.blur is None else [str(self.blur)]
-        return [*blurred, f"resize: ×{self.scale:.2f}, {self.filter}", str(self.noise)]
+        return [*blurred, f"resize: {self.scale:.2f} × {of}, {self.filter}", str(self.noise)]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Plan:
         first, second = (f"JPEG, quality {stage.coding.quality}" for stage in (self.first, self.second))
         ending = [f"resize to LR: {self.filter}", *([] if self.sinc is None else [str(self.sinc)])]
         ending = [*ending, second] if self.jpeg_last else [second, *ending]
-        return [*self.first.lines(), first, *self.second.lines(), *ending]
+        return [*self.first.lines("HR"), first, *self.second.lines("LR"), *ending]
 
 
 class RealPhoto(Degradation):

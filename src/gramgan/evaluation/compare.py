@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gramgan.degradation import Degradation, build, seed_of
+from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.crops import Strip, cut_strip
 from gramgan.evaluation.entrants import Entrant, PrecisionChoice, open_entrant, results_entrant, told_apart
@@ -16,10 +18,9 @@ from gramgan.evaluation.scoring import MIN_SIZE, ST_LPIPS_WEIGHTS, Scorer
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
 from gramgan.images.pairing import Pair, pair_low, pair_with
-from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.progress import Progress, silent
 
-_LR_MADE = "made from HR by MATLAB's bicubic, rounded to 8 bits"
+_LR_MADE = "made from HR by {}, rounded to 8 bits"
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,14 @@ def evaluate(
     also: Sequence[str] = (),
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    degradation: str = Bicubic.name,
     strip_side: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Score models and folders of finished results on the images of a folder.
 
     HR images are cropped at the right and bottom to multiples of 4. LR images are those of `lr_folder`, or those in
-    `hr_folder` whose names say LR, or else are made from the HR images by MATLAB's bicubic. Files belong together
+    `hr_folder` whose names say LR, or else are made from the HR images by `degradation`. Files belong together
     whose names are equal but for the tokens HR, LR, SR and x4. ST-LPIPS is computed where its weights are in the
     cache; else a log message says how to bring them. Grey images count as RGB with three equal channels.
 
@@ -55,6 +57,9 @@ def evaluate(
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         precision: of the generators; `auto` for what the probe found. The scores themselves are computed in float32
             or more.
+        degradation: how LR images are made where there are none: `bicubic` (MATLAB's) or another profile of
+            `gramgan.degradation`. What is random about an image follows from its name: every model and run gets the
+            same.
         strip_side: side in pixels of the square of each image that is kept for pictures; 0 for none.
         progress: called with (images done, all images) over all models.
 
@@ -63,9 +68,10 @@ def evaluate(
 
     Raises:
         UserError: a folder is missing or empty, files have no partner, sizes do not fit, an image is damaged or too
-            small, weights are missing, or a protocol or metric is unknown or cannot be used.
+            small, weights are missing, a protocol, metric or degradation is unknown or cannot be used.
     """
     hr_folder = Path(hr_folder)
+    make_low = build(degradation)
     protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
     specs = [models] if isinstance(models, str | Path | Entrant) else list(models)
     folders = [Path(folder) for folder in results]
@@ -73,6 +79,8 @@ def evaluate(
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
     device = resolve_device(device)
     low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None)
+    if make_low.name != Bicubic.name and low[0].other is not None:
+        raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
     _check_sizes(low, protocol, protocol.scale)
     finished = []
     for folder in folders:
@@ -94,7 +102,7 @@ def evaluate(
     strips: list[Strip] = []
     for pair in low:
         hr = protocol.crop_to_scale(_read(pair.hr))
-        lr = _low(pair, hr, protocol)
+        lr = _low(pair, hr, protocol, make_low)
         shown: dict[str, Tensor] = {}
         for number, entrant in enumerate(entrants):
             if entrant.enlarge is not None:
@@ -113,12 +121,13 @@ def evaluate(
         ModelScores(entrant.name, entrant.kind, entrant.weights_sha256, entrant.precision, tuple(images))
         for entrant, images in zip(entrants, rows, strict=True)
     )
-    origin = _LR_MADE if low[0].other is None else str(lr_folder or hr_folder)
+    made_by = "MATLAB's bicubic" if make_low.name == Bicubic.name else make_low.name
+    origin = _LR_MADE.format(made_by) if low[0].other is None else str(lr_folder or hr_folder)
     return EvaluationReport(protocol, scorer.metrics, scored, str(hr_folder), origin, tuple(strips))
 
 
-def _low(pair: Pair, hr: Tensor, protocol: Protocol) -> Tensor:
-    return _read(pair.other) if pair.other is not None else matlab_bicubic_down(protocol.quantise(hr), protocol.scale)
+def _low(pair: Pair, hr: Tensor, protocol: Protocol, make_low: Degradation) -> Tensor:
+    return _read(pair.other) if pair.other is not None else make_low(protocol.quantise(hr), [seed_of(pair.name)])
 
 
 def _there(path: Path | None) -> Path:
