@@ -318,6 +318,17 @@ def _fetch_any(server: Server, name: str, path: Path, **options: object) -> Path
     return fetch(f"{URL}/{name}", path, **(settings | options))  # type: ignore[arg-type]
 
 
+def test_addresses_that_are_not_ascii(server: Server, tmp_path: Path) -> None:
+    assert _fetch_any(server, "file/Zürich %C3%BC.jpg?größe=1 2|3", tmp_path / "w.bin").read_bytes() == DATA
+    assert server.requests[-1][0] == "/file/Z%C3%BCrich%20%C3%BC.jpg?gr%C3%B6%C3%9Fe=1%202|3"
+    server.location = "https://files.example/file/ü".encode().decode("latin-1")
+    assert _fetch_any(server, "redirect", tmp_path / "v.bin").read_bytes() == DATA
+    assert server.requests[-1][0] == "/file/%C3%BC"
+    server.location = "https://[bad/"
+    with pytest.raises(UserError, match=r"redirects to https://.bad/, which is not a valid address"):
+        _fetch_any(server, "redirect", tmp_path / "u.bin")
+
+
 def test_without_a_hash_a_file_that_is_there_is_not_asked_for(server: Server, tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(b"mine")
     assert _fetch_any(server, "file", tmp_path / "w.bin").read_bytes() == b"mine"

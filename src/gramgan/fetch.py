@@ -30,6 +30,7 @@ USER_AGENT = f"gramgan/{__version__}"
 _BLOCK = 1 << 20
 _HEAD = 512  # bytes that a file's kind is judged by
 _REDIRECTS = 5
+_PATH_SAFE = "/%:@!$&'()*+,;=~"
 _LONGEST_WAIT = 300.0  # seconds that a server may ask for; beyond that the user had better come back later
 _PATIENCE = 30.0  # seconds after which a body must come faster than `_SLOWEST`
 _SLOWEST = 1024  # bytes/s
@@ -422,7 +423,7 @@ def _open(url: str, headers: Mapping[str, str], transport: Transport, pace: Pace
             contextlib.closing(_connect(target, _public_addresses(target, transport), headers, transport)) as answer,
         ):
             if answer.status in (301, 302, 303, 307, 308):
-                url = urljoin(url, answer.headers.get("location", ""))
+                url = _redirected(url, answer.headers.get("location", ""))
                 continue
             if answer.status >= 500 or answer.status == http.HTTPStatus.TOO_MANY_REQUESTS:
                 raise _CannotReachError(
@@ -433,6 +434,16 @@ def _open(url: str, headers: Mapping[str, str], transport: Transport, pace: Pace
             yield answer
             return
     raise UserError(f"{url}: redirected more than {_REDIRECTS} times; the address is not usable")
+
+
+def _redirected(url: str, location: str) -> str:
+    # http.client takes headers for Latin-1; addresses that are not ASCII are sent as UTF-8 nevertheless.
+    with contextlib.suppress(UnicodeError):
+        location = location.encode("latin-1").decode("utf-8")
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise UserError(f"{url}: redirects to {location}, which is not a valid address") from None
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -496,7 +507,9 @@ def _parse(url: str) -> Target:
         raise UserError(f"{url}: only https addresses are fetched")
     if not parts.hostname or parts.username is not None:
         raise UserError(f"{url}: needs a host name, and no user name in it")
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    path = quote(parts.path or "/", safe=_PATH_SAFE)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_PATH_SAFE + "?|")
     return Target(url, parts.hostname, port, path)
 
 

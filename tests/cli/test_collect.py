@@ -108,6 +108,9 @@ def test_licence_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--service", "commons"], "--service: it belongs to --search"),
         (["--limit", "5"], "--limit: it belongs to --search and --urls"),
         (["--urls", "none.txt"], "none.txt: no such file"),
+        (["--contact", "me@example.org"], "--contact: nothing is fetched from the net"),
+        (["--search", "x", "--allow-huge"], "--allow-huge: files from the net are never that large"),
+        (["--search", "x", "--contact", "me\nX: y"], "--contact: a mail address or the address of a page"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -499,6 +499,20 @@ def test_ctrl_c_keeps_what_is_there(server: Server, tmp_path: Path) -> None:
     assert server.count("museum.example") <= 5
 
 
+def test_addresses_that_are_none_do_not_end_a_run(server: Server, tmp_path: Path) -> None:
+    transport = runpy.run_path(str(SCRIPT))["LocalTransport"](server.server_port)
+    bad = [Found("https://[bad/x.jpg"), Found("https://a:99999/x.jpg"), Found("ftp://a/x.jpg"), Found("x.jpg")]
+    manners = Manners(pause=0.01, attempts=2)
+    result = collect_found(tmp_path, listed=[*bad, *listed("a")], manners=manners, transport=transport, limit=9)
+    assert result.new == 1
+    assert {one.file: one.reason for one in result.left_out} == {
+        "https://[bad/x.jpg": "refused: not a valid address",
+        "https://a:99999/x.jpg": "refused: not a valid address",
+        "ftp://a/x.jpg": "refused: only https addresses are fetched",
+        "x.jpg": "refused: only https addresses are fetched",
+    }
+
+
 def test_nothing_at_all(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"all 1 images were left out .the first is refused: not an image"):
         collect_listed(server, tmp_path, "text", limit=2)

@@ -86,6 +86,11 @@ def collect(
     if len(chosen) > 1:
         raise UserError(f"{chosen[0]} and {chosen[1]}: these are different sources; run the command once for each")
     _refuse_misplaced(search, service, accept, urls, limit, licence, source)
+    from_net = bool(search or urls or dataset)
+    if contact and not from_net:
+        raise UserError("--contact: nothing is fetched from the net; leave it out")
+    if allow_huge and from_net:
+        raise UserError("--allow-huge: files from the net are never that large; leave it out")
     if search or urls:
         result = _from_net(output, search or [], service, accept, urls, limit, min_size, licence, contact)
     elif dataset:

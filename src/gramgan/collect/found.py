@@ -38,7 +38,10 @@ def original_of(url: str) -> str | None:
     Wikimedia's thumbnails name their original. Flickr's originals (`…_o.jpg`) have a key of their own, so the sizes
     that others link to lead no farther. Addresses that begin with http: are asked for as https: ones.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # the downloader says what is wrong with it
     if parts.scheme == "http":
         parts = parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80"))
     host = parts.hostname or ""

@@ -66,7 +66,12 @@ def polite(contact: str = "") -> Manners:
     """Manners for many downloads: one `Pace` for all, slower for the services' own interfaces.
 
     `contact` goes into the User-Agent, as Wikimedia's policy asks: a mail address or a page of whoever runs this.
+
+    Raises:
+        UserError: `contact` cannot stand in a header.
     """
+    if not (contact.isascii() and contact.isprintable()):
+        raise UserError("--contact: a mail address or the address of a page, in ASCII")
     pace = Pace(_INTERVAL, by_host={service.host: service.interval for service in SERVICES.values()})
     who = f"{contact}; " if contact else ""
     return Manners(
