@@ -130,6 +130,7 @@ def _print(report: "EvaluationReport", compare: bool) -> None:
     if compare:
         _print_comparisons(console, report)
     console.print(f"protocol {report.protocol.name}: {report.protocol.description}")
+    console.print(f"LR images: {report.low_resolution}", markup=False)
 
 
 def _print_scores(console: "Console", report: "EvaluationReport") -> None:
