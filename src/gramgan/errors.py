@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class ReportedError(UserError):
     """The same in a process that need not say it, because another one of those that train together does."""
+
+
+class WriteFailedError(UserError):
+    """A file could not be written: the disk is full or read-only. It is no fault of what was to be written."""

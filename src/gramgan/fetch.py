@@ -18,7 +18,7 @@ from typing import IO, Literal, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
 from gramgan import __version__
-from gramgan.errors import UserError
+from gramgan.errors import UserError, WriteFailedError
 from gramgan.files import atomic_path
 from gramgan.files import digest as digest_of
 from gramgan.locks import exclusive
@@ -293,7 +293,7 @@ class _Job:
             try:
                 self.transfer.run(file, f"download {self.transfer.url} on another machine and put it at {self.path}")
             except OSError as error:
-                raise UserError(f"{self.part}: cannot be written ({error.strerror}); free some space") from None
+                raise WriteFailedError(f"{self.part}: cannot be written ({error.strerror}); free some space") from None
 
     def _note(self, version: str) -> None:
         self.version.write_text(version, encoding="utf-8")

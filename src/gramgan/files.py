@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, WriteFailedError
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # `atomic_path`'s, with mkstemp's eight characters
 
@@ -114,11 +114,13 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def write_error(path: Path, error: OSError) -> UserError:
+def write_error(path: Path, error: OSError) -> WriteFailedError:
     """What to tell a user whose file at `path` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full, nothing was written; free some space and run the command again")
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
+        return WriteFailedError(
+            f"{path}: the disk is full, nothing was written; free some space and run the command again"
+        )
+    return WriteFailedError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
 
 
 def _keep_umask(path: Path) -> None:

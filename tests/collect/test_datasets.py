@@ -1,5 +1,6 @@
 """The data sets' archives: downloaded, unpacked, not unpacked twice."""
 
+import errno
 import hashlib
 import io
 import tarfile
@@ -17,6 +18,7 @@ from gramgan.collect.datasets import DATASETS, Archive, Dataset, fetch_archives,
 from gramgan.collect.manifest import read_left_out, read_manifest
 from gramgan.errors import UserError
 from gramgan.fetch import Answer, Digest, Manners, Target
+from gramgan.files import write_error
 
 
 def png(seed: int) -> bytes:
@@ -101,6 +103,40 @@ def test_archives_become_a_collection(tmp_path: Path) -> None:
     transport.requests.clear()
     assert fetch_archives(known, tmp_path, manners=Manners(), transport=transport) == []
     assert transport.requests == []
+
+
+def test_a_killed_run_keeps_the_sides_of_the_data_set(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise Killed
+
+    files: dict[str, bytes] = {}
+    known = dataset(files)
+    archives = fetch_archives(known, tmp_path, manners=Manners(), transport=FileTransport(files))
+    with pytest.raises(Killed):
+        unpack_archives(known, archives, tmp_path, progress=stop)
+    assert not (tmp_path / "manifest.csv").exists()
+    result = unpack_archives(known, archives, tmp_path)
+    sides = {entry.source.rpartition("/")[2]: entry.split for entry in result.entries}
+    assert sides == {"0001.png": "holdout", "0002.png": "holdout", "000001.png": "train"}
+
+
+def test_a_full_disk_is_nobodys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: dict[str, bytes] = {}
+    known = dataset(files)
+    archives = fetch_archives(known, tmp_path, manners=Manners(), transport=FileTransport(files))
+
+    def full(*_: object) -> None:
+        raise write_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gramgan.collect.datasets._Members.unpack", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            unpack_archives(known, archives, tmp_path)
+    assert unpack_archives(known, archives, tmp_path).new == 3
 
 
 def test_an_archive_that_is_another(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def _line(entry: Entry) -> str:
 
 def _link(text: str, url: str) -> str:
     safe = re.fullmatch(r"https?://[^\s<>()\[\]]+", url)
-    return f"[{_plain(text)}](<{url}>)" if safe else _plain(text)
+    return f"[{_plain(text)}](<{url}>)" if safe and url.isprintable() else _plain(text)
 
 
 def _plain(text: str) -> str:

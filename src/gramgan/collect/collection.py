@@ -36,6 +36,18 @@ class Collected:
     left_out: list[LeftOut]
 
 
+def usable(folder: Path) -> Path:
+    """`folder`, made if it is not there.
+
+    Raises:
+        UserError: it is not writable, or lists stand in it which this program did not write.
+    """
+    ensure_folder(folder)
+    refuse_foreign_lists(folder)
+    refuse_foreign_attribution(folder)
+    return folder
+
+
 class Collection:
     """The photographs of a folder: those that its manifest lists and that are still what it says, and new ones.
 
@@ -48,9 +60,7 @@ class Collection:
         Raises:
             UserError: it is not writable, or lists stand in it which this program did not write.
         """
-        self.folder = ensure_folder(folder)
-        refuse_foreign_lists(folder)
-        refuse_foreign_attribution(folder)
+        self.folder = usable(folder)
         listed = read_manifest(folder) or []
         self._pinned: dict[str, Side] = {entry.group: entry.split for entry in listed}
         self.entries = [entry for entry in listed if self._is_intact(entry)]

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gramgan.collect.collection import Collected, Collection
+from gramgan.collect.collection import Collected, Collection, usable
 from gramgan.collect.examine import Seen, examine
 from gramgan.collect.found import Found, original_of
 from gramgan.collect.gather import MIN_SIZE
@@ -23,7 +23,7 @@ from gramgan.collect.journal import Journal, search
 from gramgan.collect.manifest import Entry, LeftOut, Side
 from gramgan.collect.services import SERVICES
 from gramgan.collect.services.base import Query, Service, asker
-from gramgan.errors import UserError
+from gramgan.errors import UserError, WriteFailedError
 from gramgan.fetch import USER_AGENT, Digest, Manners, Transport, UnreachableError, fetch
 from gramgan.images.fingerprint import Lookalikes
 from gramgan.images.formats import recognise
@@ -158,14 +158,13 @@ class _Run:
         self._new = 0
 
     def __enter__(self) -> "_Run":
-        Collection(self._output)  # nothing is put into a folder that cannot be used
         with contextlib.ExitStack() as stack:
-            self.journal = Journal(self._output)
+            self.journal = Journal(usable(self._output))
             stack.enter_context(exclusive(self.journal.folder / "lock"))
             self.collection = Collection(self._output)
             self._resume()
             self._lookalikes: Lookalikes = self.collection.lookalikes()
-            self._sources = {entry.source for entry in self.collection.entries}
+            self._by_source = {entry.source: entry for entry in self.collection.entries}
             self._stack = stack.pop_all()
         return self
 
@@ -200,7 +199,9 @@ class _Run:
                     if candidate is None:
                         break
                     self._considered[candidate.found.url] = None
-                    if candidate.found.url in self._sources:
+                    there = self._by_source.get(candidate.found.url)
+                    if there is not None:
+                        self._pin(candidate, there)  # a killed run has not written its side
                         waiting.append((candidate, None))
                     elif not self._is_settled(candidate.found):
                         waiting.append((candidate, pool.submit(self._bring, candidate)))
@@ -262,6 +263,8 @@ class _Run:
             # Not noted: it may be there the next time. What came of it stays, to be continued.
             self.leave_out(found.url, f"unreachable: {_short(error, found, path)}")
             return False
+        except WriteFailedError:
+            raise
         except UserError as error:
             kind = "unreadable" if path.exists() else "refused"
             reason = f"{kind}: {_short(error, found, path)}"
@@ -311,9 +314,12 @@ class _Run:
         path.replace(self.collection.folder / name)
         self.collection.entries.append(entry)
         self._lookalikes.add(name, [seen.fingerprint])
-        self._sources.add(found.url)
+        self._by_source[found.url] = entry
         self._left_out.pop(found.url, None)
         self._new += 1
+        self._pin(candidate, entry)
+
+    def _pin(self, candidate: Candidate, entry: Entry) -> None:
         if candidate.split is not None:
             self.collection.pin(entry.group, candidate.split)
 
@@ -349,7 +355,7 @@ def _originals(everything: Iterable[Found], run: _Run) -> Iterator[Found]:
     """Each with the address of its original file, and none twice."""
     seen: set[str] = set()
     for found in everything:
-        if not found.url:
+        if not (found.url and found.url.isprintable()):
             continue  # a record without a file
         url = original_of(found.url)
         if url is None:
@@ -375,5 +381,5 @@ def _short(error: UserError, found: Found, path: Path) -> str:
     text = str(error)
     for name in (str(path), found.url, "it"):
         text = text.removeprefix(f"{name}: ")
-    text = text.partition("; ")[0]
+    text = "".join(character if character.isprintable() else "?" for character in text.partition("; ")[0])
     return text.partition(" (")[0] if text.startswith("damaged ") else text
