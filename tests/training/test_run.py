@@ -156,6 +156,8 @@ def test_a_runs_folder(complete: Tiny, start: Path, tmp_path: Path, photos: Path
     [held_out] = (folder / "samples").iterdir()
     assert (photos / f"{held_out.name}.png").exists()
     pictures = {path.stem: read_rgb(path) for path in held_out.iterdir()}
+    strip = np.split(pictures.pop("strip"), 3, axis=2)
+    assert [np.array_equal(strip[i], pictures[name]) for i, name in enumerate(("bicubic", "0000006", "truth"))]
     assert set(pictures) == {"truth", "bicubic", "start", "0000001", "0000004", "0000006"}
     assert {picture.shape for picture in pictures.values()} == {(3, 96, 80)}
     assert np.array_equal(pictures["truth"], read_rgb(photos / f"{held_out.name}.png"))

@@ -46,6 +46,16 @@ def test_scores_are_means_over_the_centres(photos: Path) -> None:
     assert validator(paths).bicubic().scores == result.scores
 
 
+def test_strips_stand_between_bicubic_and_truth(photos: Path) -> None:
+    found = validator(sorted(photos.iterdir())[:2])
+    validation = found(Bicubic())
+    for name, strip in found.strips(validation).items():
+        bicubic, own, truth = np.split(strip, 3, axis=2)
+        np.testing.assert_array_equal(own, validation.images[name])
+        np.testing.assert_array_equal(bicubic, own)
+        np.testing.assert_array_equal(truth, found.truth()[name])
+
+
 def test_unreadable_and_small_images_are_left_out(
     photos: Path, tmp_path: Path, messages: pytest.LogCaptureFixture
 ) -> None:

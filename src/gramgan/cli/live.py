@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 _REFRESHES = 2  # a second: often enough to look alive, and no load beside a training
-_TREND = 24  # records a trend is drawn from
+_WIDE = 120  # columns of a terminal that has room for everything
+_TREND, _NARROW_TREND = 16, 8  # records a trend is drawn from
 _KEPT_WARNINGS = 3
 _BARS = "▁▂▃▄▅▆▇█"
 _IN_LINES = ("target_ratio", "database_share", "unique_share", "mask_share", "ranked_right")  # a line has little room
@@ -41,7 +43,7 @@ class LiveView:
     def __init__(self, title: str = "training", console: Console | None = None) -> None:
         self._title = title
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._board = _Board(title, self._console.options.ascii_only)
+        self._board = _Board(title, self._console)
         self._live = Live(
             console=self._console,
             get_renderable=self._board.panel,
@@ -100,9 +102,10 @@ def describe(record: Record) -> str:
 class _Board:
     """The panel's contents, renewed by whoever tells of the run and drawn by the terminal's own thread."""
 
-    def __init__(self, title: str, ascii_only: bool) -> None:
+    def __init__(self, title: str, console: Console) -> None:
         self._title = title
-        self._ascii_only = ascii_only
+        self._console = console
+        self._ascii_only = console.options.ascii_only
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -155,12 +158,13 @@ class _Board:
 
     def panel(self) -> "RenderableType":
         parts: list[RenderableType] = [self._bar.get_renderable(), Text(self._times(), style="dim")]
-        tables = Table.grid(padding=(0, 4))
-        tables.add_row(*(table for table in (self._loss_table(), self._figures(), self._score_table()) if table))
-        if tables.columns:
-            parts += [Text(), tables]
-        for warning in tuple(self._warnings):
-            parts.append(Text(f"! {warning}", style="yellow", overflow="fold", no_wrap=False))
+        narrow = self._console.width < _WIDE
+        tables = [table for table in (self._loss_table(narrow), self._figures(narrow), self._score_table()) if table]
+        if tables:
+            parts += [Text(), Columns(tables, padding=(0, 3))]
+        parts += [
+            Text(f"! {warning}", style="yellow", overflow="fold", no_wrap=False) for warning in (*self._warnings,)
+        ]
         return Panel(Group(*parts), title=escape(self._title), title_align="left", border_style="dim", expand=True)
 
     def _times(self) -> str:
@@ -171,7 +175,7 @@ class _Board:
             words = [f"{speed:.3g} it/s", *words, f"{_duration((self._total - pace[-1][1]) / speed)} left at this pace"]
         return " · ".join(words)
 
-    def _loss_table(self) -> Table | None:
+    def _loss_table(self, narrow: bool) -> Table | None:
         if not self._losses:
             return None
         shares = self._last.get("shares", {})
@@ -179,18 +183,20 @@ class _Board:
         if not self._ascii_only:
             table.add_column("trend", no_wrap=True)
         for name, values in list(self._losses.items()):
-            known = list(values)
+            known = list(values)[-_NARROW_TREND if narrow else -_TREND :]
             share = f"{shares[name]:.0%}" if name in shares else ""
             trend = () if self._ascii_only else (_trend(known),)
             table.add_row(_words(name), f"{known[-1]:.4g}", *((share,) if shares else ()), *trend)
         return table
 
-    def _figures(self) -> Table | None:
+    def _figures(self, narrow: bool) -> Table | None:
         if not self._last:
             return None
         table = _table("", "now")
         table.add_row("learning rate", f"{self._last['learning_rate']:.2g}")
         for name, value in _statistics(self._last):
+            if narrow and name not in _IN_LINES and name != "colour_drift":
+                continue
             table.add_row(_words(name), _shown(name, value))
         return table
 

@@ -360,9 +360,11 @@ class Loop:
             card = self._parts.card.model_copy(update={"scores": {validator.protocol: validation.scores}})
             write_best(self._folder, card, self._parts.ema.module, self._parts.discriminator)
             record["best"] = True
-        for name, image in validation.images.items():
-            write_image(self._folder / "samples" / name / f"{self.iteration:07d}.png", image)
-            self._book.image(f"samples/{name}", self.iteration, image)
+        for name, strip in validator.strips(validation).items():
+            folder = self._folder / "samples" / name
+            write_image(folder / f"{self.iteration:07d}.png", validation.images[name])
+            write_image(folder / "strip.png", strip)  # of the last validation, to look at while the run goes on
+            self._book.image(f"samples/{name}", self.iteration, strip)
         self._write(record)
         return None
 

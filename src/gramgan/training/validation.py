@@ -100,6 +100,15 @@ class Validator:
         """The HR images of the pictures."""
         return {name: hr[0].cpu().numpy() for name, hr in list(self._hr.items())[:_SHOWN]}
 
+    def strips(self, validation: Validation) -> dict[str, np.ndarray]:
+        """The pictures of a validation, each between bicubic enlargement and truth: float32 `[3, H, 3 W]` in [0, 1]."""
+        truth = self.truth()
+        bicubic = {name: bicubic_up(self._lr[name])[0].float().clamp(0, 1).cpu().numpy() for name in truth}
+        return {
+            name: np.concatenate((bicubic[name], image, truth[name]), axis=2)
+            for name, image in validation.images.items()
+        }
+
     @torch.no_grad()
     def _score(self, enlarge: Callable[[Tensor], Tensor]) -> Validation:
         rows, pictures = [], {}
