@@ -65,8 +65,8 @@ def small_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     random = np.random.default_rng(0)
     for folder in FOLDERS:
         for number in range(4):
-            coarse = random.random((3, 16, 16), np.float32).repeat(8, axis=1).repeat(8, axis=2)
-            noise = random.random((3, 128, 128), np.float32)
+            coarse = random.random((3, 25, 25), np.float32).repeat(8, axis=1).repeat(8, axis=2)
+            noise = random.random((3, 200, 200), np.float32)
             write_image(tmp_path / folder / f"{folder}{number}.png", 0.8 * coarse + 0.2 * noise)
     for name in PICTURES:
         write_image(tmp_path / name, random.random((3, 24, 20), np.float32))
