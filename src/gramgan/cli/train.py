@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def train(
     preset: Annotated[
-        str | None, typer.Option(help="Named settings: quick, paper, classic, … (default: paper).")
+        str | None, typer.Option(help="Named settings: paper (default), classic, realphoto, finetune, lite, quick.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings instead of a preset.")] = None,
     photos: Annotated[
