@@ -108,6 +108,7 @@ def test_runs_that_have_only_begun_and_one_that_was_never_validated(two: list[Pa
     html, text = page([begun, never, two[0]], tmp_path / "page.html")
     assert "Not validated: begun, never." in text
     assert "stands at 0" in text
+    assert "Of one alone: no other run has been validated yet" in text
     assert html.count("<svg") == 2
     assert (
         page([begun, make(tmp_path / "begun2", [])], tmp_path / "nothing.html")[1].count("Nothing was validated") == 1

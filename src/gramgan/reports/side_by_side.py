@@ -131,9 +131,10 @@ def _curves(page: Page, runs: Runs) -> None:
     }
     if validated:
         first = next(iter(validated))
-        page.heading("Scores over time")
+        whose = f"Of {first} alone: no other run has been validated yet. " if len(validated) == 1 else ""
         page.figure(
-            score_curves(validated.pop(first), validated, name=first), "A ring marks the best value of each run."
+            score_curves(validated.pop(first), validated, name=first),
+            f"{whose}A ring marks the best value of each run.",
         )
 
 
