@@ -43,7 +43,7 @@ lint: $(STAMP)
 
 # Without the study and the ablation of texture databases, which take hours and have commands of their own.
 bench: $(STAMP)
-	@set -e; for name in train_step degradation texture_search texture_database upscale seams; do \
+	@set -e; for name in train_step feeding degradation texture_search texture_database upscale seams; do \
 		echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
 
 clean:

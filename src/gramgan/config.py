@@ -28,7 +28,18 @@ class DataConfig(_Section):
     """Photographs to train on and to validate with."""
 
     photos: Path = Field(
-        default=Path("downloaded_images"), description="folder of HR photographs; a manifest's training part is used"
+        default=Path("downloaded_images"),
+        description="folder of HR photographs, a manifest's training part is used; or of WebDataset shards",
+    )
+    low: Path | None = Field(
+        default=None, description="folder of LR images, paired with photos by name; none: LR is made from HR"
+    )
+    source: Literal["auto", "resident", "folder", "shards", "pairs"] = Field(
+        default="auto",
+        description="resident: all images in the device's memory; others: streamed; auto: resident if they fit",
+    )
+    workers: Positive | None = Field(
+        default=None, description="processes that decode streamed images; none: one for each processor, 16 at most"
     )
     validation: Path | None = Field(
         default=None, description="folder of HR images to validate on; default: the manifest's held-out part"
@@ -40,6 +51,14 @@ class DataConfig(_Section):
     degradation: Literal["bicubic", "realphoto", "satellite"] = Field(
         default="bicubic", description="how LR is made from HR, see docs/degradations.md"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.source == "pairs" and self.low is None:
+            raise ValueError("source: pairs needs the folder of LR images; set data.low, or another data.source")
+        if self.low is not None and self.source in ("folder", "shards"):
+            raise ValueError(f"low: LR images are not used with data.source={self.source}; set it to auto or pairs")
+        return self
 
 
 class GeneratorConfig(_Section):

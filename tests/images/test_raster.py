@@ -335,6 +335,11 @@ def test_files_in_memory(tmp_path: Path, suffix: str) -> None:
     data = path.read_bytes()
     inside = Raster.open("some.tar/a", data=data)
     np.testing.assert_array_equal(inside.read_rgb8(), read_rgb8(path))
+    for sequential in (False, True):  # the bytes must outlive the opening, also where nobody else keeps them
+        rasters = [Raster.open("a", data=bytes(bytearray(data)), sequential=sequential) for _ in range(20)]
+        bytearray(20 * len(data))
+        for raster in rasters:
+            np.testing.assert_array_equal(raster.read_rgb8(), read_rgb8(path))
     with pytest.raises(UserError, match=r"some\.tar/a: damaged"):
         Raster.open("some.tar/a", data=data[:40]).read_rgb8()
 

@@ -272,7 +272,8 @@ def test_resuming_refuses_other_settings_by_name(stopped: Path, capsys: pytest.C
         assert capsys.readouterr().err == (
             f"error: {key}: is {old} in this run and cannot become {new}; "
             "a resumed run may change only stages, schedule, guard, log, texture.candidates, texture.databases, "
-            "texture.search, texture.recall, train.device, train.devices, train.num_nodes, train.precision, "
+            "texture.search, texture.recall, data.source, data.workers, train.device, train.devices, train.num_nodes, "
+            "train.precision, "
             "train.memory_format, train.compile, train.activation_checkpointing, train.clip and "
             "train.clip_discriminator\n"
         )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gramgan.data.items import items_of
 from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.images import read_rgb, write_image
@@ -23,7 +24,7 @@ class Bicubic(nn.Module):
 
 def validator(paths: list[Path], images: int = 8, crop: int = 64, degradation: str = "bicubic") -> Validator:
     return Validator(
-        paths,
+        items_of(paths),
         images=images,
         crop=crop,
         degradation=build(degradation),

@@ -1,9 +1,12 @@
 """`gramgan doctor`: what is here, what is missing, and how fast this machine is."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +19,11 @@ def doctor(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure speed again; else what was measured is kept.")
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder of photographs or shards: measure how fast crops come from it."),
+    ] = None,
+    low: Annotated[Path | None, typer.Option(help="With --data: the folder of the LR images, paired by name.")] = None,
 ) -> None:
     """Show versions, devices, measured speed, extras, weights, and what batch fits into memory.
 
@@ -25,7 +33,11 @@ def doctor(
 
     from gramgan.cli.console import say
 
+    if low is not None and data is None:
+        raise UserError("--low: give the folder of the HR images too, with --data")
     findings = _examine(fresh)
+    if data is not None:
+        findings["data"] = _feeding(data, low, findings)
     if as_json:
         say(json.dumps(findings, indent=2))
     else:
@@ -69,11 +81,7 @@ def _measured(fresh: bool) -> dict[str, Any]:
     device, upscaling_device = resolve_device(), resolve_device(mps=True)
     training = probe_training(device, fresh)
     speed = {"training": asdict(training), "upscaling": asdict(probe(upscaling_device, fresh))}
-    settled = [
-        f"train.device={device}",
-        f"train.precision={training.precision}",
-        f"train.memory_format={'channels_last' if training.channels_last else 'contiguous'}",
-    ]
+    settled = _settled(device, speed["training"])
     batch = {}
     for preset in _PRESETS:
         config = load_config(preset, overrides=settled)
@@ -84,6 +92,45 @@ def _measured(fresh: bool) -> dict[str, Any]:
             "largest_batch": fit.batch,
         }
     return {"device": device, "speed": speed, "batch": batch}
+
+
+def _feeding(folder: Path, low: Path | None, findings: dict[str, Any]) -> dict[str, Any]:
+    """How many crops a second each way of reading gives, and how many the presets' steps take."""
+    from dataclasses import asdict
+
+    from gramgan.config import load_config
+    from gramgan.data.choice import usual_workers
+    from gramgan.data.source import Demand
+    from gramgan.data.throughput import measure_feeding
+    from gramgan.training.fitting import measure_step
+
+    device, workers = findings["device"], usual_workers()
+    if device is None:
+        raise UserError("--data: torch does not work here, see above; run pip install --upgrade gramgan")
+    first = load_config(_PRESETS[0])
+    demand = Demand(first.data.crop, first.train.batch_size, device=device)
+    rates = measure_feeding(folder, low, demand, workers=workers)
+    taken = {}
+    for preset in _PRESETS:
+        config = load_config(preset, overrides=_settled(device, findings["speed"]["training"]))
+        seconds = measure_step(config)
+        taken[preset] = {"step_seconds": seconds, "crops_per_s": config.train.batch_size / seconds}
+    return {
+        "folder": str(folder),
+        "crop": demand.crop,
+        "workers": workers,
+        "rates": [asdict(rate) for rate in rates],
+        "taken": taken,
+    }
+
+
+def _settled(device: str, training: dict[str, Any]) -> list[str]:
+    """What a training on `device` would settle, as overrides."""
+    return [
+        f"train.device={device}",
+        f"train.precision={training['precision']}",
+        f"train.memory_format={'channels_last' if training['channels_last'] else 'contiguous'}",
+    ]
 
 
 def _show(findings: dict[str, Any]) -> None:
@@ -98,6 +145,7 @@ def _show(findings: dict[str, Any]) -> None:
         ("devices", _devices(findings)),
         ("speed", _speed(findings)),
         ("batch", _batch(findings)),
+        ("data", _data(findings)),
         ("extras", _extras(findings)),
         ("weights", _weights(findings)),
     ):
@@ -147,6 +195,20 @@ def _batch(findings: dict[str, Any]) -> Iterator[str]:
             f"({_gib(fit['fixed_bytes'])} + {_gib(fit['image_bytes'])} each), its own batch is {wanted}"
             + (f": --set train.batch_size={largest}" if 0 < largest < wanted else "")
         )
+
+
+def _data(findings: dict[str, Any]) -> Iterator[str]:
+    if "data" not in findings:
+        return
+    data = findings["data"]
+    yield f"{data['folder']}, crops of {data['crop']}x{data['crop']}, {data['workers']} workers:"
+    for rate in data["rates"]:
+        loading = f", loaded at {rate['images_per_s']:.3g} images/s" if rate["source"] == "resident" else ""
+        yield f"{rate['source']}: {rate['crops_per_s']:,.0f} crops/s{loading}"
+    for preset, step in data["taken"].items():
+        slow = [rate["source"] for rate in data["rates"] if rate["crops_per_s"] < step["crops_per_s"]]
+        waits = f"it would wait for {', '.join(slow)}" if slow else "it waits for none of these"
+        yield f"{preset}: a step of {step['step_seconds']:.2g} s takes {step['crops_per_s']:.2g} crops/s, {waits}"
 
 
 def _extras(findings: dict[str, Any]) -> Iterator[str]:

@@ -290,7 +290,7 @@ def _prepare(config: "Config", run: Path, patches: int) -> None:
         UserError: photographs or weights are missing; this takes no time, building the database may.
     """
     from gramgan.networks.trunks import SPECS
-    from gramgan.training.build import photographs
+    from gramgan.training.images import photographs
     from gramgan.weights.catalog import weight_path
 
     training, _ = photographs(config)

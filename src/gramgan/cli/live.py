@@ -28,7 +28,14 @@ _WIDE = 120  # columns of a terminal that has room for everything
 _TREND, _NARROW_TREND = 16, 8  # records a trend is drawn from
 _KEPT_WARNINGS = 3
 _BARS = "▁▂▃▄▅▆▇█"
-_IN_LINES = ("target_ratio", "database_share", "unique_share", "mask_share", "ranked_right")  # a line has little room
+_IN_LINES = (
+    "target_ratio",
+    "data_wait",
+    "database_share",
+    "unique_share",
+    "mask_share",
+    "ranked_right",
+)  # a line has little room
 _SHARES = (*_IN_LINES[1:], "accuracy_real", "accuracy_fake")
 _FIXED = ("event", "iteration", "stage", "losses", "learning_rate", "database", "iterations_per_second", "scores")
 
@@ -239,6 +246,8 @@ def _table(first: str, *others: str) -> Table:
 def _statistics(record: Record) -> Iterator[tuple[str, float]]:
     """(name, value) of all that a step's record says beside its losses, rate and speed."""
     yield from record.get("database", {}).items()
+    if record.get("data"):
+        yield "data_wait", record["data"]["wait_share"]
     for name, value in record.items():
         if name not in _FIXED and isinstance(value, int | float):
             yield name, value

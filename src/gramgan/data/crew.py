@@ -9,7 +9,7 @@ Every crop is a function of its number (`gramgan.data.order`), so nothing that h
 
 - a worker that dies is replaced and its crop asked for again; a file that ends two workers is given up;
 - a file that cannot be used is given up; another one is drawn for this crop by its number and the attempt;
-- a worker without an answer for `patience` seconds is named in the log and waited for; after `limit` seconds (a disk
+- a worker for which the training has waited `patience` seconds is named in the log; after `limit` seconds (a disk
   that hangs) its file is given up and the worker replaced. This alone is not reproducible: nor is the disk.
 """
 
@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +30,7 @@ import gramgan
 from gramgan.data.items import Item
 from gramgan.data.order import Draw, Order
 from gramgan.data.troubles import Troubles
-from gramgan.data.worker import CROP, FAILED, HEADER, request
+from gramgan.data.worker import CROP, FAILED, HEADER, KINDS, request
 from gramgan.errors import UserError
 
 PATIENCE, LIMIT = 30.0, 300.0
@@ -55,11 +55,15 @@ class Job:
 
 @dataclass(eq=False)
 class _Member:
-    """A worker process; `flight` are the jobs that it was given, the first of them is being worked on `since` then."""
+    """A worker process; `flight` are the jobs that it was given, the first of them is being worked on.
+
+    `silent` are the seconds for which the training has waited since its last sign. Not the clock's: a training may
+    be busy, or be stopped and continued, while replies lie there.
+    """
 
     process: subprocess.Popen[bytes]
     flight: deque[Job] = field(default_factory=deque)
-    since: float = field(default_factory=time.monotonic)
+    silent: float = 0.0
     ready: bool = False
     warned: bool = False
     retired: bool = False
@@ -105,14 +109,15 @@ class Crew:
             UserError: no image out of many could be used.
             RuntimeError: the workers do not start.
         """
-        started = time.perf_counter()
+        started, turn = time.perf_counter(), min(self._patience, self._limit) / 4
         with self._changed:
             job = self._ordered.popleft()
             while job.crop is None:
                 if self._failure is not None:
                     raise self._failure
-                self._changed.wait(min(self._patience, self._limit) / 4)
-                self._look_after_slow()
+                before = time.monotonic()
+                self._changed.wait(turn)
+                self._look_after_slow(min(time.monotonic() - before, turn))
             self._refill()
         self._troubles.taken(time.perf_counter() - started, replaced=job.attempt > 0)
         return job
@@ -147,7 +152,16 @@ class Crew:
         threading.Thread(target=self._serve, args=(member,), name="gramgan-data", daemon=True).start()
 
     def _serve(self, member: _Member) -> None:
-        """Give a worker jobs and take its replies, until it ends. Runs in a thread of its own."""
+        """Run a worker, in a thread of its own."""
+        try:
+            self._converse(member)
+        except Exception as error:  # noqa: BLE001 (it is raised in the thread that waits for the crops)
+            with self._changed:
+                self._failure = self._failure or error
+                self._changed.notify_all()
+
+    def _converse(self, member: _Member) -> None:
+        """Give a worker jobs and take its replies, until it ends."""
         requests, replies = member.process.stdin, member.process.stdout
         assert requests is not None
         assert replies is not None
@@ -164,7 +178,7 @@ class Crew:
                     if member.retired:
                         return
                     self._settle(member.flight.popleft(), kind, content)
-                    member.since, member.warned = time.monotonic(), False
+                    member.silent, member.warned = 0.0, False
         except (EOFError, OSError):
             with self._changed:
                 if not (self._closed or member.retired):
@@ -177,7 +191,7 @@ class Crew:
             if self._closed or member.retired:
                 return None
             if not member.flight:
-                member.since = time.monotonic()
+                member.silent = 0.0
             given = []
             while self._pending and len(member.flight) < _IN_FLIGHT:
                 given.append(self._pending.popleft())
@@ -192,7 +206,9 @@ class Crew:
         message = content.decode("utf-8", "surrogateescape")
         if kind == FAILED:
             message = "cannot be decoded: " + message.strip().splitlines()[-1]
-        self._give_up(job, message.removeprefix(f"{self._item(job).high.path.absolute()}: "))
+        high = self._item(job).high
+        named = replace(high, path=high.path.absolute())  # as the worker knows it
+        self._give_up(job, message.removeprefix(f"{named}: "))
         self._pending.appendleft(job)
         self._changed.notify_all()
 
@@ -233,23 +249,22 @@ class Crew:
         self._hire()
         self._changed.notify_all()
 
-    def _look_after_slow(self) -> None:
-        now = time.monotonic()
+    def _look_after_slow(self, waited: float) -> None:
         for member in list(self._members):
-            age = now - member.since
             if member.ready and not member.flight:
                 continue
+            member.silent += waited
             name = str(self._item(member.flight[0]).high) if member.flight else f"data worker {member.process.pid}"
-            if age > self._limit:
+            if member.silent > self._limit:
                 member.process.kill()
                 if member.flight:
-                    self._give_up(member.flight[0], f"no answer for {age:.0f} s")
+                    self._give_up(member.flight[0], f"no answer for {member.silent:.0f} s")
                 else:
-                    self._troubles.add(name, f"does not start within {age:.0f} s", then="a new one goes on")
+                    self._troubles.add(name, f"does not start within {member.silent:.0f} s", then="a new one goes on")
                 self._replace(member)
-            elif age > self._patience and not member.warned:
+            elif member.silent > self._patience and not member.warned:
                 member.warned = True
-                self._troubles.add(name, f"no answer for {age:.0f} s (a slow disk?)", then="waiting")
+                self._troubles.add(name, f"no answer for {member.silent:.0f} s (a slow disk?)", then="waiting")
 
     def _draw(self, job: Job) -> Draw:
         return self._order.draw(job.number, job.attempt)
@@ -283,6 +298,8 @@ def _start() -> subprocess.Popen[bytes]:
 def _receive(replies: IO[bytes]) -> tuple[bytes, bytearray]:
     """Kind and content of a reply. Raises `EOFError`: the worker has ended."""
     kind, length = HEADER.unpack(_read(replies, HEADER.size))
+    if kind not in KINDS:  # something else writes there: no conversation is possible
+        raise EOFError
     return kind, _read(replies, length)
 
 

@@ -1,7 +1,7 @@
 """What a source draws from: images, or pairs of a low- and a high-resolution one, each a file or a part of one."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,16 +42,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """One image to train on, `name` is what messages and logs call it; `low` is its LR image, where there is one."""
+    """One image to train on, `name` is what messages and logs call it; `low` is its LR image, where there is one.
+
+    `licence` is "unknown" where nothing says it.
+    """
 
     name: str
     high: Place
     low: Place | None = None
+    licence: str = "unknown"
 
 
-def items_of(paths: Iterable[Path]) -> list[Item]:
-    """Image files as items, named by their files."""
-    return [Item(path.name, Place(path)) for path in paths]
+def items_of(paths: Iterable[Path], licences: Mapping[Path, str] | None = None) -> list[Item]:
+    """Image files as items, named by their files; `licences` by file, as far as they are known."""
+    known = licences or {}
+    return [Item(path.name, Place(path), licence=known.get(path, Item.licence)) for path in paths]
 
 
 def _read(descriptor: int, size: int) -> bytes:

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from gramgan.data.items import Item
 from gramgan.data.order import Draw
 from gramgan.data.source import Demand, Source, Taken
 from gramgan.errors import UserError
+from gramgan.hardware.processor import threads
 from gramgan.progress import Progress, silent
 
 _LISTED = 5  # images left out that a message names
@@ -33,13 +36,17 @@ class ResidentPhotos(Source):
         self.skipped: dict[str, str] = {}
         self._images: list[tuple[Tensor, Tensor | None]] = []
         every, kept = list(items), []
-        for number, item in enumerate(every, start=1):
-            try:
-                self._images.append(_load(item, demand))
-                kept.append(item)
-            except UserError as error:
-                self.skipped[item.name] = str(error).removeprefix(f"{item.high}: ")
-            progress(number, len(every))
+        pool = ThreadPoolExecutor(threads())
+        try:
+            for number, (item, image) in enumerate(zip(every, pool.map(partial(_load, demand), every), strict=True), 1):
+                if isinstance(image, UserError):
+                    self.skipped[item.name] = str(image).removeprefix(f"{item.high}: ")
+                else:
+                    self._images.append(image)
+                    kept.append(item)
+                progress(number, len(every))
+        finally:
+            pool.shutdown(cancel_futures=True)  # also at Ctrl-C
         listing = "; ".join(f"{name} ({reason})" for name, reason in list(self.skipped.items())[:_LISTED])
         if len(self.skipped) > _LISTED:
             listing += f"; and {len(self.skipped) - _LISTED} more"
@@ -83,14 +90,17 @@ def _batch(crops: list[Tensor]) -> Tensor:
     return torch.stack(crops).float().div_(255)
 
 
-def _load(item: Item, demand: Demand) -> tuple[Tensor, Tensor | None]:
-    high = item.high.open()
-    check_size(item, high.info, demand.crop)
-    if item.low is None:
-        return _on(demand.device, high.read_rgb8()), None
-    low = item.low.open()
-    check_pair(item, high.info, low.info)
-    return _on(demand.device, high.read_rgb8()), _on(demand.device, low.read_rgb8())
+def _load(demand: Demand, item: Item) -> tuple[Tensor, Tensor | None] | UserError:
+    try:
+        high = item.high.open()
+        check_size(item, high.info, demand.crop)
+        if item.low is None:
+            return _on(demand.device, high.read_rgb8()), None
+        low = item.low.open()
+        check_pair(item, high.info, low.info)
+        return _on(demand.device, high.read_rgb8()), _on(demand.device, low.read_rgb8())
+    except UserError as error:
+        return error
 
 
 def _on(device: str | torch.device, image: np.ndarray) -> Tensor:

@@ -22,6 +22,7 @@ HEADER = struct.Struct("<cI")
 """Kind of a reply and its length in bytes."""
 READY, CROP, UNREADABLE, FAILED = b"r", b"c", b"u", b"f"
 """Kinds of replies: the worker has started; HR and LR samples; why an image cannot be used; a traceback."""
+KINDS = (READY, CROP, UNREADABLE, FAILED)
 
 
 def request(item: Item, draw: Draw, side: int, augment: bool) -> bytes:

@@ -90,12 +90,15 @@ class Raster:
         """The same as `read` with the file's own integers or floats: `[channels, height, width]` of `info.dtype`."""
         return np.ascontiguousarray(self._samples(window).transpose(2, 0, 1))
 
+    def read_rgb(self, window: Window | None = None) -> np.ndarray:
+        """The same as `read` with three channels: grey is repeated, alpha dropped."""
+        return _three_channels(self.read(window), self.info)
+
     def read_rgb8(self, window: Window | None = None) -> np.ndarray:
-        """The same as uint8 `[3, height, width]`: grey is repeated, alpha dropped; deeper samples are clamped to [0, 1]
-        and rounded, half up."""
+        """The same as uint8 `[3, height, width]`; deeper samples are clamped to [0, 1] and rounded, half up."""
         if self.info.dtype == "uint8":
             return _three_channels(self.read_samples(window), self.info)
-        values = _three_channels(self.read(window), self.info)
+        values = self.read_rgb(window)
         return np.floor(np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def _samples(self, window: Window | None) -> np.ndarray:
@@ -115,8 +118,7 @@ def read_rgb(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    raster = _first(path, allow_huge)
-    return _three_channels(raster.read(), raster.info)
+    return _first(path, allow_huge).read_rgb()
 
 
 def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:

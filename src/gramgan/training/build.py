@@ -1,24 +1,23 @@
 """The one place that puts the parts of a training run together."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from gramgan.collect import read_manifest, split
 from gramgan.config import Config
-from gramgan.data.items import items_of
-from gramgan.data.resident import ResidentPhotos
+from gramgan.data.choice import Way, open_source, usual_workers
+from gramgan.data.items import Item
 from gramgan.data.source import Demand, Source
 from gramgan.degradation import Degradation
 from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
-from gramgan.images import find_images
 from gramgan.networks.build import load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -30,6 +29,7 @@ from gramgan.texture.descriptors import Descriptor
 from gramgan.training.compiling import compile_networks
 from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
 from gramgan.training.ema import averaged
+from gramgan.training.images import images_of, settled_way
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
@@ -68,7 +68,7 @@ def resolve(config: Config) -> Config:
     """Settle what `auto` and "newest" stand for on this machine, so that resuming re-decides nothing.
 
     Raises:
-        UserError: a device that is not there, or no texture database where one is needed.
+        UserError: a device that is not there, no texture database where one is needed, or no images.
     """
     train, texture = config.train, config.texture
     device = resolve_device(train.device)
@@ -88,7 +88,8 @@ def resolve(config: Config) -> Config:
         settled = tuple(settled_entry(entry, texture) for entry in texture.databases)
         texture = texture.model_copy(update={"databases": settled})
     resolved = {"device": device, "precision": precision, "memory_format": memory_format}
-    return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture})
+    data = config.data.model_copy(update={"source": settled_way(config, device, train.devices)})
+    return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture, "data": data})
 
 
 def build(config: Config, progress: Progress = silent, processes: Processes | None = None) -> Parts:
@@ -135,7 +136,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
         d_wrapped, d_optimizer = fabric.setup(discriminator, discriminator_optimizer)
 
-    training, validation = photographs(config)
+    images = images_of(config, progress)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
     demand = Demand(
         crop=config.data.crop,
@@ -145,9 +146,15 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         device=fabric.device,
         share=processes.share,
     )
-    source = ResidentPhotos(items_of(training), demand, progress=progress)
+    source = open_source(
+        cast(Way, config.data.source),
+        images.training,
+        demand,
+        workers=config.data.workers or usual_workers(config.train.devices),
+        progress=progress,
+    )
     degradation = build_degradation(config.data.degradation)
-    card = _card(config, start_card, len(source))
+    card = _card(config, start_card, source.items)
     psnr_card = _psnr_card(config, start_card, card)
     if psnr_card is not None:
         card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
@@ -173,7 +180,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         source=source,
         degradation=degradation,
         validator=Validator(
-            validation,
+            images.validation,
             images=config.log.validation_images,
             crop=config.log.validation_crop,
             degradation=degradation,
@@ -184,28 +191,6 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         card=card,
         psnr_card=psnr_card,
     )
-
-
-def photographs(config: Config) -> tuple[list[Path], list[Path]]:
-    """(training, validation) photographs: as the manifest or the common rule splits them, or as the settings say.
-
-    With a validation folder of their own, all photographs of a folder without a manifest are trained on.
-
-    Raises:
-        UserError: there are none.
-    """
-    folder = config.data.photos
-    training, held_out = split(folder)
-    if config.data.validation is not None:
-        if read_manifest(folder) is None:
-            training = sorted(training + held_out)
-        return training, find_images(config.data.validation)
-    if not held_out:
-        log.warning(
-            "%s: a single photograph; it is validated on as well, so the scores say nothing about others", folder
-        )
-        return training, training
-    return training, held_out
 
 
 def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
@@ -253,11 +238,10 @@ def _targets(config: Config, device: torch.device, random: torch.Generator, shar
     return NearerSource(source, LocalSource(source.descriptor, random, texture.warp, share))
 
 
-def _card(config: Config, start: Card | None, photos: int) -> Card:
+def _card(config: Config, start: Card | None, items: Sequence[Item]) -> Card:
     """What the run's weights will say of themselves; scores and name are added when they are written."""
-    entries = read_manifest(config.data.photos) or []
-    licences = sorted({entry.licence for entry in entries}) or ["unknown"]
-    data = TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(licences), count=photos)
+    licences = sorted({item.licence for item in items})
+    data = TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(licences), count=len(items))
     databases = trained_on_databases(config.texture) if config.uses_database else {}
     licences = {*licences, *(licence for held in databases.values() for licence in held)}
     generator = config.generator

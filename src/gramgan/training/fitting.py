@@ -1,9 +1,10 @@
-"""How large a batch fits into a device's memory, from the peaks of two small steps."""
+"""How large a batch fits into a device's memory, and how long a step takes, from a few small steps."""
 
 import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -76,6 +77,30 @@ def measure_fit(config: Config) -> Fit:
         image_bytes=round(image * (config.data.crop / _CROP) ** 2),
         free_bytes=free,
     )
+
+
+def measure_step(config: Config, crops: int | None = None) -> float:
+    """Seconds of an adversarial step of `config` on its device, scaled by pixels from a step of 64×64 crops.
+
+    Networks are new and inputs random, as in `measure_fit`.
+
+    Args:
+        config: resolved settings.
+        crops: how many 64×64 crops to measure with; None: two on a CPU, elsewhere as many as have the step's pixels,
+            for a GPU is slow on a few.
+    """
+    device = torch.device(config.train.device)
+    wanted = config.train.batch_size * (config.data.crop / _CROP) ** 2
+    crops = crops or (_BATCHES[0] if device.type == "cpu" else max(1, round(wanted)))
+    trained = _Trained(config)
+    trained.step(crops)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    trained.step(crops)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - started) * wanted / crops
 
 
 class _Trained:

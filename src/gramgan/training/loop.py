@@ -71,6 +71,7 @@ class Loop:
         self._logbook: Logbook | None = None  # the first process's
         self.usage = PatchUsage(self._processes.gather)
         self.iteration = 0
+        self._fed = 0  # the iteration up to which is known how the data came in
         self.best: Best | None = None
         self._decisive = self._decisive_metric()
 
@@ -89,6 +90,7 @@ class Loop:
         finally:
             if self._logbook is not None:
                 self._logbook.close()
+            self._parts.source.close()
         return self.iteration == self._config.stages.total
 
     def _run(self) -> None:
@@ -202,7 +204,7 @@ class Loop:
             parts.discriminator.load_state_dict(state["discriminator"])
             parts.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.usage.load(state["usage"])
-        self.iteration = state["iteration"]
+        self.iteration = self._fed = state["iteration"]
 
     def _open_log(self) -> None:
         """Open the log at this iteration: what it holds of later ones will be made again."""
@@ -311,6 +313,7 @@ class Loop:
             **({"shares": shares} if shares else {}),
             **({"database": database} if database else {}),
             **statistics,
+            **self._feeding(speed),
             "iterations_per_second": speed,
         }
 
@@ -322,6 +325,22 @@ class Loop:
                 self._write({**warning, "kind": finding.kind, "message": finding.message})
 
         self._processes.alone(write)
+
+    def _feeding(self, speed: float) -> Record:
+        """How the data came in since the record before: nothing to say of images that lie in memory."""
+        looks = self._processes.everyone(self._parts.source.look())
+        iterations, self._fed = self.iteration - self._fed, self.iteration
+        waited, replaced = max(look.waited for look in looks), sum(look.replaced for look in looks)
+        troubles = {name: what for look in looks for name, what in look.troubles.items()}
+        if not (waited or replaced or troubles):
+            return {}
+        return {
+            "data": {
+                "wait_share": min(waited * speed / max(iterations, 1), 1.0),
+                "replaced_crops": replaced,
+                **({"troubles": troubles} if troubles else {}),
+            }
+        }
 
     def _shares(self, stage: Stage, losses: dict[str, float]) -> dict[str, float]:
         """What part of the generator's total each weighted loss makes up."""

@@ -98,6 +98,13 @@ class Processes:
         dist.all_reduce(said, dist.ReduceOp.MAX, group=self._hosts)
         return bool(said)
 
+    def everyone(self, value: T) -> list[T]:
+        """The `value` of each process, in the order of the ranks."""
+        values: list[Any] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value, group=self._hosts)
+        return values
+
     def from_first(self, value: T) -> T:
         """The first process's `value`."""
         if self.world == 1:

@@ -32,6 +32,7 @@ _FIRST = 0  # the iteration of the checkpoint that a run makes before its first 
 _CHANGEABLE = ("stages", "schedule", "guard", "log")
 _CHANGEABLE_PARTS = {
     "texture": ("candidates", "databases", "search", "recall"),  # where targets come from, not what they are
+    "data": ("source", "workers"),  # how images are read; the crops are the same
     "train": (  # what it runs on, and how far a step may go
         "device",
         "devices",
@@ -44,7 +45,7 @@ _CHANGEABLE_PARTS = {
         "clip_discriminator",
     ),
 }
-_SETTLED = ("train.device", "train.precision", "train.memory_format")
+_SETTLED = ("train.device", "train.precision", "train.memory_format", "data.source")
 
 log = logging.getLogger(__name__)
 

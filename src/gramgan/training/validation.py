@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gramgan.data.cutting import check_pair
+from gramgan.data.items import Item
 from gramgan.degradation import SCALE, Degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
-from gramgan.images import read_rgb
 from gramgan.ops.resize import bicubic_up
 
 _SHOWN = 3  # pictures of a validation
@@ -42,7 +43,7 @@ class Validator:
 
     def __init__(
         self,
-        paths: Iterable[Path],
+        items: Iterable[Item],
         *,
         images: int,
         crop: int,
@@ -54,33 +55,43 @@ class Validator:
         self._scorer = Scorer.best(SR_Y_CROP4, device)
         self._degradation = degradation
         self._hr: dict[str, Tensor] = {}
-        every = list(paths)
-        for path in every:
+        self._lr: dict[str, Tensor] = {}
+        every = list(items)
+        for item in every:
             if len(self._hr) == images:
                 break
             try:
-                hr = _centre(torch.from_numpy(read_rgb(path)), crop)
+                hr, lr = _centres(item, crop)
             except UserError as error:
                 log.warning("left out of the validation: %s", error)
                 continue
             if min(hr.shape[-2:]) < MIN_SIZE:
-                log.warning("left out of the validation: %s: smaller than %dx%d pixels", path, MIN_SIZE, MIN_SIZE)
+                log.warning("left out of the validation: %s: smaller than %dx%d pixels", item.high, MIN_SIZE, MIN_SIZE)
                 continue
             # Samples are named by it; in two folders there may be two images of one name.
-            name = path.stem if path.stem not in self._hr else f"{path.stem}-{len(self._hr)}"
+            stem = Path(item.name).stem
+            name = stem if stem not in self._hr else f"{stem}-{len(self._hr)}"
             self._hr[name] = hr.unsqueeze(0).to(device)
+            if lr is not None:
+                self._lr[name] = lr.unsqueeze(0).to(device)
         if not self._hr:
             raise UserError(
                 f"data.validation: none of {len(every)} images can be validated on (readable and at least "
                 f"{MIN_SIZE}x{MIN_SIZE} pixels, log.validation_crop too); give larger ones"
             )
 
-        self._lr = {name: degradation(hr, [seed_of(name)]) for name, hr in self._hr.items()}
+        self._paired = bool(self._lr)
+        self._lr = {
+            name: self._lr[name] if name in self._lr else degradation(hr, [seed_of(name)])
+            for name, hr in self._hr.items()
+        }
 
     @property
     def protocol(self) -> str:
         """How the scores were taken, in a few words."""
         made = "" if self._degradation.name == Bicubic.name else f", LR by {self._degradation.name}"
+        if self._paired:
+            made = ", LR as given"
         return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images{made}"
 
     @property
@@ -121,7 +132,24 @@ class Validator:
         return Validation({metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}, pictures)
 
 
-def _centre(image: Tensor, crop: int) -> Tensor:
-    height, width = (min(side, crop) // SCALE * SCALE for side in image.shape[-2:])
+def _centres(item: Item, crop: int) -> tuple[Tensor, Tensor | None]:
+    """The centre of an image, at most `crop` HR pixels a side, and the same part of its LR image if it has one."""
+    high = item.high.open()
+    hr = torch.from_numpy(high.read_rgb())
+    if item.low is None:
+        return _centre(hr, crop // SCALE * SCALE, SCALE), None
+    low = item.low.open()
+    check_pair(item, high.info, low.info)
+    part = crop // SCALE
+    # The same on both grids: LR's centre, and HR's four times as far from the corner.
+    lr = _centre(torch.from_numpy(low.read_rgb()), part, 1)
+    height, width = lr.shape[-2:]
+    top, left = (low.info.height - height) // 2 * SCALE, (low.info.width - width) // 2 * SCALE
+    height, width = height * SCALE, width * SCALE
+    return hr[:, top : top + height, left : left + width], lr
+
+
+def _centre(image: Tensor, crop: int, step: int) -> Tensor:
+    height, width = (min(side, crop) // step * step for side in image.shape[-2:])
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
     return image[:, top : top + height, left : left + width]

@@ -35,6 +35,9 @@ BARELY_SEEN = 0.05
 DRIFTED = 5 / 255
 """Mean distance between the mean colours of SR images and of their HR."""
 
+WAITING = 0.1
+"""Share of the time in which a training waits for its images."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -197,6 +200,16 @@ def _drifts(window: Sequence[Record], spanned: int) -> str | None:
     )
 
 
+def _waits(window: Sequence[Record], spanned: int) -> str | None:
+    share = _mean(window, "data", "wait_share")
+    if share is None or share < WAITING:
+        return None
+    return (
+        f"the training waits for images {share:.0%} of the time; `gramgan doctor --data FOLDER` measures what helps: "
+        "sub-images made by `gramgan prepare`, more data.workers, or data.source=resident"
+    )
+
+
 _JUDGES: dict[str, Callable[[Sequence[Record], int], str | None]] = {
     "discriminator_learns_nothing": _learns_nothing,
     "discriminator_separates": _separates,
@@ -205,6 +218,7 @@ _JUDGES: dict[str, Callable[[Sequence[Record], int], str | None]] = {
     "targets_trivial": _trivial,
     "mask_hides_all": _hidden,
     "colours_drift": _drifts,
+    "waits_for_data": _waits,
 }
 
 

@@ -67,7 +67,12 @@ def reader(
             pages=pages,
             animation=_animation(image, pages),
         )
-        return Opened(info, lambda window: _samples(info, image, window, once is not None))
+
+        def samples(window: Window) -> np.ndarray:
+            assert request is not None  # held: libvips reads from its bytes, and does not keep them
+            return _samples(info, image, window, once is not None)
+
+        return Opened(info, samples)
 
     return open_
 

@@ -1,0 +1,55 @@
+"""Pairs of LR and HR images out of two folders: by name, LR exactly a quarter of HR."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gramgan.data.cutting import check_pair
+from gramgan.data.items import Item, Place
+from gramgan.errors import UserError
+from gramgan.hardware.processor import threads
+from gramgan.images.pairing import Pair
+from gramgan.progress import Progress, silent
+
+_NAMED = 3  # pairs that a message names
+
+
+def pair_items(pairs: Iterable[Pair], licences: Mapping[Path, str] | None = None) -> list[Item]:
+    """Pairs that were found by name (see `gramgan.images.pairing`) as items; `licences` are by HR file."""
+    known = licences or {}
+    return [
+        Item(
+            pair.name,
+            Place(pair.hr),
+            None if pair.other is None else Place(pair.other),
+            known.get(pair.hr, Item.licence),
+        )
+        for pair in pairs
+    ]
+
+
+def check_pairs(items: Sequence[Item], progress: Progress = silent) -> None:
+    """Read the headers of all files and make sure that every LR image is exactly a quarter of its HR image.
+
+    Raises:
+        UserError: an image cannot be opened, or sizes do not fit.
+    """
+    problems = []
+    with ThreadPoolExecutor(threads()) as pool:
+        for number, problem in enumerate(pool.map(_problem, items), start=1):
+            if problem:
+                problems.append(problem)
+            progress(number, len(items))
+    if problems:
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UserError(f"{'; '.join(problems[:_NAMED])}{more}; correct the pairs or take them out")
+
+
+def _problem(item: Item) -> str:
+    try:
+        high = item.high.open(sequential=True)
+        if item.low is not None:
+            check_pair(item, high.info, item.low.open(sequential=True).info)
+    except UserError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,119 @@
+"""Which images a run trains on and which it is judged by, and how they are read."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from gramgan.collect import read_manifest, split
+from gramgan.config import Config
+from gramgan.data.choice import Kind, Way, choose, kind_of
+from gramgan.data.items import Item, items_of
+from gramgan.data.pairs import check_pairs, pair_items
+from gramgan.data.shards import shard_items, split_shards
+from gramgan.errors import UserError
+from gramgan.images import find_images
+from gramgan.images.pairing import Pair, pair_low, pair_with
+from gramgan.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run; those of `validation` with their LR image, where the run trains on pairs."""
+
+    training: list[Item]
+    validation: list[Item]
+
+
+def settled_way(config: Config, device: str, processes: int = 1) -> Way:
+    """What `data.source: auto` stands for on this machine; anything else is returned as it is. Says so in the log.
+
+    Raises:
+        UserError: see `images_of`.
+    """
+    if config.data.source != "auto":
+        return config.data.source
+    kind = _kind(config)
+    if kind == "shards":  # the first one stands for all: to index them takes longer than to decide
+        shards, _ = split_shards(config.data.photos)
+        total = sum(path.stat().st_size for path in shards)
+        items = shard_items(shards[:1]) * max(1, round(total / max(shards[0].stat().st_size, 1)))
+    elif kind == "pairs":
+        items = pair_items(_pairs(config)[0])
+    else:
+        items = items_of(photographs(config)[0])
+    choice = choose(items, kind, device, processes)
+    log.info("data.source: %s (%s)", choice.way, choice.why)
+    return choice.way
+
+
+def images_of(config: Config, progress: Progress = silent) -> Images:
+    """The images that the settings name, split as their manifest, the names of shards or the common rule say.
+
+    With a validation folder of their own, all photographs of a folder without a manifest are trained on.
+
+    Raises:
+        UserError: there are none, or pairs do not fit together.
+    """
+    data = config.data
+    kind = _kind(config)
+    if kind == "shards":
+        shards, held_out = split_shards(data.photos)
+        if data.validation is None and not held_out:
+            raise UserError(
+                f"{data.photos}: holds no shard named holdout-… to validate on; set data.validation to a folder of HR "
+                "images"
+            )
+        training = shard_items(shards, progress)
+        return Images(training, _own_validation(config) if data.validation else shard_items(held_out))
+    licences = {data.photos / entry.file: entry.licence for entry in read_manifest(data.photos) or []}
+    if kind == "folder":
+        paths, held_out = photographs(config)
+        return Images(items_of(paths, licences), items_of(held_out))
+    pairs, held_out = _pairs(config)
+    images = Images(pair_items(pairs, licences), _own_validation(config) if data.validation else pair_items(held_out))
+    check_pairs([*images.training, *images.validation], progress)
+    return images
+
+
+def photographs(config: Config) -> tuple[list[Path], list[Path]]:
+    """(training, validation) photographs of a folder (see `images_of`).
+
+    Raises:
+        UserError: there are none.
+    """
+    folder = config.data.photos
+    training, held_out = split(folder)
+    if config.data.validation is not None:
+        if read_manifest(folder) is None:
+            training = sorted(training + held_out)
+        return training, find_images(config.data.validation)
+    if not held_out:
+        log.warning(
+            "%s: a single photograph; it is validated on as well, so the scores say nothing about others", folder
+        )
+        return training, training
+    return training, held_out
+
+
+def _own_validation(config: Config) -> list[Item]:
+    """The images of `data.validation`; LR images among them are used where the run trains on pairs."""
+    assert config.data.validation is not None
+    if config.data.low is None:
+        return items_of(find_images(config.data.validation))
+    return pair_items(pair_low(config.data.validation, None))
+
+
+def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:
+    """(training, held-out) pairs of `data.photos` and `data.low`, split as the photographs are."""
+    assert config.data.low is not None
+    pairs = {pair.hr: pair for pair in pair_with(config.data.photos, config.data.low, "LR")}
+    training, held_out = photographs(config)
+    return [pairs[path] for path in training if path in pairs], [pairs[path] for path in held_out if path in pairs]
+
+
+def _kind(config: Config) -> Kind:
+    named = config.data.source
+    return kind_of(config.data.photos, config.data.low) if named in ("auto", "resident") else cast(Kind, named)
