@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gram-GAN needs Python 3.11 or newer; give one: make PYTHON=python3.12 TARGET")'
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy]'
 	@touch $(STAMP)
 
 demo: $(STAMP)

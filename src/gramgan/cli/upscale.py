@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gramgan.upscaling.files import Settings
     from gramgan.upscaling.jobs import Job
 
-_SIZE, _CONTROL, _FILES, _MACHINE = "Size", "Texture", "Files", "Machine"
+_SIZE, _CONTROL, _SCIENTIFIC, _FILES, _MACHINE = "Size", "Texture", "Scientific files", "Files", "Machine"
 
 
 def upscale(
@@ -91,12 +91,45 @@ def upscale(
         ),
     ] = None,
     consistency: Annotated[
+        bool | None,
+        typer.Option(
+            "--consistency/--no-consistency",
+            help="Make results that, shrunk again, are the input (back-projection). For clean input: noise and JPEG "
+            "blocks come back too. (default: for scientific files alone)",
+            rich_help_panel=_CONTROL,
+            show_default=False,
+        ),
+    ] = None,
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bands that the network sees as red, green and blue (3,2,1), one by itself (4), or classes that are "
+            "repeated and not drawn (5:nearest); give it once for each group, the others stand alone. (default: what "
+            "the file says)",
+            rich_help_panel=_SCIENTIFIC,
+            metavar="R,G,B|N",
+            show_default=False,
+        ),
+    ] = None,
+    radiometry: Annotated[
+        str | None,
+        typer.Option(
+            help="Stored values that are black and white: LOW,HIGH, full, reflectance, sentinel-2 (offset since "
+            "baseline 04.00), minmax or percentile. (default: what the file says, or all of an unsigned type)",
+            rich_help_panel=_SCIENTIFIC,
+            metavar="NAME|LOW,HIGH",
+            show_default=False,
+        ),
+    ] = None,
+    cog: Annotated[
+        bool, typer.Option("--cog", help="Write cloud-optimized GeoTIFFs.", rich_help_panel=_SCIENTIFIC)
+    ] = False,
+    plain: Annotated[
         bool,
         typer.Option(
-            "--consistency",
-            help="Make results that, shrunk again, are the input (back-projection). For clean input: noise and JPEG "
-            "blocks come back too.",
-            rich_help_panel=_CONTROL,
+            "--plain",
+            help="Take GeoTIFF, OME and ImageJ files for ordinary pictures and lose what they say besides.",
+            rich_help_panel=_SCIENTIFIC,
         ),
     ] = False,
     form: Annotated[
@@ -196,6 +229,10 @@ def upscale(
         texture_mask=texture_mask,
         texture_threshold=TEXTURE_THRESHOLD if texture_threshold is None else texture_threshold,
         consistency=consistency,
+        bands=bands or (),
+        radiometry=radiometry,
+        cog=cog,
+        plain=plain,
         icc=icc,
         quality=quality,
         backend=backend,

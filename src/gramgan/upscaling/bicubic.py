@@ -1,5 +1,7 @@
 """Keys' cubic (a = -0.5) by a factor of 4 in NumPy: `gramgan.ops.resize` for backends without torch."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 SCALE = 4
@@ -27,6 +29,39 @@ def shrink(planes: np.ndarray) -> np.ndarray:
     if planes.shape[1] % SCALE or planes.shape[2] % SCALE:
         raise ValueError(f"planes of {planes.shape[1]}x{planes.shape[2]} cannot be divided by {SCALE}")
     return _shrink_rows(_shrink_rows(planes).swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def enlarge_part(plane: np.ndarray, rows: "Taps", columns: "Taps") -> np.ndarray:
+    """A window of a plane that is enlarged by any factor, not clamped; edges are repeated outwards.
+
+    Args:
+        plane: float `[h, w]`: rows `rows.start` to `rows.stop` of the whole plane, and columns the same way.
+        rows: which rows of the result, see `taps`.
+        columns: which columns.
+    """
+    down = sum(plane[rows.indices[:, tap]] * rows.weights[:, tap, None] for tap in range(2 * CONTEXT))
+    assert isinstance(down, np.ndarray)
+    across = sum(down[:, columns.indices[:, tap]] * columns.weights[:, tap] for tap in range(2 * CONTEXT))
+    return np.asarray(across)
+
+
+class Taps(NamedTuple):
+    """What new pixels are made of: old ones `start` to `stop`, `indices` `[n, 4]` counted from `start`, `weights`."""
+
+    start: int
+    stop: int
+    indices: np.ndarray
+    weights: np.ndarray
+
+
+def taps(length: int, new: int, start: int, stop: int) -> Taps:
+    """For the pixels `start` to `stop` of an axis of `length` pixels that is enlarged to `new`."""
+    position = (np.arange(start, stop) + 0.5) * (length / new) - 0.5
+    around = np.floor(position).astype(np.int64)[:, None] + np.arange(1 - CONTEXT, CONTEXT + 1)
+    weights = _cubic(position[:, None] - around)
+    inside = np.clip(around, 0, length - 1)
+    first = int(inside.min())
+    return Taps(first, int(inside.max()) + 1, inside - first, weights)
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

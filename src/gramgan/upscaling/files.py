@@ -1,8 +1,10 @@
 """From picture to picture: pages and frames, any scale, what surrounds the pixels, and going on after a crash."""
 
+import contextlib
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,11 +16,16 @@ from gramgan.errors import UserError
 from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
 from gramgan.images.resize import resize_array
 from gramgan.progress import Progress, silent
+from gramgan.scientific.bands import parse_bands
+from gramgan.scientific.base import Reading
+from gramgan.scientific.detect import open_scientific
+from gramgan.scientific.radiometry import parse_radiometry
 from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
 from gramgan.upscaling.engine import SCALE, Upscaler
 from gramgan.upscaling.intermediate import remove_leftovers
 from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
 from gramgan.upscaling.scales import Scale, ScalePlan, parse_scale
+from gramgan.upscaling.scientific import ScientificJob, upscale_scientific
 
 if TYPE_CHECKING:
     from gramgan.upscaling.models import OpenModel
@@ -41,7 +48,11 @@ class Settings:
         psnr_model: that PSNR-oriented generator; None for the one that the model's card names.
         texture_mask: texture only where the input has some; elsewhere the bicubic enlargement.
         texture_threshold: grey levels of fine detail in the input where texture begins.
-        consistency: the result, shrunk, is the input again.
+        consistency: the result, shrunk, is the input again; None: for scientific files alone.
+        bands: of scientific files, which the network sees together: `3,2,1`, `4`, `5:nearest` (see `scientific.bands`).
+        radiometry: of scientific files, which values are black and white (see `scientific.radiometry`).
+        cog: GeoTIFFs are written in the cloud-optimized layout.
+        plain: take scientific files for ordinary pictures, where that can be read.
         icc: `keep` the colour profile, or convert to `srgb`.
         quality: 1 to 100, of JPEG, WebP and AVIF.
         backend: `auto`, `torch`, `openvino` or `onnxruntime`.
@@ -59,7 +70,11 @@ class Settings:
     psnr_model: str | Path | None = None
     texture_mask: bool = False
     texture_threshold: float = TEXTURE_THRESHOLD
-    consistency: bool = False
+    consistency: bool | None = None
+    bands: Sequence[str] = ()
+    radiometry: str | None = None
+    cog: bool = False
+    plain: bool = False
     icc: str = "keep"
     quality: int = 95
     backend: str = "auto"
@@ -86,6 +101,9 @@ class Settings:
         if self.psnr_model is not None and self.strength is None:
             raise UserError(f"psnr_model {self.psnr_model}: has an effect only together with --strength; give both")
         self.control()
+        reading = self.reading()
+        if self.plain and reading.asked:
+            raise UserError(f"{reading.asked[0]}: has no effect together with --plain; give one of them")
         return parse_scale(self.scale, self.size)
 
     def control(self) -> Control | None:
@@ -94,10 +112,25 @@ class Settings:
         Raises:
             UserError: the threshold is out of range.
         """
+        return self._control(consistent=bool(self.consistency))
+
+    def scientific_control(self) -> Control | None:
+        """The same for scientific files."""
+        return self._control(consistent=self.consistency is not False)
+
+    def reading(self) -> Reading:
+        """How scientific files are read.
+
+        Raises:
+            UserError: bands or radiometry are not readable.
+        """
+        return Reading(parse_bands(self.bands), parse_radiometry(self.radiometry), self.cog)
+
+    def _control(self, *, consistent: bool) -> Control | None:
         threshold = self.texture_threshold if self.texture_mask else None
-        if threshold is None and not self.consistency:
+        if threshold is None and not consistent:
             return None
-        return Control(texture_threshold=threshold, consistent=self.consistency)
+        return Control(texture_threshold=threshold, consistent=consistent)
 
 
 @dataclass(frozen=True)
@@ -105,7 +138,8 @@ class FileOptions:
     """What `upscale_file` needs besides an `Upscaler`.
 
     `control` is the refinement that the upscaler was made with, for its report; `resume_key` says which model and
-    settings the upscaler has: with it, what a killed job left is continued.
+    settings the upscaler has: with it, what a killed job left is continued. `scientific` is for scientific files; None
+    takes them for pictures.
     """
 
     scale: Scale = Scale(factor=SCALE)  # noqa: RUF009 (frozen)
@@ -114,6 +148,7 @@ class FileOptions:
     allow_huge: bool = False
     control: Control | None = None
     resume_key: str | None = None
+    scientific: ScientificJob | None = None
 
 
 def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
@@ -132,20 +167,32 @@ def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
     model = open_model(
         spec, backend=settings.backend, precision=settings.precision, device=settings.device, blend=blend
     )
-    control = settings.control()
     overlap = model.card.overlap if settings.overlap is None else settings.overlap
-    if control is not None:
-        overlap = control.overlap(overlap)
-    upscaler = Upscaler(model.backend, name=model.name, overlap=overlap, tile=settings.tile, refine=control)
+
+    def refined(control: Control | None) -> Upscaler:
+        context = overlap if control is None else control.overlap(overlap)
+        return Upscaler(model.backend, name=model.name, overlap=context, tile=settings.tile, refine=control)
+
+    control, scientific_control = settings.control(), settings.scientific_control()
+    key = _settings_key(settings, model.sha256, model.backend.name)
+    scientific = ScientificJob(
+        upscaler=refined(scientific_control),
+        control=scientific_control,
+        scale=scale,
+        reading=settings.reading(),
+        model=model.name,
+        settings=key,
+    )
     options = FileOptions(
         scale=scale,
         to_srgb=settings.icc == "srgb",
         quality=settings.quality,
         allow_huge=settings.allow_huge,
         control=control,
-        resume_key=_settings_key(settings, model.sha256, model.backend.name),
+        resume_key=key,
+        scientific=None if settings.plain else scientific,
     )
-    return upscaler, options, model
+    return refined(control), options, model
 
 
 def upscale_file(
@@ -179,6 +226,12 @@ def upscale_file(
     options = options or FileOptions()
     if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
+    if options.scientific is not None:
+        file = open_scientific(source, options.scientific.reading, allow_huge=options.allow_huge)
+        if file is not None:
+            with contextlib.closing(file):
+                upscale_scientific(file, target, options.scientific, progress or silent)
+            return target
     first = Raster.open(source, allow_huge=options.allow_huge, to_srgb=options.to_srgb)
     pages = first.info.pages
     if pages > 1 and target.suffix.lower() in MULTI_PAGE_SUFFIXES:
@@ -206,7 +259,11 @@ def upscale(
     psnr_model: str | Path | None = None,
     texture_mask: bool = False,
     texture_threshold: float = TEXTURE_THRESHOLD,
-    consistency: bool = False,
+    consistency: bool | None = None,
+    bands: Sequence[str] = (),
+    radiometry: str | None = None,
+    cog: bool = False,
+    plain: bool = False,
     icc: Icc = "keep",
     quality: int = 95,
     backend: str = "auto",
@@ -233,6 +290,10 @@ def upscale(
         texture_mask: texture only where the input has some.
         texture_threshold: in grey levels.
         consistency: the result, shrunk, is the input again.
+        bands: such as `["3,2,1", "4"]`.
+        radiometry: a name or `LOW,HIGH`.
+        cog: cloud-optimized GeoTIFFs.
+        plain: scientific files as ordinary pictures.
         icc: `keep` or `srgb`.
         quality: 1 to 100.
         backend: `auto`, `torch`, `openvino` or `onnxruntime`.
@@ -261,6 +322,10 @@ def upscale(
         texture_mask=texture_mask,
         texture_threshold=texture_threshold,
         consistency=consistency,
+        bands=bands,
+        radiometry=radiometry,
+        cog=cog,
+        plain=plain,
         icc=icc,
         quality=quality,
         backend=backend,

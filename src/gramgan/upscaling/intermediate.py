@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -102,6 +103,18 @@ class Intermediate:
             self._written.clear()
             if self._journal is not None:
                 self._journal.restart(plan)
+
+    def recall(self, windows: Iterable[Window]) -> None:
+        """Take windows for written after all that `follow` has forgotten: their samples are still there."""
+        for window in windows:
+            self._written.add(window)
+            if self._journal is not None:
+                self._journal.add(window)
+
+    def note_temporary(self, path: Path) -> None:
+        """Have whoever takes this over from a killed process delete `path`, which lies in the same folder."""
+        if self._journal is not None:
+            self._journal.note_temporary(path)
 
     def write(self, window: Window, array: np.ndarray) -> None:
         """See `RasterWriter.write`: `[channels, height, width]` in [0, 1]."""

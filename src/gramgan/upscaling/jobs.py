@@ -11,6 +11,7 @@ from gramgan.errors import UserError
 from gramgan.files import ensure_folder
 from gramgan.images import IMAGE_SUFFIXES, MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
 from gramgan.images.formats import writing_for
+from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
 """Names of the formats that results can have, and their suffixes."""
@@ -101,7 +102,7 @@ def plan_jobs(
             raise UserError(f"name {name.text!r}: {output} is the name of the result already; give a folder instead")
         jobs = [_single(given[0], output, form)]
     else:
-        if output.suffix.lower() in WRITABLE_SUFFIXES and not output.is_dir():
+        if output.suffix.lower() in {*WRITABLE_SUFFIXES, *DICOM_SUFFIXES} and not output.is_dir():
             raise UserError(f"{output}: the name of one file, and there can be several results; give a folder")
         jobs = [Job(source, output / _renamed(source, place, form, name)) for source, place in _sources(given, output)]
     _check_names(jobs)
@@ -116,6 +117,8 @@ def _is_one_file(given: Path) -> bool:
 def _single(source: Path, target: Path, form: str | None) -> Job:
     if not source.exists():
         raise _missing(source)
+    if target.suffix.lower() in DICOM_SUFFIXES and is_dicom(source) and form is None:
+        return Job(source, target)
     asked = writing_for(target)[0]
     if form is not None and FORMATS[form] not in asked.suffixes:
         raise UserError(
@@ -129,7 +132,7 @@ def _sources(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     found: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
         if given.is_dir():
-            below = [path for path in find_images(given) if not _own_result(path, given, output)]
+            below = [path for path in find_images(given, is_dicom) if not _own_result(path, given, output)]
             if not below:
                 raise UserError(f"{given}: all images in it are results in {output}; give a folder with other images")
             pairs = [(path, path.relative_to(given)) for path in below]
@@ -163,7 +166,7 @@ def _fixed_part(pattern: Path) -> Path:
 def _matches(pattern: Path) -> list[Path]:
     found = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (it takes any pattern; Path.glob does not)
     paths = [Path(one) for one in found]
-    return [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
+    return [path for path in paths if path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))]
 
 
 def _own_result(path: Path, folder: Path, output: Path) -> bool:
@@ -172,6 +175,11 @@ def _own_result(path: Path, folder: Path, output: Path) -> bool:
 
 
 def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | None) -> Path:
+    if form is None and is_dicom(source):
+        known = place.suffix.lower() in DICOM_SUFFIXES
+        # Such files are often called after a UID, whose last number is no suffix.
+        stem, suffix = (place.stem, place.suffix) if known else (place.name, DICOM_SUFFIXES[0])
+        return place.parent / (stem + suffix if name is None else name(stem, suffix))
     suffix = place.suffix if form is None else FORMATS[form]
     if form is None and suffix.lower() not in _KEPT_SUFFIXES and not _is_animation(source):
         suffix = ".png"

@@ -1,0 +1,158 @@
+"""What every scientific file gives: layers of stored values, what of them is valid, and how a result is written."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from gramgan.images import Window
+from gramgan.scientific.bands import BandChoice
+from gramgan.scientific.radiometry import Radiometry, Range
+
+OVERVIEW = 512
+"""Longest side of the picture that statistics are taken from."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How scientific files are to be read and written.
+
+    `bands` groups the layers, `radiometry` says what is black and white, `cloud_optimized` asks for a GeoTIFF with
+    overviews in the order of the COG layout.
+    """
+
+    bands: tuple[BandChoice, ...] = ()
+    radiometry: Radiometry = field(default_factory=Radiometry)
+    cloud_optimized: bool = False
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The options that were given."""
+        given = {
+            "bands": bool(self.bands),
+            "radiometry": self.radiometry.kind != "auto",
+            "cog": self.cloud_optimized,
+        }
+        return tuple(name for name, there in given.items() if there)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One channel of one image: a band, a frame's grey values, a plane of a stack.
+
+    `name` tells it apart in messages. Physical values are `stored × scale + offset`, in `unit` ("" if unknown).
+    `natural` is the range that the file gives for it, if any; `inverted` means that its high values are dark.
+    """
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    natural: Range | None = None
+    inverted: bool = False
+
+
+class Enlarged(Protocol):
+    """The result, as a format writes it."""
+
+    width: int
+    height: int
+
+    def read(self, layer: int, window: Window) -> np.ndarray:
+        """Stored values `[height, width]` of the file's dtype."""
+        ...
+
+    def repeated(self, read: Callable[[Window], np.ndarray], window: Window) -> np.ndarray:
+        """Something of the source, `read(window of the source)` → `[height, width]`, enlarged by nearest neighbour."""
+        ...
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a result says about itself: a sentence, what decided its values, and a text that only equal work shares.
+
+    `target` is its name in messages.
+    """
+
+    target: Path
+    sentence: str
+    details: dict[str, str]
+    identity: str
+
+
+def spare_path(temporary: Path) -> Path:
+    """A second temporary name that `ScientificFile.save` may use, for a file that it deletes."""
+    return temporary.with_name(f"{temporary.stem}.spare{temporary.suffix}")
+
+
+class ScientificFile(ABC):
+    """An open file; all layers have one size and one type.
+
+    Attributes:
+        path: of the file.
+        form: the format's name.
+        suffixes: of the names that a result may have.
+        width: of every layer in pixels.
+        height: of every layer in pixels.
+        dtype: of the stored values: 8 or 16 bits, or float32.
+        layers: the layers in their order.
+        has_holes: whether some pixels may have no data.
+        limits: the lowest and highest stored value, where not all of the type may be used.
+        forbidden: a stored value that means "no data" and that no valid pixel may have; or None.
+    """
+
+    path: Path
+    form: str
+    suffixes: tuple[str, ...]
+    width: int
+    height: int
+    dtype: np.dtype
+    layers: tuple[Layer, ...]
+    forbidden: float | None = None
+    has_holes: bool = False
+    limits: tuple[float, float] | None = None
+
+    @property
+    @abstractmethod
+    def grouping(self) -> tuple[BandChoice, ...]:
+        """Which layers the file itself puts together as colours, and which are classes; the others stand alone."""
+
+    @abstractmethod
+    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
+        """Stored values `[len(layers), height, width]` of `dtype`. Not for several threads at once.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+
+    @abstractmethod
+    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
+        """Where there is data, bool like `read`; None where nothing is missing."""
+
+    @abstractmethod
+    def overview(self, layer: int) -> np.ndarray:
+        """Valid stored values of a picture of about `OVERVIEW` pixels a side, `[n]`."""
+
+    @abstractmethod
+    def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
+        """Write the result with everything that this file says besides its values.
+
+        Raises:
+            UserError: it cannot be written.
+            OSError: the disk is full.
+        """
+
+    def check_result(self, width: int, height: int, target: Path) -> None:
+        """Refuse, before any work, a result of a size that the format cannot hold.
+
+        Raises:
+            UserError: it is too large.
+        """
+        del width, height, target
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""

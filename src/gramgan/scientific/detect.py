@@ -1,0 +1,120 @@
+"""Which files are more than pictures, found without the libraries that read them."""
+
+import struct
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from gramgan.errors import UserError
+from gramgan.images.formats.tiff_directory import Directory, Layout, page_directory
+from gramgan.scientific.base import Reading, ScientificFile
+
+Kind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF"]
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DESCRIPTION, _SAMPLES, _SAMPLE_FORMAT = 270, 277, 339
+_SIGNED = 2
+# Scale, tie points and transformation of pixels, the directory of geographic keys, GDAL's metadata and no-data value,
+# coefficients of a camera model.
+_GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
+_SIDECARS = (".tfw", ".TFW", ".tifw", ".tiffw", ".wld")
+_PICTURE_SAMPLES = 4
+_HEAD = 4096
+
+_LIBRARY: dict[Kind, tuple[str, str]] = {
+    "GeoTIFF": ("rasterio", "geo"),
+    "DICOM": ("pydicom", "medical"),
+    "OME-TIFF": ("tifffile", "microscopy"),
+    "ImageJ TIFF": ("tifffile", "microscopy"),
+}
+_LOSS: dict[Kind, str] = {
+    "GeoTIFF": "its place on Earth, bands and no-data values",
+    "DICOM": "its values",
+    "OME-TIFF": "its pixel sizes and axes",
+    "ImageJ TIFF": "its pixel sizes and axes",
+}
+_READER: dict[Kind, tuple[str, str]] = {
+    "GeoTIFF": ("geotiff", "GeoTiff"),
+    "DICOM": ("dicom", "Dicom"),
+    "OME-TIFF": ("microscopy", "OmeTiff"),
+    "ImageJ TIFF": ("microscopy", "ImageJTiff"),
+}
+
+
+def scientific_kind(path: Path) -> Kind | None:
+    """What kind of scientific file `path` is; None for pictures and for what cannot be read at all."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+            if head[128:] == b"DICM" or path.suffix.lower() in DICOM_SUFFIXES:
+                return "DICOM"
+            if not head.startswith(_TIFF):
+                return None
+            layout, directory = page_directory(file, 0)
+            description = _description(path, layout, directory)
+    except (OSError, struct.error):
+        return None  # whoever opens it as a picture says what is wrong
+    if description.startswith(b"ImageJ="):
+        return "ImageJ TIFF"
+    if b"<OME" in description:
+        return "OME-TIFF"
+    tags = {tag.number: tag.value for tag in directory.tags}
+    stored = {struct.unpack_from(f"{layout.order}H", raw)[0] for raw in directory.raw}
+    bands = int.from_bytes(tags.get(_SAMPLES, b"\1")[:2], "little")
+    signed = int.from_bytes(tags.get(_SAMPLE_FORMAT, b"\1")[:2], "little") == _SIGNED
+    has_sidecar = any(path.with_suffix(suffix).exists() for suffix in _SIDECARS)
+    if not _GEOGRAPHIC.isdisjoint(stored) or bands > _PICTURE_SAMPLES or signed or has_sidecar:
+        return "GeoTIFF"
+    return None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether `path` is a DICOM file by its suffix or its mark; a directory of such files is none."""
+    return path.name != "DICOMDIR" and scientific_kind(path) == "DICOM"
+
+
+def open_scientific(path: Path, reading: Reading, *, allow_huge: bool = False) -> ScientificFile | None:
+    """Open `path` by the reader of its kind; None if it is a picture. A TIFF is a scientific file where `reading` asks.
+
+    Raises:
+        UserError: it is damaged, too large, of a kind that is not read, or the library that reads it is not installed.
+    """
+    kind = scientific_kind(path)
+    if kind is None:
+        if not reading.asked:
+            return None
+        if not _is_tiff(path):
+            raise UserError(f"{path}: --{reading.asked[0]} has no effect on an ordinary picture; leave it out")
+        kind = "GeoTIFF"
+    library, extra = _LIBRARY[kind]
+    if find_spec(library) is None:
+        raise UserError(
+            f"{path}: a {kind}, and without {library} {_LOSS[kind]} would be lost; install it with pip install "
+            f"'gramgan[{extra}]'" + ("" if kind == "DICOM" else ", or upscale it as an ordinary picture with --plain")
+        )
+    module, name = _READER[kind]
+    reader = getattr(import_module(f"gramgan.scientific.{module}"), name)
+    return reader(path, reading, allow_huge=allow_huge)
+
+
+def _is_tiff(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _TIFF
+    except OSError:
+        return False
+
+
+def _description(path: Path, layout: Layout, directory: Directory) -> bytes:
+    """The beginning of ImageDescription; OME's can be far longer than what a directory's `tags` hold."""
+    order, big = layout
+    for raw in directory.raw:
+        number, _, count = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", raw)
+        field = raw[12 if big else 8 :]
+        if number == _DESCRIPTION and count > len(field):
+            with path.open("rb") as file:
+                file.seek(struct.unpack(f"{order}{'Q' if big else 'I'}", field)[0])
+                return file.read(min(count, _HEAD))
+    return b""

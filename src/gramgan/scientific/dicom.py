@@ -1,0 +1,258 @@
+"""DICOM images: grey and colour, 8 to 16 bits, one frame or many; values in the scanner's own units."""
+
+import contextlib
+import logging
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom import config
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.pixels.utils import pixel_array
+
+from gramgan.errors import UserError
+from gramgan.images import Window
+from gramgan.images.formats.vips_reader import check_size
+from gramgan.scientific.bands import BandChoice
+from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
+from gramgan.scientific.radiometry import Range
+
+_log = logging.getLogger(__name__)
+
+# What a file says is kept, whether it keeps to the rules or not; nobody who enlarges it can act on a warning.
+config.settings.reading_validation_mode = config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
+
+DICOM_ERRORS = (
+    InvalidDicomError,
+    BytesLengthException,
+    struct.error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,  # NotImplementedError too, and what decoders raise
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    OSError,
+    MemoryError,
+)
+"""What pydicom and its decoders raise for damaged files: values are only looked at when they are asked for."""
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+_NOT_PICTURES = {"RTDOSE": "doses", "SEG": "segments", "RTSTRUCT": "contours"}
+_NARROW_BITS = 12
+_HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of a CT scanner hold
+_FRAMES_LOOKED_AT = 16
+_PRIMARIES = ("red", "green", "blue")
+
+
+class Dicom(ScientificFile):
+    """A DICOM image that is open for reading.
+
+    Every frame is a layer, or three if it has colours; YBR becomes RGB. MONOCHROME1 is seen inverted, as it is shown.
+    Pixels of the padding value are holes.
+
+    Args:
+        path: the file.
+        reading: plays no part in how it is read.
+        allow_huge: lift the limit of pixels.
+
+    Raises:
+        UserError: the file is damaged, holds no image or one of a kind that is not read, or its codec is missing.
+    """
+
+    form = "DICOM"
+    suffixes = (".dcm", ".dicom")
+
+    def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
+        self.path = path
+        del reading
+        with refusing(path):
+            self._data = pydicom.dcmread(path)
+            self._look(allow_huge)
+
+    def _look(self, allow_huge: bool) -> None:
+        data, path = self._data, self.path
+        for _ in data.iterall():  # values are made out of bytes when they are first asked for
+            pass
+        if "PixelData" not in data:
+            raise UserError(f"{path}: this DICOM file holds no image of integers; leave it out")
+        modality = str(data.get("Modality", ""))
+        if modality in _NOT_PICTURES:
+            raise UserError(
+                f"{path}: it holds {_NOT_PICTURES[modality]} ({modality}), between which no texture can be drawn; "
+                "leave it out"
+            )
+        photometric = str(data.PhotometricInterpretation)
+        colours = 3 if photometric in _COLOUR else 1
+        if photometric not in _GREY + _COLOUR or data.SamplesPerPixel != colours:
+            raise UserError(
+                f"{path}: {data.SamplesPerPixel} samples of '{photometric}' are neither grey nor RGB; convert it first"
+            )
+        allocated, self._stored = int(data.BitsAllocated), int(data.BitsStored)
+        if allocated not in (8, 16) or not 1 <= self._stored <= allocated:
+            raise UserError(f"{path}: samples of {self._stored} in {allocated} bits; only 8 and 16 are read")
+        self.width, self.height = int(data.Columns), int(data.Rows)
+        self.frames = int(data.get("NumberOfFrames") or 1)
+        if min(self.width, self.height, self.frames) < 1:
+            raise UserError(f"{path}: damaged DICOM file ({self.width}x{self.height}, {self.frames} frames)")
+        check_size(path, self.width, self.height * self.frames * colours, allow_huge)
+        self._signed = bool(data.PixelRepresentation)
+        self.dtype = np.dtype(f"{'int' if self._signed else 'uint'}{allocated}")
+        self.limits = _limits(self._stored, self._signed)
+        self._colours = colours
+        self._cached: tuple[int, np.ndarray] | None = None
+        self._padding = _padding(data)
+        self.has_holes = self._padding is not None and colours == 1
+        self.forbidden = float(data.PixelPaddingValue) if self.has_holes else None
+        self._frame(0)  # so that a missing codec shows before any work
+        self.layers = self._layers(modality, inverted=photometric == "MONOCHROME1")
+
+    def _layers(self, modality: str, *, inverted: bool) -> tuple[Layer, ...]:
+        scale, offset, unit = _rescaling(self._data, modality)
+        if scale == 0:
+            raise UserError(f"{self.path}: a rescale slope of 0 leaves nothing of its values; correct it")
+        low, high = _limits(self._stored, self._signed)
+        if self._stored > _NARROW_BITS and modality == "CT":
+            low, high = sorted((physical - offset) / scale for physical in _HOUNSFIELD)
+        elif self._stored > _NARROW_BITS and self._colours == 1:
+            values = self.overview(0)
+            low, high = (float(values.min()), float(values.max())) if values.size else (low, high)
+            high = max(high, low + 1)
+            _log.info(
+                "%s: its own range, %g to %g, is black and white; for a series give --radiometry LOW,HIGH to have the "
+                "same for all files",
+                self.path,
+                low,
+                high,
+            )
+        natural = Range(low, high)
+        return tuple(
+            Layer(
+                f"frame {frame + 1}" + (f" {_PRIMARIES[colour]}" if self._colours == 3 else ""),
+                scale,
+                offset,
+                unit,
+                natural,
+                inverted,
+            )
+            for frame in range(self.frames)
+            for colour in range(self._colours)
+        )
+
+    @property
+    def grouping(self) -> tuple[BandChoice, ...]:
+        """The three layers of a frame with colours."""
+        if self._colours == 1:
+            return ()
+        return tuple(BandChoice((first, first + 1, first + 2)) for first in range(1, 3 * self.frames + 1, 3))
+
+    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
+        """See `ScientificFile.read`."""
+        rows = slice(window.y, window.y + window.height)
+        columns = slice(window.x, window.x + window.width)
+        planes = []
+        for layer in layers:
+            frame, colour = divmod(layer, self._colours)
+            planes.append(self._frame(frame)[rows, columns, colour])
+        return np.stack(planes)
+
+    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
+        """See `ScientificFile.valid`."""
+        if not self.has_holes or self._padding is None:
+            return None
+        values, (low, high) = self.read(layers, window), self._padding
+        return (values < low) | (values > high)
+
+    def overview(self, layer: int) -> np.ndarray:
+        """See `ScientificFile.overview`; of frames all over the file, so that it is the same for all of them."""
+        frames = np.unique(np.linspace(0, self.frames - 1, min(self.frames, _FRAMES_LOOKED_AT)).astype(int))
+        step = max(1, max(self.width, self.height) // OVERVIEW)
+        colour = layer % self._colours
+        values = np.concatenate([self._frame(int(frame))[::step, ::step, colour].ravel() for frame in frames])
+        if not self.has_holes or self._padding is None:
+            return values
+        low, high = self._padding
+        return values[(values < low) | (values > high)]
+
+    def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
+        """See `ScientificFile.save`."""
+        write_dicom(self._data, self._colours, self.frames, result, temporary, note)
+
+    def check_result(self, width: int, height: int, target: Path) -> None:
+        """See `ScientificFile.check_result`: an uncompressed image has at most 4 GiB, and sides of 16 bits."""
+        size = width * height * self.frames * self._colours * self.dtype.itemsize
+        if size > MAX_BYTES or max(width, height) > 65535:
+            raise UserError(
+                f"{target}: {width}x{height} in {self.frames} frames is more than a DICOM file holds (65535 a side, "
+                "4 GiB); use a smaller --scale or split the frames"
+            )
+
+    def close(self) -> None:
+        """See `ScientificFile.close`."""
+        self._cached = None
+
+    def _frame(self, index: int) -> np.ndarray:
+        """One frame, `[height, width, colours]`."""
+        if self._cached is None or self._cached[0] != index:
+            with refusing(self.path):
+                frame = pixel_array(self._data, index=index)
+            shape = (self.height, self.width, self._colours)
+            if frame.size != np.prod(shape) or frame.dtype.kind not in "ui":
+                raise UserError(f"{self.path}: damaged DICOM file (its frames have another shape); get a whole copy")
+            self._cached = index, frame.reshape(shape).astype(self.dtype, copy=False)
+        return self._cached[1]
+
+
+def _limits(stored: int, signed: bool) -> tuple[float, float]:
+    return (-(2.0 ** (stored - 1)), 2.0 ** (stored - 1) - 1) if signed else (0.0, 2.0**stored - 1)
+
+
+def _padding(data: pydicom.Dataset) -> tuple[float, float] | None:
+    """The lowest and highest stored value that only fills the frame (PixelPaddingValue and its range)."""
+    value = data.get("PixelPaddingValue")
+    if value is None:
+        return None
+    other = data.get("PixelPaddingRangeLimit")
+    low, high = sorted((float(value), float(value if other is None else other)))
+    return low, high
+
+
+def _rescaling(data: pydicom.Dataset, modality: str) -> tuple[float, float, str]:
+    """Slope, intercept and unit, from the image itself or from what all its frames share."""
+    where: Any = data
+    shared = data.get("SharedFunctionalGroupsSequence")
+    if "RescaleSlope" not in data and shared and "PixelValueTransformationSequence" in shared[0]:
+        where = shared[0].PixelValueTransformationSequence[0]
+    scale, offset = float(where.get("RescaleSlope", 1) or 1), float(where.get("RescaleIntercept", 0) or 0)
+    unit = str(where.get("RescaleType", "") or ("HU" if modality == "CT" else ""))
+    return scale, offset, "" if unit == "US" else unit
+
+
+@contextlib.contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """One line for whatever pydicom and its decoders find wrong with the file at `path`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except InvalidDicomError:
+        raise UserError(
+            f"{path}: not a DICOM file (there is no 'DICM' at byte 128); give one in the file format"
+        ) from None
+    except DICOM_ERRORS as error:
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"{path}: damaged DICOM file or one of a kind that cannot be read ({text}); convert it, or install its "
+            "decoder with pip install 'gramgan[medical]'"
+        ) from None

@@ -1,0 +1,135 @@
+"""GeoTIFF: any number of bands with their place on Earth, no-data values, masks, tags, colour tables and overviews."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window as RasterioWindow
+
+from gramgan.errors import UserError
+from gramgan.images import Window
+from gramgan.images.formats.vips_reader import check_size
+from gramgan.scientific.bands import BandChoice
+from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.gdal import GDAL_ERRORS, rasterio, reason
+from gramgan.scientific.geotiff_writer import read_facts, write_geotiff
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+_COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+
+
+class GeoTiff(ScientificFile):
+    """A GeoTIFF that is open for reading.
+
+    Bands are valid where a no-data value, an alpha band, a mask or NaN does not say otherwise. Bands with a colour
+    table and alpha bands are classes: they are repeated, not drawn.
+
+    Args:
+        path: the file.
+        reading: how the result is to be written.
+        allow_huge: lift the limit of pixels.
+
+    Raises:
+        UserError: the file is damaged, too large, or of a type that is not read.
+    """
+
+    form = "GeoTIFF"
+    suffixes = (".tif", ".tiff")
+
+    def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
+        self.path = path
+        self._cloud_optimized = reading.cloud_optimized
+        with refusing(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._data = rasterio.open(path.absolute(), driver="GTiff")
+            check_size(path, self._data.width, self._data.height, allow_huge)
+            self._facts = read_facts(self._data)
+            kinds = set(self._data.dtypes)
+            self._masked = any(MaskFlags.all_valid not in flags for flags in self._data.mask_flag_enums)
+        facts = self._facts
+        self.width, self.height = facts.width, facts.height
+        if len(kinds) > 1 or not kinds <= set(DTYPES):
+            raise UserError(
+                f"{path}: its samples are of type {', '.join(sorted(kinds))}; convert them to one of "
+                f"{', '.join(DTYPES)} (gdal_translate -ot)"
+            )
+        self.dtype = np.dtype(facts.dtype)
+        self.layers = tuple(
+            Layer(f"band {band}", *said)
+            for band, said in enumerate(zip(facts.scales, facts.offsets, facts.units, strict=True), start=1)
+        )
+        if any(layer.scale == 0 for layer in self.layers):
+            raise UserError(f"{path}: a band has the scale 0, which leaves nothing of its values; correct its tags")
+        self.has_holes = self._masked or self.dtype.kind == "f"
+        self.forbidden = facts.nodata
+
+    @property
+    def grouping(self) -> tuple[BandChoice, ...]:
+        """Red, green and blue where the file names them, or where it has three bands and names none."""
+        meanings = self._facts.meanings
+        classes = tuple(
+            BandChoice((band,), nearest=True)
+            for band, meaning in enumerate(meanings, start=1)
+            if meaning in (ColorInterp.palette, ColorInterp.alpha)
+        )
+        if all(meanings.count(colour) == 1 for colour in _COLOURS):
+            return (BandChoice(tuple(meanings.index(colour) + 1 for colour in _COLOURS)), *classes)
+        if len(meanings) == 3 and not classes and not set(_COLOURS) & set(meanings):
+            return (BandChoice((1, 2, 3)),)
+        return classes
+
+    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
+        """See `ScientificFile.read`."""
+        with refusing(self.path):
+            return self._data.read([layer + 1 for layer in layers], window=_windowed(window))
+
+    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
+        """See `ScientificFile.valid`."""
+        known = None
+        with refusing(self.path):
+            if self._masked:
+                known = self._data.read_masks([layer + 1 for layer in layers], window=_windowed(window)) > 0
+        if self.dtype.kind == "f":
+            finite = np.isfinite(self.read(layers, window))
+            known = finite if known is None else known & finite
+        return known
+
+    def overview(self, layer: int) -> np.ndarray:
+        """See `ScientificFile.overview`; from the file's own overviews where it has some."""
+        shrink = max(self.width, self.height) / OVERVIEW
+        shape = (max(1, round(self.height / max(shrink, 1))), max(1, round(self.width / max(shrink, 1))))
+        with refusing(self.path):
+            values = self._data.read(layer + 1, out_shape=shape)
+            known = self._data.read_masks(layer + 1, out_shape=shape) > 0
+        return values[known & np.isfinite(values)]
+
+    def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
+        """See `ScientificFile.save`."""
+        write_geotiff(self._facts, self._mask, result, temporary, note, cloud_optimized=self._cloud_optimized)
+
+    def close(self) -> None:
+        """See `ScientificFile.close`."""
+        self._data.close()
+
+    def _mask(self, window: Window) -> np.ndarray:
+        with refusing(self.path):
+            return self._data.read_masks(1, window=_windowed(window))
+
+
+def _windowed(window: Window) -> RasterioWindow:
+    return RasterioWindow(window.x, window.y, window.width, window.height)  # pyright: ignore[reportCallIssue]
+
+
+@contextlib.contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """One line for whatever GDAL finds wrong with the file at `path`."""
+    try:
+        yield
+    except GDAL_ERRORS as error:
+        raise UserError(
+            f"{path}: damaged GeoTIFF or one of a kind that cannot be read ({reason(error)}); convert it"
+        ) from None

@@ -1,0 +1,203 @@
+"""Scientific files enlarged: every group of layers through the network, and all of them back into stored values."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gramgan.errors import UserError
+from gramgan.files import atomic_path
+from gramgan.images import Window
+from gramgan.progress import Progress
+from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster, picture_info
+from gramgan.scientific.base import Note, Reading, ScientificFile, spare_path
+from gramgan.upscaling import bicubic
+from gramgan.upscaling.control import Control
+from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.intermediate import remove_leftovers
+from gramgan.upscaling.layers import Layers
+from gramgan.upscaling.passes import Parts, comment, intermediates, resume_key, run_passes, tell_plan
+from gramgan.upscaling.scales import Scale
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScientificJob:
+    """What `upscale_scientific` needs besides a file.
+
+    Attributes:
+        upscaler: with the refinement `control`.
+        control: for its report.
+        scale: how much larger.
+        reading: groups and radiometry.
+        model: name of the weights, for the result's note.
+        settings: says which model and settings the upscaler has: with it, what a killed job left is continued.
+    """
+
+    upscaler: Upscaler
+    control: Control | None
+    scale: Scale
+    reading: Reading
+    model: str
+    settings: str | None
+
+
+def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, progress: Progress) -> None:
+    """Enlarge `file` into `target`, with memory bounded by one row of tiles.
+
+    What the network sees is in [0, 1] by each layer's range; the range is inverted exactly, and what lies outside of it
+    is enlarged bicubically and added, so that no value is cut off. Holes are filled for the network from the valid
+    pixels around them and are holes of the same values in the result.
+
+    Raises:
+        UserError: the source cannot be read, the target cannot be written, or a setting does not fit the file.
+    """
+    if target.suffix.lower() not in file.suffixes:
+        raise UserError(
+            f"{target}: a '{target.suffix}' file cannot hold what a {file.form} says besides its values; end the name "
+            f"in {file.suffixes[0]}"
+        )
+    arrangement = arrange_file(file, job.reading)
+    name = str(file.path)
+    plan = job.scale.plan(file.width, file.height, name)
+    tell_plan(name, plan, job.scale)
+    file.check_result(plan.width, plan.height, target)
+    key = resume_key(file.path, job.settings)
+    if not arrangement.groups:
+        _log.warning("%s: all its layers are classes; they are repeated, and the network has nothing to do", name)
+    drawn = arrangement.drawn
+    planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
+    like = picture_info(file, 1, "float32" if file.dtype.kind == "f" else "uint16")
+    parts = Parts(progress, plan, max(len(arrangement.groups), 1))
+    with Layers(target, plan.width, plan.height, max(len(drawn), 1), like, key) as layers:
+        for number, group in enumerate(arrangement.groups):
+            own = [planes[channel.layer] for channel in group]
+            first = number * parts.stages
+            sink = layers.sink(own)
+            remove_leftovers(sink.path, intermediates(plan) + 1)
+            if not layers.complete(own):
+                raster = group_raster(file, group)
+                passes = lambda stage, first=first: parts.part(first + stage)  # noqa: E731
+                run_passes(job.upscaler, raster, sink, plan, key, job.control, passes)
+        with atomic_path(target) as temporary:
+            layers.note_temporary(temporary)
+            layers.note_temporary(spare_path(temporary))
+            result = _Result(file, arrangement, layers, planes)
+            file.save(result, temporary, _note(file, target, arrangement, job))
+        result.report()
+
+
+def _note(file: ScientificFile, target: Path, arrangement: Arrangement, job: ScientificJob) -> Note:
+    drawn = sorted(arrangement.drawn, key=lambda channel: channel.layer)
+    ranges = [f"{one.layer + 1}:{one.range.low:.17g},{one.range.high:.17g}" for one in drawn]
+    groups = [",".join(str(channel.layer + 1) for channel in group) for group in arrangement.groups]
+    classes = [f"{layer + 1}:nearest" for layer in arrangement.classes]
+    details = {
+        "MODEL": job.model,
+        "SCALE": str(job.scale),
+        "BANDS": " ".join(groups + classes),
+        "RANGES": " ".join(ranges),
+        "SOURCE": file.path.name,
+    }
+    return Note(target, comment(job.scale), details, job.settings or "")
+
+
+class _Result:
+    """The `Enlarged` of a file whose planes are finished."""
+
+    def __init__(self, file: ScientificFile, arrangement: Arrangement, layers: Layers, planes: dict[int, int]) -> None:
+        self.width, self.height = layers.width, layers.height
+        self._file, self._layers, self._planes = file, layers, planes
+        self._channels = {channel.layer: channel for channel in arrangement.drawn}
+        self._sums = {layer: np.zeros(5) for layer in self._channels}
+
+    def read(self, layer: int, window: Window) -> np.ndarray:
+        """See `Enlarged.read`."""
+        repeated = self.repeated(lambda place: self._file.read([layer], place)[0], window)
+        channel = self._channels.get(layer)
+        if channel is None:
+            return repeated
+        values = self._drawn(channel, window)
+        dtype = self._file.dtype
+        if dtype.kind != "f":
+            low, high = self._file.limits or (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            values = np.clip(np.floor(values + 0.5), low, high)
+        values = values.astype(dtype)
+        if self._file.forbidden is not None:
+            _avoid(values, self._file.forbidden)
+        valid = self.repeated(lambda place: self._valid(layer, place), window) if self._file.has_holes else None
+        if valid is not None:
+            values = np.where(valid, values, repeated)
+        self._count(layer, values, repeated, valid)
+        return values
+
+    def repeated(self, read: Callable[[Window], np.ndarray], window: Window) -> np.ndarray:
+        """See `Enlarged.repeated`."""
+        rows = _nearest(self._file.height, self.height, window.y, window.height)
+        columns = _nearest(self._file.width, self.width, window.x, window.width)
+        top, left = int(rows[0]), int(columns[0])
+        source = read(Window(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top))
+        return source[rows - top][:, columns - left]
+
+    def report(self) -> None:
+        """Say in the log how mean and deviation of every layer have come through, in physical units."""
+        for layer, (count, before, before_squared, after, after_squared) in self._sums.items():
+            if count == 0:
+                continue
+            about = self._file.layers[layer]
+            means = [about.scale * total / count + about.offset for total in (before, after)]
+            deviations = [
+                abs(about.scale) * max(squared / count - (total / count) ** 2, 0.0) ** 0.5
+                for total, squared in ((before, before_squared), (after, after_squared))
+            ]
+            _log.info(
+                "%s: %s: mean %.6g, in the result %.6g; standard deviation %.6g, in the result %.6g%s",
+                self._file.path,
+                about.name,
+                *means,
+                *deviations,
+                f" ({about.unit})" if about.unit else "",
+            )
+
+    def _drawn(self, channel: Channel, window: Window) -> np.ndarray:
+        """Stored values, float64, not rounded."""
+        values = channel.range.from_unit(self._layers.read(self._planes[channel.layer], window))
+        if channel.range.covers(self._file.dtype):
+            return values
+        rows = bicubic.taps(self._file.height, self.height, window.y, window.y + window.height)
+        columns = bicubic.taps(self._file.width, self.width, window.x, window.x + window.width)
+        around = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        excess = channel.range.excess(filled(self._file, (channel,), around)[0])
+        if excess.any():
+            values += bicubic.enlarge_part(excess.astype(np.float64), rows, columns)
+        return values
+
+    def _valid(self, layer: int, window: Window) -> np.ndarray:
+        known = self._file.valid([layer], window)
+        return np.ones((window.height, window.width), bool) if known is None else known[0]
+
+    def _count(self, layer: int, values: np.ndarray, repeated: np.ndarray, valid: np.ndarray | None) -> None:
+        after, before = (one.astype(np.float64) for one in (values, repeated))
+        if valid is not None:
+            after, before = after[valid], before[valid]
+        self._sums[layer] += after.size, before.sum(), np.square(before).sum(), after.sum(), np.square(after).sum()
+
+
+def _nearest(length: int, new: int, start: int, count: int) -> np.ndarray:
+    """Which of `length` old pixels stand for `count` of `new` ones from `start` on."""
+    return np.minimum(((2 * np.arange(start, start + count, dtype=np.int64) + 1) * length) // (2 * new), length - 1)
+
+
+def _avoid(values: np.ndarray, forbidden: float) -> None:
+    """Move values, in place, that would by chance mean "no data", to the next one that does not."""
+    struck = values == forbidden
+    if not struck.any():
+        return
+    if values.dtype.kind == "f":
+        values[struck] = np.nextafter(np.float32(forbidden), np.float32(0 if forbidden else 1))
+    else:
+        limits = np.iinfo(values.dtype)
+        values[struck] = forbidden + (1 if forbidden < limits.max else -1)
