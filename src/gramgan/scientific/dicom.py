@@ -5,6 +5,8 @@ import logging
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ _log = logging.getLogger(__name__)
 # What a file says is kept, whether it keeps to the rules or not; nobody who enlarges it can act on a warning.
 config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
+if find_spec("gdcm") is not None:  # and its decoder writes to standard error
+    trace = import_module("gdcm").Trace
+    trace.ErrorOff()
+    trace.WarningOff()
+    trace.DebugOff()
 
 DICOM_ERRORS = (
     InvalidDicomError,
