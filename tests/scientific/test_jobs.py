@@ -23,6 +23,8 @@ from affine import Affine
 
 from gramgan.cli.app import run
 from gramgan.errors import UserError
+from gramgan.images import write_image
+from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
@@ -92,6 +94,32 @@ def test_options(
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_weights_that_learned_from_bands(
+    tmp_path: Path, weights: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    generator = load_generator(weights)
+    card = generator.card.model_copy(update={"settings": {"bands": "3,2,1", "radiometry": "sentinel-2"}})
+    write_safetensors(weights, generator.network.state_dict(), card)
+    raster(tmp_path / "in.tif", scene(4, 24, 30, 0, 10000).astype(np.uint16), nodata=0)
+    raster(tmp_path / "two.tif", scene(2, 24, 30, 0, 10000).astype(np.uint16), nodata=0)
+    write_image(tmp_path / "picture.png", np.zeros((3, 8, 8), np.float32))
+    assert run(command(weights, "in.tif", "-o", "out.tif")) == 0
+    with rasterio.open("out.tif") as file:
+        assert file.tags()["GRAMGAN_BANDS"] == "3,2,1 4"
+        assert file.tags()["GRAMGAN_RANGES"].startswith("1:1000,11000 ")
+    for arguments, message in (
+        (["in.tif", "--radiometry", "minmax"], "radiometry minmax: small was trained with sentinel-2"),
+        (["in.tif", "--bands", "4"], "bands 4: small was trained with 3,2,1"),
+        (["two.tif"], "two.tif: there is no band 3, it has 2"),
+        (["picture.png"], "picture.png: an ordinary picture, and small learned from scientific files (sentinel-2)"),
+    ):
+        assert run(command(weights, *arguments, "-o", f"no{Path(arguments[0]).suffix}")) == 2
+        assert message in capsys.readouterr().err
+    assert run(command(weights, "picture.png", "-o", "plain.png", "--plain")) == 0
 
 
 def damaged(original: bytes, number: int) -> bytes:

@@ -41,6 +41,23 @@ def prepare(
     licence: Annotated[
         str, typer.Option("--licence", help="Licence of photographs that no manifest lists.")
     ] = "not stated",
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bands",
+            metavar="R,G,B|N",
+            help="Cut windows of scientific files instead (GeoTIFF, DICOM, OME, ImageJ): these bands as red, green and "
+            "blue, or one by itself. May be repeated; without it, what each file says.",
+        ),
+    ] = None,
+    radiometry: Annotated[
+        str | None,
+        typer.Option(
+            "--radiometry",
+            metavar="NAME|LOW,HIGH",
+            help="Of scientific files: the values that are black and white, as for `gramgan upscale`.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Files at the same time (default: one for each processor).")
     ] = None,
@@ -57,6 +74,16 @@ def prepare(
         raise UserError("--shard-size: it belongs to --shards; add that, or leave it out")
     if shards and check_only:
         raise UserError("--shards: --check-only cuts nothing; leave one of them out")
+    if bands or radiometry is not None:
+        others = {"--benchmark": benchmark, "--shards": shards, "--check-only": check_only, "--max-blur": max_blur}
+        others |= {"--max-blockiness": max_blockiness, "--workers": workers}
+        for name, value in others.items():
+            if value:
+                raise UserError(
+                    f"{name}: it is for photographs; cut the windows first, then prepare their folder with it"
+                )
+        _windows(folder, output, bands or [], radiometry, size, step or size, licence, allow_huge)
+        return
     wish = Wish(
         size=size,
         step=step or max(1, size // 2),
@@ -88,3 +115,28 @@ def prepare(
     elif not check_only:
         say(f"sub-images: {result.sub_images} in {output}, listed with their licences in {output / 'manifest.csv'}")
     say(f"report: {result.report}")
+
+
+def _windows(
+    folder: Path,
+    output: Path,
+    bands: list[str],
+    radiometry: str | None,
+    size: int,
+    step: int,
+    licence: str,
+    allow_huge: bool,
+) -> None:
+    from gramgan.cli.console import progress_bar, say
+    from gramgan.scientific.bands import parse_bands
+    from gramgan.scientific.base import Reading
+    from gramgan.scientific.radiometry import parse_radiometry
+    from gramgan.scientific.training import cut_windows
+
+    reading = Reading(parse_bands(bands), parse_radiometry(radiometry))
+    with progress_bar("cutting windows") as progress:
+        cut = cut_windows(
+            folder, output, reading, size=size, step=step, licence=licence, allow_huge=allow_huge, progress=progress
+        )
+    left_out = f"{cut.with_holes} with holes, {cut.without_texture} without texture"
+    say(f"windows: {cut.windows} in {output}; left out: {left_out}")

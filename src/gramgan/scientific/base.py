@@ -21,12 +21,14 @@ class Reading:
     """How scientific files are to be read and written.
 
     `bands` groups the layers, `radiometry` says what is black and white, `cloud_optimized` asks for a GeoTIFF with
-    overviews in the order of the COG layout.
+    overviews in the order of the COG layout. `learned_by` names the weights that bring bands and radiometry with them,
+    where it was not the user who asked for them.
     """
 
     bands: tuple[BandChoice, ...] = ()
     radiometry: Radiometry = field(default_factory=Radiometry)
     cloud_optimized: bool = False
+    learned_by: str = ""
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -85,6 +85,11 @@ def open_scientific(path: Path, reading: Reading, *, allow_huge: bool = False) -
     if kind is None:
         if not reading.asked:
             return None
+        if not _is_tiff(path) and reading.learned_by:
+            raise UserError(
+                f"{path}: an ordinary picture, and {reading.learned_by} learned from scientific files "
+                f"({reading.radiometry}); use other weights, or --plain to try it all the same"
+            )
         if not _is_tiff(path):
             raise UserError(f"{path}: --{reading.asked[0]} has no effect on an ordinary picture; leave it out")
         kind = "GeoTIFF"

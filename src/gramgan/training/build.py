@@ -23,6 +23,7 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
+from gramgan.scientific.training import read_record
 from gramgan.share import Share
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
@@ -269,6 +270,7 @@ def _card(config: Config, start: Card | None, items: Sequence[Item]) -> Card:
             "degradation": config.data.degradation,
             "iterations": config.stages.total,
             "batch_size": config.train.batch_size,
+            **read_record(config.data.photos),
         },
         overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
         notes=[SYNTHESISED_TEXTURE],

@@ -20,6 +20,7 @@ from gramgan.scientific.bands import parse_bands
 from gramgan.scientific.base import Reading
 from gramgan.scientific.detect import open_scientific
 from gramgan.scientific.radiometry import parse_radiometry
+from gramgan.scientific.training import fit_bands, fit_radiometry
 from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
 from gramgan.upscaling.engine import SCALE, Upscaler
 from gramgan.upscaling.intermediate import remove_leftovers
@@ -173,13 +174,20 @@ def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
         context = overlap if control is None else control.overlap(overlap)
         return Upscaler(model.backend, name=model.name, overlap=context, tile=settings.tile, refine=control)
 
+    asked = settings
+    settings = dataclasses.replace(
+        asked,
+        bands=tuple(fit_bands(settings.bands, model.card.settings, model.name)),
+        radiometry=fit_radiometry(settings.radiometry, model.card.settings, model.name),
+    )
     control, scientific_control = settings.control(), settings.scientific_control()
     key = _settings_key(settings, model.sha256, model.backend.name)
+    learned = tuple(asked.bands) != settings.bands or asked.radiometry != settings.radiometry
     scientific = ScientificJob(
         upscaler=refined(scientific_control),
         control=scientific_control,
         scale=scale,
-        reading=settings.reading(),
+        reading=dataclasses.replace(settings.reading(), learned_by=model.name if learned else ""),
         model=model.name,
         settings=key,
     )

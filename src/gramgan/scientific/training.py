@@ -1,0 +1,235 @@
+"""Training on scientific files: windows of large rasters as 16-bit pictures, and what weights learned from."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from gramgan.collect.holdout import choose_sides
+from gramgan.collect.manifest import Entry, refuse_foreign_lists, write_manifest
+from gramgan.errors import UserError
+from gramgan.files import ensure_folder, sha256, write_text
+from gramgan.images import Window, write_image
+from gramgan.progress import Progress, silent
+from gramgan.scientific.arrangement import Channel, arrange_file, group_raster
+from gramgan.scientific.base import Reading, ScientificFile
+from gramgan.scientific.detect import open_scientific, scientific_kind
+
+RECORD = "scientific.json"
+"""Beside the windows: the bands and radiometry that they were made with."""
+MIN_DEVIATION = 0.01
+"""Standard deviation of a window's values in [0, 1] below which there is no texture to learn."""
+SETTINGS = ("bands", "radiometry")
+"""Keys of a card's settings that say what the weights learned from."""
+
+_REFLECTANCE = ("reflectance", "sentinel-2")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What `cut_windows` did: windows written, and those left out for holes and for lack of texture."""
+
+    windows: int
+    with_holes: int
+    without_texture: int
+
+
+def scientific_files(folder: Path) -> list[Path]:
+    """All scientific files below `folder`, sorted.
+
+    Raises:
+        UserError: there is no such folder, or none in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one with GeoTIFF, DICOM, OME or ImageJ files")
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and scientific_kind(path) is not None]
+    found = [path for path in found if path.name != "DICOMDIR"]
+    if not found:
+        raise UserError(
+            f"{folder}: no GeoTIFF, DICOM, OME or ImageJ file in it; leave --bands and --radiometry out for photographs"
+        )
+    return found
+
+
+def cut_windows(
+    folder: Path,
+    output: Path,
+    reading: Reading,
+    *,
+    size: int,
+    step: int,
+    licence: str = "not stated",
+    allow_huge: bool = False,
+    progress: Progress = silent,
+) -> Cut:
+    """Cut every group of every scientific file of `folder` into windows as the network sees them, to train on.
+
+    A window is a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a hole and those without
+    texture are left out. All windows of one file are on the same side of the split. `output` is then a folder of
+    photographs like any other, for `gramgan train`, `db build` and `prepare`.
+
+    Args:
+        folder: the files; it is only read.
+        output: gets the windows, `manifest.csv` and `RECORD`.
+        reading: groups and radiometry.
+        size: side of a window in pixels.
+        step: from one window to the next.
+        licence: of the files.
+        allow_huge: lift the limit of pixels.
+        progress: told (files done, files in all).
+
+    Raises:
+        UserError: a folder is missing, not writable or holds lists of another program; a file cannot be read; or
+            nothing is left to train on.
+    """
+    files = scientific_files(folder)
+    ensure_folder(output)
+    refuse_foreign_lists(output)
+    sides = choose_sides((path.relative_to(folder).as_posix() for path in files), {})
+    entries: list[Entry] = []
+    skipped = {"holes": 0, "plain": 0}
+    for done, path in enumerate(files, start=1):
+        file = open_scientific(path, reading, allow_huge=allow_huge)
+        assert file is not None
+        with closing(file):
+            name = path.relative_to(folder).as_posix()
+            for number, group in enumerate(arrange_file(file, reading).groups, start=1):
+                for window, values in _windows(file, group, size, step, skipped):
+                    entries.append(
+                        _write(output, values, name, number, window, group=name, side=sides[name], licence=licence)
+                    )
+        progress(done, len(files))
+    if not entries:
+        raise UserError(
+            f"{folder}: no window of {size} pixels has texture and no hole ({skipped['holes']} with holes, "
+            f"{skipped['plain']} without texture); use a smaller --size or another --radiometry"
+        )
+    write_manifest(output, entries)
+    record = {"bands": [str(choice) for choice in reading.bands], "radiometry": str(reading.radiometry)}
+    write_text(output / RECORD, json.dumps(record) + "\n")
+    return Cut(len(entries), skipped["holes"], skipped["plain"])
+
+
+def _windows(
+    file: ScientificFile, group: tuple[Channel, ...], size: int, step: int, skipped: dict[str, int]
+) -> Iterator[tuple[Window, np.ndarray]]:
+    raster = group_raster(file, group)
+    layers = [channel.layer for channel in group]
+    for y in range(0, file.height - size + 1, step):
+        for x in range(0, file.width - size + 1, step):
+            window = Window(x, y, size, size)
+            valid = file.valid(layers, window)
+            if valid is not None and not valid.all():
+                skipped["holes"] += 1
+                continue
+            values = raster.read(window)
+            if values.std(axis=(1, 2)).max() < MIN_DEVIATION:
+                skipped["plain"] += 1
+                continue
+            yield window, values
+
+
+def _write(
+    output: Path,
+    values: np.ndarray,
+    name: str,
+    number: int,
+    window: Window,
+    *,
+    group: str,
+    side: Literal["train", "holdout"],
+    licence: str,
+) -> Entry:
+    stem = "-".join(name.replace(".", "-").split("/"))
+    target = output / f"{stem}_g{number:03d}_x{window.x:05d}_y{window.y:05d}.png"
+    write_image(target, values, bits=16)
+    pixels = np.floor(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+    return Entry(
+        file=target.name,
+        width=window.width,
+        height=window.height,
+        sha256=sha256(target),
+        pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        source=f"{name}#group={number}&x={window.x}&y={window.y}",
+        licence=licence,
+        licence_url="",
+        author="",
+        title="",
+        page_url="",
+        group=group,
+        split=side,
+    )
+
+
+def read_record(folder: Path) -> dict[str, str]:
+    """The card settings of weights that learn from `folder`: bands and radiometry; nothing for photographs.
+
+    Raises:
+        UserError: its record is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {"bands": " ".join(record["bands"]), "radiometry": str(record["radiometry"])}
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise UserError(f"{path}: damaged ({error}); prepare the folder again") from None
+
+
+def fit_radiometry(asked: str | None, settings: dict[str, str | int | float | bool | None], name: str) -> str | None:
+    """The radiometry for weights that learned with one: theirs where nothing is asked for.
+
+    `reflectance` and `sentinel-2` are the same to a network: both give it reflectance from 0 to 1.
+
+    Args:
+        asked: what `--radiometry` says.
+        settings: of the weights' card.
+        name: of the weights, for messages.
+
+    Raises:
+        UserError: they learned with another one.
+    """
+    learned = settings.get("radiometry")
+    if not isinstance(learned, str) or learned in ("", "auto"):
+        return asked
+    if asked is None:
+        return learned
+    if asked != learned and not {asked, learned} <= set(_REFLECTANCE):
+        raise UserError(
+            f"radiometry {asked}: {name} was trained with {learned}, and would see other brightness than it knows; "
+            "leave --radiometry out, or use other weights"
+        )
+    return asked
+
+
+def fit_bands(asked: Sequence[str], settings: dict[str, str | int | float | bool | None], name: str) -> Sequence[str]:
+    """The bands for weights that learned with some: theirs where nothing is asked for.
+
+    Raises:
+        UserError: they learned from single bands alone and three are to be seen as colours, or the other way round.
+    """
+    learned = settings.get("bands")
+    if not isinstance(learned, str) or not learned:
+        return asked
+    known = learned.split()
+    if not asked:
+        return known
+
+    def kinds(texts: Sequence[str]) -> set[int]:
+        return {len(text.split(",")) for text in texts if ":" not in text}
+
+    if not kinds(asked) <= kinds(known):
+        raise UserError(
+            f"bands {' '.join(asked)}: {name} was trained with {learned}; group them in the same way, or use other "
+            "weights"
+        )
+    return asked
