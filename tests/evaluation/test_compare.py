@@ -145,7 +145,7 @@ def test_models_of_one_file_name_keep_apart(hr: Path, tiny: Path, tmp_path: Path
     other.parent.mkdir()
     other.write_bytes(tiny.read_bytes())
     report = evaluate([tiny, other], hr, device="cpu", precision="fp32")
-    assert [model.name for model in report.models] == [str(tiny), str(other)]
+    assert [model.name for model in report.models] == [f"{path.parent.name}/{path.name}" for path in (tiny, other)]
 
 
 def test_every_written_number_carries_its_protocol(hr: Path, tiny: Path, tmp_path: Path) -> None:

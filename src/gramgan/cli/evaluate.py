@@ -161,8 +161,8 @@ def _print_comparisons(console: "Console", report: "EvaluationReport") -> None:
     from gramgan.evaluation.report import with_interval
 
     for each in report.comparisons():
-        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-        table.title = escape(f"{each.other.name} minus {each.first.name}")
+        console.print(f"\n{escape(f'{each.other.name} minus {each.first.name}, image by image')}")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("metric", "mean difference", "wins", "losses", "ties"):
             table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
         for metric in report.metrics:

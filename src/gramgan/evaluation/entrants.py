@@ -67,9 +67,20 @@ def results_entrant(folder: Path) -> Entrant:
 
 
 def told_apart(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """The same entrants; those that share a name are called by their source."""
+    """The same entrants; those that share a name are called by the shortest ends of their paths that differ."""
     names = [entrant.name for entrant in entrants]
+    alike = {name for name in names if names.count(name) > 1}
+    paths = [Path(entrant.source).resolve().parts for entrant in entrants]
     return [
-        replace(entrant, name=entrant.source or entrant.name) if names.count(entrant.name) > 1 else entrant
-        for entrant in entrants
+        replace(entrant, name=_short(path, [other for other, n in zip(paths, names, strict=True) if n == entrant.name]))
+        if entrant.name in alike
+        else entrant
+        for entrant, path in zip(entrants, paths, strict=True)
     ]
+
+
+def _short(path: tuple[str, ...], alike: Sequence[tuple[str, ...]]) -> str:
+    length = 1
+    while length < len(path) and sum(other[-length:] == path[-length:] for other in alike) > 1:
+        length += 1
+    return str(Path(*path[-length:]))

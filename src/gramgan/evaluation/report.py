@@ -112,22 +112,17 @@ class EvaluationReport:
 
     def comparisons(self) -> list[Comparison]:
         """Every other model against the first, image by image."""
-        first, *others = self.models
-        return [
-            Comparison(
-                first,
-                other,
-                {
-                    metric.name: paired(
-                        first.column(metric.name),
-                        other.column(metric.name),
-                        higher_is_better=metric.higher_is_better,
-                    )
-                    for metric in self.metrics
-                },
+        return [self.against(self.models[0], other) for other in self.models[1:]]
+
+    def against(self, first: ModelScores, other: ModelScores) -> Comparison:
+        """`other` against `first`, two of `models`, image by image."""
+        differences = {
+            metric.name: paired(
+                first.column(metric.name), other.column(metric.name), higher_is_better=metric.higher_is_better
             )
-            for other in others
-        ]
+            for metric in self.metrics
+        }
+        return Comparison(first, other, differences)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; numbers that are not finite are written as the texts `inf` and `nan`, for JSON has none."""

@@ -71,6 +71,13 @@ def strips_picture(report: EvaluationReport, strips: Sequence[Strip]) -> np.ndar
     return comparison(rows, zoom=_ZOOM)
 
 
+def evenly_spread(strips: Sequence[Strip], limit: int) -> list[Strip]:
+    """At most `limit` strips, the first and the last among them."""
+    if len(strips) <= limit:
+        return list(strips)
+    return [strips[round(i * (len(strips) - 1) / max(limit - 1, 1))] for i in range(limit)]
+
+
 def deciding_metric(report: EvaluationReport) -> Metric:
     """The perceptual metric that pictures are ordered by: ST-LPIPS where it was computed, else DSS."""
     by_name = {metric.name: metric for metric in report.metrics}
@@ -124,8 +131,7 @@ def _shown(report: EvaluationReport, compare: bool, limit: int) -> tuple[list[St
     if len(strips) <= limit or limit < 1:
         return strips[:limit] if limit > 0 else [], "All images."
     if not compare or len(report.models) < 2:
-        chosen = [strips[round(i * (len(strips) - 1) / max(limit - 1, 1))] for i in range(limit)]
-        return chosen, f"{limit} of {len(strips)} images, evenly spread over their names."
+        return evenly_spread(strips, limit), f"{limit} of {len(strips)} images, evenly spread over their names."
     metric = deciding_metric(report)
     first, other = (model.column(metric.name) for model in report.models[:2])
     sign = 1 if metric.higher_is_better else -1
