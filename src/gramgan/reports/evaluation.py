@@ -62,7 +62,7 @@ def strips_picture(report: EvaluationReport, strips: Sequence[Strip]) -> np.ndar
     number = {row.image: i for i, row in enumerate(report.models[0].images)}
     rows = []
     for strip in strips:
-        panels = [Panel(strip.low, "low resolution", strip.image)]
+        panels = [Panel(strip.low, "low resolution", str(Path(strip.image).with_suffix("")))]
         panels += [
             Panel(strip.results[model.name], model.name, _caption(report, model, number[strip.image]))
             for model in report.models
