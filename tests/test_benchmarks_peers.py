@@ -44,7 +44,7 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             numbers[kind] += 1
             names.append(name)
             group = file.create_group(name)
-            group.attrs["weight_names"] = [f"{name}/{key}:0".encode() for key in arrays]
+            group.attrs["weight_names"] = np.array([f"{name}/{key}:0".encode() for key in arrays], dtype="S")
             for key, array in arrays.items():
                 group.create_dataset(f"{name}/{key}:0", data=array.astype(np.float32))
 
@@ -75,7 +75,7 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             conv(3, 64, 256)
             slope()
         conv(9, 64, 3)
-        file.attrs["layer_names"] = [name.encode() for name in names]
+        file.attrs["layer_names"] = np.array([name.encode() for name in names])
     return path
 
 
