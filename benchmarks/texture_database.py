@@ -126,9 +126,9 @@ def full_step(batch: int) -> Callable[[], object]:
     for network in (generator, discriminator, trunk):
         network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     g, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d, d_optimizer = fabric.setup(discriminator, build_optimizer(discriminator, 1e-4))
+    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
     source = LocalSource(Descriptor.default("rgb"), random)
-    step = TrainingStep(fabric, config, g, g_optimizer, d, d_optimizer, trunk, source)
+    step = TrainingStep(fabric, config, g, g_optimizer, discriminator, d_optimizer, trunk, source)
     hr = textures(batch, 192, random)
     lr, hr = (x.contiguous(memory_format=layout) for x in (matlab_bicubic_down(hr), hr))
     return lambda: step.adversarial(lr, hr)

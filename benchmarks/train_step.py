@@ -220,8 +220,8 @@ def our_step(
     for network in networks.each():
         network.to(device, memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
     g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_wrapped, d_optimizer = fabric.setup(discriminator, build_optimizer(discriminator, 1e-4))
-    return TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
+    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
+    return TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
 
 
 def images(batch: int, side: int, seed: int) -> tuple[Tensor, Tensor]:

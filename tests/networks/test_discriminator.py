@@ -110,11 +110,11 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
 
     torch.manual_seed(0)
     discriminator = Discriminator(DiscriminatorConfig()).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-    d_wrapped, d_optimizer = fabric.setup(discriminator, build_optimizer(discriminator, 1e-4))
+    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
     config = Config.model_validate({"losses": {"relativistic": "paired"}})
     recalled = Recalled()
     unused = torch.optim.SGD([torch.zeros(1)], 1.0)
-    step = TrainingStep(fabric, config, recalled, unused, d_wrapped, d_optimizer, None, None)
+    step = TrainingStep(fabric, config, recalled, unused, discriminator, d_optimizer, None, None)
 
     ranked_right = [0.0]
     for iteration in range(1, 301):
@@ -123,7 +123,7 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
         step.warm_discriminator(torch.empty(0), hr[pair])
         if iteration % 25 == 0:
             with torch.no_grad():
-                difference = d_wrapped(hr[held_out]).logit - d_wrapped(sr[held_out]).logit
+                difference = discriminator(hr[held_out]).logit - discriminator(sr[held_out]).logit
             ranked_right.append(float((difference > 0).float().mean()))
             if min(ranked_right[-2:]) >= 0.8:  # twice, so that it is no luck
                 break

@@ -53,19 +53,19 @@ class World:
     hr: Tensor
 
 
-def world(**sections: Mapping[str, object]) -> World:
+def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World:
     torch.manual_seed(0)
     generator = RRDBNet(RRDBConfig(8, 1, 4, "nearest"))
     discriminator, trunk = Discriminator(DiscriminatorConfig()), PerceptualTrunk("vgg19")
     source = Source(Descriptor.default("rgb"), torch.Generator().manual_seed(0), warp=0)
     config = Config.model_validate({"losses": WEIGHTS, "data": {"crop": 64}} | sections)
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE, fused=True))
-    d_wrapped, d_optimizer = fabric.setup(discriminator, torch.optim.SGD(discriminator.parameters(), RATE, fused=True))
+    d_optimizer = fabric.setup_optimizers(torch.optim.SGD(discriminator.parameters(), RATE, fused=True))
     hr = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[..., :32] = 0.5  # without texture: masked
     lr = nn.functional.avg_pool2d(hr, 4)
-    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, source)
+    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
     return World(step, generator, discriminator, trunk, source, lr, hr)
 
 
@@ -248,3 +248,16 @@ def test_images_that_do_not_divide_into_parts_are_refused() -> None:
     it = world(train={"accumulate": 3})
     with pytest.raises(ValueError, match="2 images do not divide into 3 equal parts"):
         it.step.pretrain(it.lr, it.hr)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_r1_is_the_squared_gradient_at_real_images(precision: str) -> None:
+    it = world(precision, discriminator={"r1": 10.0, "r1_every": 2})
+    real = (it.hr * texture_mask(it.hr)).requires_grad_()
+    (gradient,) = torch.autograd.grad(it.discriminator(real).logit.sum(), real)
+    expected = gradient.square().sum(dim=(1, 2, 3)).mean()
+    before = copied(it.discriminator)
+    result = it.step.adversarial(it.lr, it.hr, number=2)
+    torch.testing.assert_close(result.losses["r1"], expected, rtol=0.1 if precision == "bf16-mixed" else 1e-4, atol=0)
+    assert moved(it.discriminator, before)
+    assert "r1" not in it.step.adversarial(it.lr, it.hr, number=3).losses

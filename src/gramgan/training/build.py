@@ -132,10 +132,10 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
 
     generator_optimizer = build_optimizer(generator, config.schedule.rate)
     g_wrapped, g_optimizer = fabric.setup(generator, generator_optimizer)
-    d_wrapped = d_optimizer = discriminator_optimizer = None
+    d_optimizer = discriminator_optimizer = None
     if discriminator is not None:
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
-        d_wrapped, d_optimizer = fabric.setup(discriminator, discriminator_optimizer)
+        d_optimizer = fabric.setup_optimizers(discriminator_optimizer)
 
     images = images_of(config, progress)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
@@ -167,7 +167,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             config,
             g_wrapped,
             g_optimizer,
-            d_wrapped,
+            discriminator,
             d_optimizer,
             trunk,
             _targets(config, fabric.device, texture_random, processes.share),

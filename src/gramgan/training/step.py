@@ -196,7 +196,7 @@ class TrainingStep:
         if penalised:
             real.requires_grad_()
         on_hr, on_sr = self._critiques(real, sr * mask)
-        logits = self._processes.gather(torch.cat((on_sr.logit, on_hr.logit), dim=1))
+        logits = self._processes.gather(torch.cat((on_sr.logit, on_hr.logit), dim=1).float())
         sr_logit, hr_logit = logits[:, :1], logits[:, 1:]
         own = discriminator_adversarial_loss(sr_logit, hr_logit, relativistic)
         report = {"discriminator": own.detach()}
@@ -213,7 +213,10 @@ class TrainingStep:
         return losses, report, _judgement(sr_logit, hr_logit) | {"mask_share": mask.mean()}
 
     def _critiques(self, real: Tensor, fake: Tensor) -> tuple[Critique, Critique]:
-        """What D says of the textured parts of HR and SR."""
+        """What D says of the textured parts of HR and SR.
+
+        D is not wrapped by Fabric, which would refuse R1's gradient with respect to images in reduced precision.
+        """
         assert self.discriminator is not None
         with self._fabric.autocast():  # around both calls: D's weights are cast once, and their gradients back once
             return self.discriminator(real), self.discriminator(fake)
