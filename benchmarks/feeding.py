@@ -17,9 +17,9 @@ import argparse
 import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ from gramgan.training.fitting import measure_step
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 CROP, BATCH, WORKERS = 192, 16, 2
+PART = 4  # crops
 STEP_BATCH = 2
 
 
@@ -86,18 +87,17 @@ class Crops:
         return rate(self._count, lambda: drain(self._stream.next() for _ in range(self._count // BATCH)))
 
     def ceiling(self) -> float:
-        """The decodes alone, by processes or by threads."""
-        parts = [range(start, self._count, WORKERS) for start in range(WORKERS)]
-        by_processes = rate(self._count, lambda: self._pool.starmap(decode, [(self._items, part) for part in parts]))
+        """The decodes alone, by processes or by threads; who is done with a few crops takes the next ones."""
+        parts = [(self._items, range(start, start + PART)) for start in range(0, self._count, PART)]
+
+        def by_processes() -> None:
+            self._pool.starmap(decode, parts, chunksize=1)
 
         def by_threads() -> None:
-            threads = [threading.Thread(target=decode, args=(self._items, part)) for part in parts]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(WORKERS) as pool:
+                drain(pool.map(decode, *zip(*parts, strict=True)))
 
-        return max(by_processes, rate(self._count, by_threads))
+        return max(rate(self._count, by_processes), rate(self._count, by_threads))
 
     def pillow(self) -> float:
         """The peer; begins when what was decoded ahead has been taken, as ours does."""
