@@ -1,5 +1,6 @@
 """DICOM images come out with their values, places and identifiers; dcmtk and SimpleITK are asked where they are."""
 
+import re
 import shutil
 import subprocess
 import warnings
@@ -213,6 +214,21 @@ def test_simpleitk_reads_the_same_values(tmp_path: Path, enlarge: Enlarge, name:
     np.testing.assert_allclose(np.squeeze(itk.GetArrayFromImage(seen)), np.squeeze(scale * result + offset))
     if "PixelSpacing" in image:
         np.testing.assert_allclose(seen.GetSpacing()[:2], [float(one) for one in image.PixelSpacing[::-1]])
+
+
+@pytest.mark.slow
+def test_the_documented_table_is_true(tmp_path: Path, enlarge: Enlarge) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scientific-images.md").read_text(encoding="utf-8")
+    section = page[page.index("pydicom brings test files") : page.index("## OME-TIFF and ImageJ")]
+    said_done, said_refused = (set(re.findall(r"`([^`]+\.dcm)`", part)) for part in section.split("| refused | why |"))
+    assert said_done | said_refused == {path.name for path in FILES.glob("*.dcm")}
+    for name in sorted(said_refused):
+        with pytest.raises(UserError):
+            enlarge(FILES / name, tmp_path / "out.dcm")
+    for name in sorted(said_done):
+        _, values = read(FILES / name)
+        _, result = read(enlarge(FILES / name, tmp_path / "out.dcm"))
+        assert abs(result.mean() - values.mean()) < 0.005 * np.ptp(values), name
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED.items())

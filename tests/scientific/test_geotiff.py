@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'gramgan[geo]'")
 
 import rasterio
+import tifffile
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
@@ -22,6 +23,7 @@ from gramgan.errors import UserError
 from gramgan.ops.extend import REACH
 from gramgan.scientific import detect
 from gramgan.upscaling import bicubic
+from gramgan.upscaling.files import upscale
 
 Enlarge = Callable[..., Path]
 Scene = Callable[..., np.ndarray]
@@ -307,6 +309,20 @@ def test_what_is_refused(
         enlarge(source, tmp_path / target, **options)
     assert message in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_several_rasters_in_a_file_are_refused(tmp_path: Path, enlarge: Enlarge) -> None:
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        for _ in range(2):
+            writer.write(np.zeros((20, 20), np.int16), photometric="minisblack")
+    with pytest.raises(UserError, match="it holds 2 rasters; split it first"):
+        enlarge(tmp_path / "in.tif", tmp_path / "out.tif", radiometry="0,9")
+
+
+def test_options_without_a_file_to_write_are_refused(tmp_path: Path) -> None:
+    for image in (np.zeros((8, 8), np.uint8), tmp_path / "in.tif"):
+        with pytest.raises(UserError, match="bands: is for scientific files"):
+            upscale(image, bands=["1"])
 
 
 def test_without_the_library_nothing_is_lost_silently(

@@ -47,6 +47,11 @@ class GeoTiff(ScientificFile):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._data = rasterio.open(path.absolute(), driver="GTiff")
             check_size(path, self._data.width, self._data.height, allow_huge)
+            if self._data.subdatasets:
+                raise UserError(
+                    f"{path}: it holds {len(self._data.subdatasets)} rasters; split it first "
+                    f"(gdal_translate GTIFF_DIR:1:{path.name} one.tif)"
+                )
             self._facts = read_facts(self._data)
             kinds = set(self._data.dtypes)
             self._masked = any(MaskFlags.all_valid not in flags for flags in self._data.mask_flag_enums)

@@ -343,6 +343,11 @@ def upscale(
         overlap=overlap,
         allow_huge=allow_huge,
     )
+    asked = settings.reading().asked
+    if asked and (isinstance(image, np.ndarray) or output is None):
+        raise UserError(
+            f"{asked[0]}: is for scientific files, from file to file; leave it out, or name a file and output"
+        )
     pixels = _from_hwc(image) if isinstance(image, np.ndarray) else None
     upscaler, options, _ = prepare(settings)
     if isinstance(image, np.ndarray):

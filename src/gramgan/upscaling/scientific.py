@@ -72,7 +72,7 @@ def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, p
     planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
     like = picture_info(file, 1, "float32" if file.dtype.kind == "f" else "uint16")
     parts = Parts(progress, plan, max(len(arrangement.groups), 1))
-    with Layers(target, plan.width, plan.height, max(len(drawn), 1), like, key) as layers:
+    with Layers(target, plan.width, plan.height, len(drawn), like, key) as layers:
         for number, group in enumerate(arrangement.groups):
             own = [planes[channel.layer] for channel in group]
             first = number * parts.stages
