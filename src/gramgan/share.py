@@ -1,6 +1,11 @@
-"""Which part of a batch is one process's, where several train one network together."""
+"""What is one process's and what is common, where several train one network together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -25,3 +30,12 @@ class Share:
 
 WHOLE = Share()
 """The share of a process that trains alone."""
+
+
+Place = Callable[[Callable[[], "np.ndarray"]], "np.ndarray"]
+"""Gives the array that a function makes, from memory that processes of one machine may have in common."""
+
+
+def own_memory(make: "Callable[[], np.ndarray]") -> "np.ndarray":
+    """The `Place` of a process that trains alone."""
+    return make()

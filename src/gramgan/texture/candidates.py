@@ -17,7 +17,7 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.ops.transfer import send
-from gramgan.share import WHOLE, Share
+from gramgan.share import WHOLE, Place, Share, own_memory
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.search import RECALL, SearchBackend, build_index
 
@@ -97,20 +97,21 @@ class DatabaseSource:
         *,
         descriptor: Descriptor | None = None,
         recall: float = RECALL,
+        place: Place = own_memory,
     ) -> None:
         """`descriptor` sets another scale than the first database's; `recall` is for approximate backends.
+
+        Vectors, ids and an exact index on a CPU lie in `place`.
 
         Raises:
             UserError: a domain has no patches, or the databases differ in descriptor or k.
         """
         parts = list(database) if isinstance(database, Sequence) else [DatabasePart(database)]
         self.descriptor = descriptor or parts[0].database.descriptor
-        vectors = [_vectors(part, self.descriptor) for part in parts]
-        ids = [part.database.patch_ids(part.domain) for part in parts]
-        self._vectors = torch.from_numpy(vectors[0] if len(vectors) == 1 else np.concatenate(vectors)).to(device)
-        del vectors
-        self._ids = torch.from_numpy(np.concatenate(ids)).to(device)
-        self.index = build_index(self._vectors, backend, recall=recall)
+        vectors = place(lambda: _joined([_vectors(part, self.descriptor) for part in parts]))
+        ids = place(lambda: _joined([part.database.patch_ids(part.domain) for part in parts]))
+        self._vectors, self._ids = torch.from_numpy(vectors).to(device), torch.from_numpy(ids).to(device)
+        self.index = build_index(self._vectors, backend, recall=recall, place=place)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -203,6 +204,10 @@ class NearerSource:
             torch.where(take_b, b.distance, a.distance),
             torch.where(take_b, b.patch_id, a.patch_id),
         )
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _vectors(part: DatabasePart, descriptor: Descriptor) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gramgan.ops.transfer import send
-from gramgan.share import WHOLE, Share
+from gramgan.share import WHOLE, Place, Share, own_memory
 from gramgan.texture.candidates import NO_PATCH, DatabasePart, DatabaseSource, Targets
 from gramgan.texture.search import RECALL, SearchBackend
 
@@ -68,6 +68,7 @@ def database_source(
     device: str | torch.device = "cpu",
     recall: float = RECALL,
     share: Share = WHOLE,
+    place: Place = own_memory,
 ) -> DatabaseSource | MixedSource:
     """The databases of a training as one source, on the first one's scale: mixed by weights, or as one without.
 
@@ -75,7 +76,9 @@ def database_source(
         UserError: a database or domain has no patches, or they differ in descriptor or k.
     """
     if weights is None or len(parts) == 1:
-        return DatabaseSource(parts, backend, device, recall=recall)
+        return DatabaseSource(parts, backend, device, recall=recall, place=place)
     descriptor = parts[0].database.descriptor
-    sources = [DatabaseSource([part], backend, device, descriptor=descriptor, recall=recall) for part in parts]
+    sources = [
+        DatabaseSource([part], backend, device, descriptor=descriptor, recall=recall, place=place) for part in parts
+    ]
     return MixedSource(sources, weights, random, share)

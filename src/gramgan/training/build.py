@@ -24,7 +24,6 @@ from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
 from gramgan.scientific.training import read_record
-from gramgan.share import Share
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
 from gramgan.training.compiling import compile_networks
@@ -170,7 +169,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             discriminator,
             d_optimizer,
             trunk,
-            _targets(config, fabric.device, texture_random, processes.share),
+            _targets(config, texture_random, processes),
             processes,
         ),
         generator=generator,
@@ -223,8 +222,8 @@ def _discriminator(config: Config) -> Discriminator | None:
     return network
 
 
-def _targets(config: Config, device: torch.device, random: torch.Generator, share: Share) -> TargetSource | None:
-    texture = config.texture
+def _targets(config: Config, random: torch.Generator, processes: Processes) -> TargetSource | None:
+    texture, share = config.texture, processes.share
     if not (config.stages.adversarial and config.losses.texture):
         return None
     if texture.candidates == "local":
@@ -233,7 +232,7 @@ def _targets(config: Config, device: torch.device, random: torch.Generator, shar
                 "texture.database is not used: texture.candidates=local stays within each photograph; both uses it"
             )
         return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp, share)
-    source = targets_from(texture, device, random, share)
+    source = targets_from(texture, random, processes)
     if texture.candidates == "database":
         return source
     return NearerSource(source, LocalSource(source.descriptor, random, texture.warp, share))

@@ -11,10 +11,10 @@ import torch
 
 from gramgan.config import DatabaseConfig, TextureConfig
 from gramgan.errors import UserError
-from gramgan.share import WHOLE, Share
 from gramgan.texture.candidates import DatabasePart, DatabaseSource
 from gramgan.texture.database import TextureDatabase
 from gramgan.texture.mixing import MixedSource, database_source
+from gramgan.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,23 @@ def settled_entry(entry: DatabaseConfig, texture: TextureConfig) -> DatabaseConf
     return entry.model_copy(update={"version": database.version, "identity": database.identity})
 
 
-def targets_from(
-    texture: TextureConfig, device: torch.device, random: torch.Generator, share: Share = WHOLE
-) -> DatabaseSource | MixedSource:
+def targets_from(texture: TextureConfig, random: torch.Generator, processes: Processes) -> DatabaseSource | MixedSource:
     """The databases of settled settings as one source of targets.
 
     Raises:
         UserError: see `opened`; or a domain has no patches.
     """
     parts = [DatabasePart(opened(entry), entry.domain) for entry in texture.databases]
-    source = database_source(parts, texture.weights, random, texture.search, device, texture.recall, share)
+    source = database_source(
+        parts,
+        texture.weights,
+        random,
+        texture.search,
+        processes.device,
+        texture.recall,
+        processes.share,
+        processes.place,
+    )
     pieces = source.sources if isinstance(source, MixedSource) else [source]
     for piece, entries in zip(pieces, _shares(texture), strict=True):
         log.info("texture database %s: %s patches, %s search", entries, f"{len(piece):,}", piece.index.name)

@@ -4,7 +4,6 @@ A step that breaks changes nothing (see `TrainingStep`) and is named. Several of
 back to its last checkpoint before them, with lower learning rates; after a few such returns it ends.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,15 +118,17 @@ class Guard:
             if name.startswith("gradient_")
         }
         for values in (step.result.losses, gradients):
-            each = self._processes.each(_stacked(values)).tolist()
-            names = [name for i, name in enumerate(values) if not all(math.isfinite(row[i]) for row in each)]
+            each = self._processes.each(_stacked(values)).isfinite().tolist()
+            names = [name for name, finite in zip(values, zip(*each, strict=True), strict=True) if not all(finite)]
             # A loss that is a sum of broken ones says nothing new.
             names = [name for name in names if name != "total"] or names
             if names:
-                where = [rank for rank, row in enumerate(each) if not all(math.isfinite(value) for value in row)]
+                # What breaks in all processes, as a loss over the whole batch does, tells no part from another.
+                telling = [i for i, finite in enumerate(zip(*each, strict=True)) if any(finite) and not all(finite)]
+                where = [rank for rank, row in enumerate(each) if not telling or not all(row[i] for i in telling)]
                 part = len(step.images) // len(each)
-                images = [step.images[rank * part : (rank + 1) * part] for rank in where]
-                return Skip(step.iteration, step.stage, tuple(names), tuple(name for one in images for name in one))
+                images = [name for rank in where for name in step.images[rank * part : (rank + 1) * part]]
+                return Skip(step.iteration, step.stage, tuple(names), tuple(images))
         raise AssertionError(f"iteration {step.iteration} is flagged as broken and all its numbers are finite")
 
 

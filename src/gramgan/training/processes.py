@@ -9,10 +9,13 @@ free, and carries the flag of a broken step along.
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -21,7 +24,9 @@ from torch import Tensor
 
 from gramgan.config import TrainConfig
 from gramgan.errors import ReportedError, UserError
+from gramgan.files import ensure_folder, write_error
 from gramgan.hardware.device import resolve_device
+from gramgan.paths import cache_folder
 from gramgan.share import Share
 
 T = TypeVar("T")
@@ -29,6 +34,10 @@ T = TypeVar("T")
 _TIMEOUT = timedelta(hours=2)  # others wait so long while the first one builds an index or validates
 
 log = logging.getLogger(__name__)
+
+
+class _ToldError(UserError):
+    """One that all processes know of."""
 
 
 class Processes:
@@ -113,6 +122,26 @@ class Processes:
         dist.broadcast_object_list(box, src=0, group=self._hosts)
         return box[0]
 
+    def place(self, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array that `make` gives, made by one process of each machine and mapped into the memory of all of them.
+
+        It lies in a file without a name: pages that no process has written to are in memory once, and go when the last
+        process ends.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if self.world == 1:
+            return make()
+        own = self.together(lambda: _stored(make()) if self.local_rank == 0 else None)
+        files: list[str] = [""] * self.world
+        dist.all_gather_object(files, str(own or ""), group=self._hosts)
+        array = np.load(files[self.share.rank - self.local_rank], mmap_mode="c")  # ranks of one machine are neighbours
+        self.any(False)  # all have it open
+        if own is not None and os.name != "nt":  # an open file cannot be deleted there: it stays in the cache
+            own.unlink()
+        return array
+
     def together(self, action: Callable[[], T]) -> T:
         """Do something in every process; if it fails in one, it fails in all.
 
@@ -124,18 +153,32 @@ class Processes:
         result, problem = None, None
         try:
             result = action()
+        except (ReportedError, _ToldError):
+            raise  # all have heard of it
         except UserError as error:
             problem = str(error)
         problems: list[str | None] = [None] * self.world
         dist.all_gather_object(problems, problem, group=self._hosts)
         for text in problems:
             if text is not None:
-                raise UserError(text) if self.first else ReportedError(text)
+                raise _ToldError(text) if self.first else ReportedError(text)
         return result  # pyright: ignore[reportReturnType] (there was no problem: it is what the action returned)
 
     def alone(self, action: Callable[[], None]) -> None:
         """Do something in the first process alone, while the others wait; see `together`."""
         self.together(lambda: action() if self.first else None)
+
+
+def _stored(array: np.ndarray) -> Path:
+    folder = ensure_folder(cache_folder() / "shared")
+    handle, name = tempfile.mkstemp(suffix=".npy", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        Path(name).unlink()
+        raise write_error(Path(name), error) from error
+    return Path(name)
 
 
 def launch(train: TrainConfig) -> tuple[TrainConfig, Processes]:

@@ -71,7 +71,7 @@ class Watch:
         if record["event"] != "step":
             return []
         if not self._window or self._window[-1]["stage"] != record["stage"]:
-            self._begin(record)
+            self._begin()
         self._window.append(record)
         while record["iteration"] - self._window[0]["iteration"] >= self._iterations:
             self._leave(self._window.popleft())
@@ -85,9 +85,9 @@ class Watch:
         self._known = {kind for kind, text in found.items() if text is not None}
         return fresh
 
-    def _begin(self, record: Record) -> None:
-        # A record tells of the iterations since the one before it, in this stage or another.
-        self._begun = self._window[-1]["iteration"] if self._window else record["iteration"] - 1
+    def _begin(self) -> None:
+        # A record tells of the iterations since the one before it, the first one of those since the run began.
+        self._begun = self._window[-1]["iteration"] if self._window else 0
         self._window.clear()
         self._known.clear()
         for norms in self._norms.values():

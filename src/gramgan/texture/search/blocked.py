@@ -2,11 +2,12 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from gramgan.share import Place, own_memory
 from gramgan.texture.search.index import check_neighbours
 
 _CHUNK = 256  # at most so many vectors share one score in blocked search, the smallest
@@ -27,13 +28,16 @@ class BlockedSearch:
     name = "blocked"
     recall = 1.0
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, place: Place = own_memory) -> None:
+        """On a CPU, the order of the vectors and their centred copy lie in `place`."""
         self._vectors = vectors.detach().float()
         self._size = len(vectors)
-        self._rows = _chunks_of_neighbours(self._vectors)
+        self._rows = _placed(place, vectors.device, lambda: _chunks_of_neighbours(self._vectors))
         self._mean = self._vectors.mean(dim=0)  # centred, norms and with them rounding errors are smaller
         rows = self._rows.flatten()
-        self._centred = self._vectors[rows.clamp_max(self._size - 1)] - self._mean
+        self._centred = _placed(
+            place, vectors.device, lambda: self._vectors[rows.clamp_max(self._size - 1)] - self._mean
+        )
         self._square = self._centred.square().sum(dim=1)
         self._radius = self._square.view_as(self._rows).amax(dim=1).sqrt()
         self._square[rows == self._size] = torch.inf  # what fills up a chunk is never nearest
@@ -118,6 +122,10 @@ class BlockedSearch:
             squares.append(nearest)
             rows.append(row)
         return torch.cat(squares), torch.cat(rows)
+
+
+def _placed(place: Place, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+    return torch.from_numpy(place(lambda: make().numpy())) if device.type == "cpu" else make()
 
 
 def _chunks_of_neighbours(vectors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.share import Place, own_memory
 from gramgan.texture.search.blocked import BlockedSearch
 from gramgan.texture.search.direct import DirectSearch
 from gramgan.texture.search.faiss_index import FaissFlat, FaissHnsw, FaissIvf
@@ -28,7 +29,9 @@ RECALL = 0.99
 log = logging.getLogger(__name__)
 
 
-def build_index(vectors: Tensor, backend: SearchBackend = "auto", *, recall: float = RECALL) -> NearestNeighbours:
+def build_index(
+    vectors: Tensor, backend: SearchBackend = "auto", *, recall: float = RECALL, place: Place = own_memory
+) -> NearestNeighbours:
     """An index over `vectors` (`[N, D]` float32), searched on the device where they lie.
 
     `auto` is exact: on a GPU direct matrix search, or blocked matrix search among more than half a million vectors
@@ -40,6 +43,7 @@ def build_index(vectors: Tensor, backend: SearchBackend = "auto", *, recall: flo
         vectors: `[N, D]`, finite.
         backend: one of `SearchBackend`.
         recall: least share of nearest vectors that an approximate index is to find.
+        place: where an exact index on a CPU lies, so that several processes need not have one each.
 
     Raises:
         UserError: there are no vectors, or Faiss is asked for and not installed.
@@ -47,7 +51,7 @@ def build_index(vectors: Tensor, backend: SearchBackend = "auto", *, recall: flo
     if vectors.ndim != 2 or not len(vectors):
         raise UserError("texture search: there are no vectors to search in; build a larger texture database")
     chosen = _chosen(vectors) if backend == "auto" else backend
-    index = _built(vectors, chosen, recall)
+    index = _built(vectors, chosen, recall, place)
     if index.recall < 1:
         log.info(
             "%s search is approximate: it found the nearest of %s vectors for %.1f %% of sample queries%s",
@@ -77,10 +81,10 @@ def _chosen(vectors: Tensor) -> SearchBackend:
     return "faiss-ivf"
 
 
-def _built(vectors: Tensor, backend: SearchBackend, recall: float) -> NearestNeighbours:
+def _built(vectors: Tensor, backend: SearchBackend, recall: float, place: Place) -> NearestNeighbours:
     match backend:
         case "blocked":
-            return BlockedSearch(vectors)
+            return BlockedSearch(vectors, place)
         case "direct":
             return DirectSearch(vectors)
         case "faiss-flat":
@@ -90,4 +94,4 @@ def _built(vectors: Tensor, backend: SearchBackend, recall: float) -> NearestNei
         case "faiss-hnsw":
             return FaissHnsw(vectors, recall)
         case _:
-            return KdTree(vectors)
+            return KdTree(vectors, place)

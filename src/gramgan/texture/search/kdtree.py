@@ -3,6 +3,7 @@
 import numpy as np
 from torch import Tensor
 
+from gramgan.share import Place, own_memory
 from gramgan.texture.search.curve import Curve
 from gramgan.texture.search.index import as_numpy, as_result, check_neighbours
 from gramgan.texture.search.rerank import distances, nearest_first
@@ -23,14 +24,15 @@ class KdTree:
     name = "kdtree"
     recall = 1.0
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, place: Place = own_memory) -> None:
+        """The order of the vectors and their float64 copy lie in `place`; the tree, a tenth of that, does not."""
         from pykdtree.kdtree import KDTree
 
         values = as_numpy(vectors)
         self._curve = Curve(values) if len(values) > _UNORDERED else None
         self._vectors = values
-        self._rows = self._order(values)
-        self._tree = KDTree(values[self._rows].astype(np.float64), leafsize=_LEAF)
+        self._rows = place(lambda: self._order(values))
+        self._tree = KDTree(place(lambda: values[self._rows].astype(np.float64)), leafsize=_LEAF)
 
     def query(self, vectors: Tensor, neighbours: int = 1) -> tuple[Tensor, Tensor]:
         """See `NearestNeighbours.query`."""
