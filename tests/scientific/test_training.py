@@ -17,7 +17,7 @@ from gramgan.collect.holdout import split
 from gramgan.collect.manifest import read_manifest
 from gramgan.errors import UserError
 from gramgan.images import Raster
-from gramgan.scientific.training import fit_bands, fit_radiometry, read_record
+from gramgan.scientific.record import fit_bands, fit_radiometry, read_record
 
 Scene = Callable[..., np.ndarray]
 
@@ -67,6 +67,11 @@ def test_windows(tmp_path: Path, scenes: Path, capsys: pytest.CaptureFixture[str
     assert {path.name[:6] for path in train}.isdisjoint(path.name[:6] for path in holdout)
     assert read_record(output) == {"bands": "3,2,1 4", "radiometry": "sentinel-2"}
     assert read_record(scenes) == {}
+    # Cut again, smaller or into shards, they are still what they are.
+    smaller = tmp_path / "smaller"
+    assert run(["prepare", str(output), "-o", str(smaller), "--size", "24"]) == 0
+    assert read_record(smaller) == read_record(output)
+    assert "scientific.json" not in capsys.readouterr().out
 
 
 def test_mistakes(tmp_path: Path, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,11 +16,12 @@ from gramgan.images.strips import luma, strips
 from gramgan.images.vips import pyvips
 from gramgan.prepare.colours import is_srgb
 from gramgan.prepare.measures import Measures
+from gramgan.scientific.record import RECORD
 
 VERSION = 1
 """Of what a `Check` holds and how it is measured; a journal of another version is not used."""
 
-_OWN_LISTS = ("manifest.csv", "left-out.csv", "attribution.md")
+_OWN_LISTS = ("manifest.csv", "left-out.csv", "attribution.md", RECORD)
 _LONG = 20  # times as long as wide: hardly a photograph
 _PAGES = {"GIF": "frames", "WebP": "frames", "AVIF": "frames"}
 

@@ -30,6 +30,7 @@ from gramgan.prepare.cutting import Photograph, Spot, cut, spots_of
 from gramgan.prepare.report import CSV, HTML, write_csv, write_page
 from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
 from gramgan.progress import Progress, silent
+from gramgan.scientific.record import carry_record
 
 SIZE = 480
 """Pixels of a sub-image's side, with a step of half of it: what the field cuts DIV2K into."""
@@ -146,6 +147,7 @@ def _prepare(
     shards = 0
     if wish.cut:
         write_attribution(output, [each.entry for each in photographs])
+        carry_record(folder, output)
         if wish.shard is None:
             _cut_files(photographs, spots, output, work)
         else:

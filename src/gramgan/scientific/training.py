@@ -1,9 +1,8 @@
-"""Training on scientific files: windows of large rasters as 16-bit pictures, and what weights learned from."""
+"""Training on scientific files: windows of large rasters as 16-bit pictures."""
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,16 @@ import numpy as np
 from gramgan.collect.holdout import choose_sides
 from gramgan.collect.manifest import Entry, refuse_foreign_lists, write_manifest
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder, sha256, write_text
+from gramgan.files import ensure_folder, sha256
 from gramgan.images import Window, write_image
 from gramgan.progress import Progress, silent
 from gramgan.scientific.arrangement import Channel, arrange_file, group_raster
 from gramgan.scientific.base import Reading, ScientificFile
 from gramgan.scientific.detect import open_scientific, scientific_kind
+from gramgan.scientific.record import write_record
 
-RECORD = "scientific.json"
-"""Beside the windows: the bands and radiometry that they were made with."""
 MIN_DEVIATION = 0.01
 """Standard deviation of a window's values in [0, 1] below which there is no texture to learn."""
-SETTINGS = ("bands", "radiometry")
-"""Keys of a card's settings that say what the weights learned from."""
-
-_REFLECTANCE = ("reflectance", "sentinel-2")
-
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +71,7 @@ def cut_windows(
 
     Args:
         folder: the files; it is only read.
-        output: gets the windows, `manifest.csv` and `RECORD`.
+        output: gets the windows, `manifest.csv` and a record of `reading`.
         reading: groups and radiometry.
         size: side of a window in pixels.
         step: from one window to the next.
@@ -113,8 +106,7 @@ def cut_windows(
             f"{skipped['plain']} without texture); use a smaller --size or another --radiometry"
         )
     write_manifest(output, entries)
-    record = {"bands": [str(choice) for choice in reading.bands], "radiometry": str(reading.radiometry)}
-    write_text(output / RECORD, json.dumps(record) + "\n")
+    write_record(output, reading)
     return Cut(len(entries), skipped["holes"], skipped["plain"])
 
 
@@ -167,69 +159,3 @@ def _write(
         group=group,
         split=side,
     )
-
-
-def read_record(folder: Path) -> dict[str, str]:
-    """The card settings of weights that learn from `folder`: bands and radiometry; nothing for photographs.
-
-    Raises:
-        UserError: its record is damaged.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"bands": " ".join(record["bands"]), "radiometry": str(record["radiometry"])}
-    except (ValueError, TypeError, LookupError, OSError) as error:
-        raise UserError(f"{path}: damaged ({error}); prepare the folder again") from None
-
-
-def fit_radiometry(asked: str | None, settings: dict[str, str | int | float | bool | None], name: str) -> str | None:
-    """The radiometry for weights that learned with one: theirs where nothing is asked for.
-
-    `reflectance` and `sentinel-2` are the same to a network: both give it reflectance from 0 to 1.
-
-    Args:
-        asked: what `--radiometry` says.
-        settings: of the weights' card.
-        name: of the weights, for messages.
-
-    Raises:
-        UserError: they learned with another one.
-    """
-    learned = settings.get("radiometry")
-    if not isinstance(learned, str) or learned in ("", "auto"):
-        return asked
-    if asked is None:
-        return learned
-    if asked != learned and not {asked, learned} <= set(_REFLECTANCE):
-        raise UserError(
-            f"radiometry {asked}: {name} was trained with {learned}, and would see other brightness than it knows; "
-            "leave --radiometry out, or use other weights"
-        )
-    return asked
-
-
-def fit_bands(asked: Sequence[str], settings: dict[str, str | int | float | bool | None], name: str) -> Sequence[str]:
-    """The bands for weights that learned with some: theirs where nothing is asked for.
-
-    Raises:
-        UserError: they learned from single bands alone and three are to be seen as colours, or the other way round.
-    """
-    learned = settings.get("bands")
-    if not isinstance(learned, str) or not learned:
-        return asked
-    known = learned.split()
-    if not asked:
-        return known
-
-    def kinds(texts: Sequence[str]) -> set[int]:
-        return {len(text.split(",")) for text in texts if ":" not in text}
-
-    if not kinds(asked) <= kinds(known):
-        raise UserError(
-            f"bands {' '.join(asked)}: {name} was trained with {learned}; group them in the same way, or use other "
-            "weights"
-        )
-    return asked

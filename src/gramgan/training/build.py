@@ -23,7 +23,7 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
-from gramgan.scientific.training import read_record
+from gramgan.scientific.record import read_record
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
 from gramgan.training.compiling import compile_networks

@@ -20,7 +20,7 @@ from gramgan.scientific.bands import parse_bands
 from gramgan.scientific.base import Reading
 from gramgan.scientific.detect import open_scientific
 from gramgan.scientific.radiometry import parse_radiometry
-from gramgan.scientific.training import fit_bands, fit_radiometry
+from gramgan.scientific.record import fit_bands, fit_radiometry
 from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
 from gramgan.upscaling.engine import SCALE, Upscaler
 from gramgan.upscaling.intermediate import remove_leftovers
