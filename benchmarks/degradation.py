@@ -59,7 +59,7 @@ def full_size_step(config: Config, hr: torch.Tensor, device: str) -> Callable[[]
     for network in networks:
         network.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
+    d_optimizer = build_optimizer(discriminator, 1e-4)
     source = LocalSource(Descriptor.default("rgb"), torch.Generator().manual_seed(0))
     step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
     lr, hr = (x.contiguous(memory_format=layout) for x in (degrade_bicubic(hr), hr))

@@ -126,7 +126,7 @@ def full_step(batch: int) -> Callable[[], object]:
     for network in (generator, discriminator, trunk):
         network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     g, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
+    d_optimizer = build_optimizer(discriminator, 1e-4)
     source = LocalSource(Descriptor.default("rgb"), random)
     step = TrainingStep(fabric, config, g, g_optimizer, discriminator, d_optimizer, trunk, source)
     hr = textures(batch, 192, random)

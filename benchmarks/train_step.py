@@ -220,7 +220,7 @@ def our_step(
     for network in networks.each():
         network.to(device, memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
     g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
+    d_optimizer = build_optimizer(discriminator, 1e-4)
     return TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
 
 
@@ -240,8 +240,9 @@ def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
     config, networks = Config(), Networks.new(RRDBConfig(upsampler="nearest"))
     source = synthetic_database()
     parts: dict[str, float] = defaultdict(float)
+    run: Callable[[Tensor, Tensor], dict[str, Tensor]]
     if kind == "plain":
-        run: Callable[[Tensor, Tensor], dict[str, Tensor]] = plain_runner(networks, source, config)
+        run = plain_runner(networks, source, config)
         layout = torch.contiguous_format
     else:
         verdict = probe_training("cpu")
@@ -255,9 +256,11 @@ def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
         )
         layout = memory_format(verdict.channels_last)
 
-        def run(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        def ours(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
             with timed_parts(step, networks.trunk, source, parts):
                 return step.adversarial(lr, hr).losses
+
+        run = ours
 
     while (seed := pipe.recv()) is not None:
         lr, hr = (x.contiguous(memory_format=layout) for x in images(batch, side, seed))

@@ -110,7 +110,9 @@ class _MeanDifference(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (the decorator hides the name of `ctx`)
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None]:
         (sign,) = ctx.saved_tensors
         return sign * (gradients[0] / sign.numel()), None
 

@@ -110,7 +110,7 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
 
     torch.manual_seed(0)
     discriminator = Discriminator(DiscriminatorConfig()).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-    d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, 1e-4))
+    d_optimizer = build_optimizer(discriminator, 1e-4)
     config = Config.model_validate({"losses": {"relativistic": "paired"}})
     recalled = Recalled()
     unused = torch.optim.SGD([torch.zeros(1)], 1.0)

@@ -61,7 +61,7 @@ def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World
     config = Config.model_validate({"losses": WEIGHTS, "data": {"crop": 64}} | sections)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE, fused=True))
-    d_optimizer = fabric.setup_optimizers(torch.optim.SGD(discriminator.parameters(), RATE, fused=True))
+    d_optimizer = torch.optim.SGD(discriminator.parameters(), RATE, fused=True)
     hr = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[..., :32] = 0.5  # without texture: masked
     lr = nn.functional.avg_pool2d(hr, 4)

@@ -131,10 +131,9 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
 
     generator_optimizer = build_optimizer(generator, config.schedule.rate)
     g_wrapped, g_optimizer = fabric.setup(generator, generator_optimizer)
-    d_optimizer = discriminator_optimizer = None
+    discriminator_optimizer = None
     if discriminator is not None:
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
-        d_optimizer = fabric.setup_optimizers(discriminator_optimizer)
 
     images = images_of(config, progress)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
@@ -167,7 +166,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             g_wrapped,
             g_optimizer,
             discriminator,
-            d_optimizer,
+            discriminator_optimizer,
             trunk,
             _targets(config, texture_random, processes),
             processes,

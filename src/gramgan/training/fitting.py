@@ -133,7 +133,7 @@ class _Trained:
         self._average = averaged(self.generator, config.train.ema_decay)
         descriptor = Descriptor.default(config.texture.descriptor, config.texture.k)
         g_wrapped, g_optimizer = fabric.setup(self.generator, build_optimizer(self.generator, config.schedule.rate))
-        d_optimizer = fabric.setup_optimizers(build_optimizer(discriminator, config.schedule.rate_discriminator))
+        d_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
         source = LocalSource(descriptor, self._random, config.texture.warp) if config.losses.texture else None
         self._step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
 
