@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 
-from gramgan.config import Config, GuardConfig
+from gramgan.config import Config, GuardConfig, Stage
 from gramgan.errors import ReportedError, UserError
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -37,7 +37,7 @@ def steps(processes: Processes, form: str, accumulate: int) -> dict[str, Any]:
     networks = RRDBNet(RRDBConfig(8, 1, 4, "nearest")), Discriminator(DiscriminatorConfig(width=8))
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
     gradients: list[list[torch.Tensor]] = []
-    setups = []
+    setups: list[Any] = []
     for network in networks:
         optimizer = torch.optim.SGD(network.parameters(), RATE, fused=True)
         optimizer.register_step_pre_hook(
@@ -54,13 +54,14 @@ def steps(processes: Processes, form: str, accumulate: int) -> dict[str, Any]:
     )
     random = torch.Generator().manual_seed(5)
     source = LocalSource(Descriptor.default("rgb"), random, share=processes.share)
-    step = TrainingStep(fabric, config, *setups, None, source, processes)
+    g, g_optimizer, d, d_optimizer = setups
+    step = TrainingStep(fabric, config, g, g_optimizer, d, d_optimizer, None, source, processes)
     ema = averaged(networks[0], 0.5)
     meter, guard = Meter(processes.mean), Guard(GuardConfig(), processes)
     hr = torch.rand(6, BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[-1, -1] = torch.nan
     rows = processes.share.rows(BATCH // processes.world)
-    stages = ["pretrain", "warm_discriminator", *["adversarial"] * 4]
+    stages: list[Stage] = ["pretrain", "warm_discriminator", *["adversarial"] * 4]
     skips = []
     for number, (stage, images) in enumerate(zip(stages, hr, strict=True)):
         own = images[rows]

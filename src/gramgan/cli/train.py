@@ -75,8 +75,8 @@ def train(
 
     folder = resume or output or Path("runs") / chosen.preset
     result = run_live(chosen, folder, resume=resume is not None)
-    if not result.first:  # another process tells
-        raise typer.Exit(0 if result.finished else 1)
+    if not result.first:
+        return  # another process tells; a code of failure from this one would have its starter end that one
     if not result.finished:
         say(f"stopped after {result.iteration} iterations; go on with: gramgan train --resume {folder}")
         raise typer.Exit(1)
