@@ -63,9 +63,9 @@ def cut_windows(
     allow_huge: bool = False,
     progress: Progress = silent,
 ) -> Cut:
-    """Cut every group of every scientific file of `folder` into windows as the network sees them, to train on.
+    """Cut the groups that `reading` names, or all, of every scientific file of `folder` into windows to train on.
 
-    A window is a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a hole and those without
+    A window is what the network sees: a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a hole and those without
     texture are left out. All windows of one file are on the same side of the split. `output` is then a folder of
     photographs like any other, for `gramgan train`, `db build` and `prepare`.
 
@@ -94,7 +94,9 @@ def cut_windows(
         assert file is not None
         with closing(file):
             name = path.relative_to(folder).as_posix()
-            for number, group in enumerate(arrange_file(file, reading).groups, start=1):
+            groups = arrange_file(file, reading).groups
+            wanted = sum(not choice.nearest for choice in reading.bands) or len(groups)  # those come first
+            for number, group in enumerate(groups[:wanted], start=1):
                 for window, values in _windows(file, group, size, step, skipped):
                     entries.append(
                         _write(output, values, name, number, window, group=name, side=sides[name], licence=licence)
