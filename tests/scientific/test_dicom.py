@@ -150,6 +150,17 @@ def test_colours_and_padding(tmp_path: Path, enlarge: Enlarge, scene: Scene) -> 
     assert result[~large].min() > -200  # nothing of the padding is smeared into the patient
 
 
+def test_a_film_has_three_lines_in_the_log(
+    tmp_path: Path, enlarge: Enlarge, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = make(tmp_path / "in.dcm", scene(12, 20, 20, 0, 255).astype(np.uint8))
+    with caplog.at_level("INFO", "gramgan"):
+        enlarge(source, tmp_path / "out.dcm")
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3, lines
+    assert "of 12 layers" in lines[1]
+
+
 def test_a_series_stays_one_series(tmp_path: Path, enlarge: Enlarge, scene: Scene) -> None:
     (tmp_path / "series").mkdir()
     for number in range(3):

@@ -65,9 +65,9 @@ def cut_windows(
 ) -> Cut:
     """Cut the groups that `reading` names, or all, of every scientific file of `folder` into windows to train on.
 
-    A window is what the network sees: a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a hole and those without
-    texture are left out. All windows of one file are on the same side of the split. `output` is then a folder of
-    photographs like any other, for `gramgan train`, `db build` and `prepare`.
+    A window is what the network sees: a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a
+    hole and those without texture are left out. All windows of one file are on the same side of the split. `output` is
+    then a folder of photographs like any other, for `gramgan train`, `db build` and `prepare`.
 
     Args:
         folder: the files; it is only read.

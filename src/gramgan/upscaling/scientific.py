@@ -18,8 +18,11 @@ from gramgan.upscaling.control import Control
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.intermediate import remove_leftovers
 from gramgan.upscaling.layers import Layers
-from gramgan.upscaling.passes import Parts, comment, intermediates, resume_key, run_passes, tell_plan
+from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
 from gramgan.upscaling.scales import Scale
+
+_FEW = 8
+"""Layers that have a line each in the log; of the frames of a film there is one for all."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, p
     planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
     like = picture_info(file, 1, "float32" if file.dtype.kind == "f" else "uint16")
     parts = Parts(progress, plan, max(len(arrangement.groups), 1))
+    is_few = len(drawn) <= _FEW
     with Layers(target, plan.width, plan.height, len(drawn), like, key) as layers:
         for number, group in enumerate(arrangement.groups):
             own = [planes[channel.layer] for channel in group]
@@ -81,7 +85,9 @@ def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, p
             if not layers.complete(own):
                 raster = group_raster(file, group)
                 passes = lambda stage, first=first: parts.part(first + stage)  # noqa: E731
-                run_passes(job.upscaler, raster, sink, plan, key, job.control, passes)
+                run_passes(job.upscaler, raster, sink, plan, key, job.control if is_few else None, passes)
+        if not is_few:
+            report_residual(name, len(plan.stages) - 1, plan, job.control)
         with atomic_path(target) as temporary:
             layers.note_temporary(temporary)
             layers.note_temporary(spare_path(temporary))
@@ -143,10 +149,16 @@ class _Result:
         return source[rows - top][:, columns - left]
 
     def report(self) -> None:
-        """Say in the log how mean and deviation of every layer have come through, in physical units."""
-        for layer, (count, before, before_squared, after, after_squared) in self._sums.items():
-            if count == 0:
-                continue
+        """Say in the log how mean and deviation of every layer have come through, in physical units.
+
+        Of many layers, the one whose mean has changed most.
+        """
+        sums = {layer: one for layer, one in self._sums.items() if one[0] > 0}
+        if len(sums) > _FEW:
+            most = max(sums, key=lambda layer: abs(sums[layer][3] - sums[layer][1]) / sums[layer][0])
+            _log.info("%s: of %d layers, this one's mean has changed most:", self._file.path, len(sums))
+            sums = {most: sums[most]}
+        for layer, (count, before, before_squared, after, after_squared) in sorted(sums.items()):
             about = self._file.layers[layer]
             means = [about.scale * total / count + about.offset for total in (before, after)]
             deviations = [
