@@ -89,6 +89,7 @@ def test_options(
         (["in.tif", "-o", "out.tif", "--cog", "--plain"], "cog: has no effect together with --plain"),
         (["picture.png", "-o", "out.png", "--cog"], "picture.png: --cog has no effect on an ordinary picture"),
         (["in.tif", "-o", "out.tif", "--plain"], "convert it to RGB"),
+        (["in.tif", "-o", "out.tif", "--icc", "srgb"], "in.tif: icc srgb would change its values"),
     ):
         assert run(command(weights, *arguments)) == 2
         error = capsys.readouterr().err

@@ -237,6 +237,9 @@ def upscale_file(
     if options.scientific is not None:
         file = open_scientific(source, options.scientific.reading, allow_huge=options.allow_huge)
         if file is not None:
+            if options.to_srgb:
+                file.close()
+                raise UserError(f"{source}: icc srgb would change its values; leave it out for a {file.form}")
             with contextlib.closing(file):
                 upscale_scientific(file, target, options.scientific, progress or silent)
             return target
