@@ -18,6 +18,7 @@ pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'gr
 
 import pydicom
 import rasterio
+import tifffile
 import torch
 from affine import Affine
 
@@ -147,6 +148,12 @@ def good(folder: Path, kind: str, scene: Scene) -> Iterator[tuple[str, bytes]]:
             yield ".dcm", (DICOM / name).read_bytes()
         return
     values = scene(4, 40, 50, 0, 60000).astype(np.uint16)
+    if kind == "microscopy":
+        for number, options in enumerate(({"ome": True}, {"ome": True, "compression": "zlib"}, {"imagej": True})):
+            path = folder / f"{number}.tif"
+            tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": "ZYX"}, **options)
+            yield ".tif", path.read_bytes()
+        return
     for number, profile in enumerate(
         (
             {"compress": "deflate", "nodata": 0, "tiled": True, "blockxsize": 16, "blockysize": 16},
@@ -158,7 +165,7 @@ def good(folder: Path, kind: str, scene: Scene) -> Iterator[tuple[str, bytes]]:
         yield ".tif", raster(folder / f"{number}.tif", values, **profile).read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["geotiff", "dicom"])
+@pytest.mark.parametrize("kind", ["geotiff", "dicom", "microscopy"])
 def test_damaged_files(
     tmp_path: Path, enlarge: Enlarge, scene: Scene, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

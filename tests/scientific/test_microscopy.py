@@ -124,10 +124,13 @@ def test_what_is_refused(tmp_path: Path, enlarge: Enlarge, scene: Scene) -> None
     ome(tmp_path / "deep.tif", np.zeros((20, 20), np.uint32), "YX")
     ome(tmp_path / "bad.tif", np.zeros((20, 20), np.uint8), "YX")
     tifffile.tiffcomment(tmp_path / "bad.tif", b"<OME><Image>")
+    tifffile.imwrite(tmp_path / "short.tif", np.zeros((4, 20, 20), np.uint8), imagej=True)
+    (tmp_path / "short.tif").write_bytes((tmp_path / "short.tif").read_bytes()[:900])
     for name, message in {
         "two.tif": "it holds 2 images of different sizes",
         "deep.tif": "its samples are of type uint32",
         "bad.tif": "its OME-XML is damaged",
+        "short.tif": "it says 4 planes and has",
     }.items():
         with pytest.raises(UserError, match=message):
             enlarge(tmp_path / name, tmp_path / "out.tif")

@@ -5,14 +5,17 @@ Every module takes `rasterio` from here, so that the settings hold wherever it i
 
 import logging
 import os
+import warnings
 
 # GDAL would take 5 % of the machine's memory. It reads the setting when it is first used, in every thread.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
 
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+# A raster without a place on Earth is a raster like any other.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)

@@ -1,13 +1,11 @@
 """GeoTIFF: any number of bands with their place on Earth, no-data values, masks, tags, colour tables and overviews."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from gramgan.errors import UserError
@@ -43,8 +41,7 @@ class GeoTiff(ScientificFile):
     def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
         self.path = path
         self._cloud_optimized = reading.cloud_optimized
-        with refusing(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with refusing(path):
             self._data = rasterio.open(path.absolute(), driver="GTiff")
             check_size(path, self._data.width, self._data.height, allow_huge)
             if self._data.subdatasets:

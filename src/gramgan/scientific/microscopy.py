@@ -21,6 +21,8 @@ from gramgan.scientific.radiometry import Range
 
 _log = logging.getLogger(__name__)
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
+
 DTYPES = ("uint8", "uint16", "int16", "float32")
 TIFF_ERRORS = (
     tifffile.TiffFileError,
@@ -240,8 +242,9 @@ class ImageJTiff(_Stack):
     def _count_pages(self) -> int:
         # ImageJ writes one directory only for stacks of more than 4 GB.
         planes = int(np.prod(self._series.shape)) // (self.width * self.height * self._colours)
-        if planes != len(self._file.pages) and self._series.dataoffset is None:
-            raise UserError(f"{self.path}: it says {planes} planes and has {len(self._file.pages)}; get a whole copy")
+        said = int((self._file.imagej_metadata or {}).get("images", planes))
+        if planes != said or (planes != len(self._file.pages) and self._series.dataoffset is None):
+            raise UserError(f"{self.path}: it says {said} planes and has {len(self._file.pages)}; get a whole copy")
         return planes
 
     def _decode(self, page: int) -> np.ndarray:
