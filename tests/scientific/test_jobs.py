@@ -149,7 +149,8 @@ def good(folder: Path, kind: str, scene: Scene) -> Iterator[tuple[str, bytes]]:
         return
     values = scene(4, 40, 50, 0, 60000).astype(np.uint16)
     if kind == "microscopy":
-        for number, options in enumerate(({"ome": True}, {"ome": True, "compression": "zlib"}, {"imagej": True})):
+        kinds: tuple[dict[str, Any], ...] = ({"ome": True}, {"ome": True, "compression": "zlib"}, {"imagej": True})
+        for number, options in enumerate(kinds):
             path = folder / f"{number}.tif"
             tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": "ZYX"}, **options)
             yield ".tif", path.read_bytes()
