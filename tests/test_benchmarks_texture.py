@@ -1,32 +1,19 @@
 """The parts of the texture study and the ablation that decide what their numbers mean."""
 
-import importlib
 import json
 import math
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import texture_ablation as ablation
+import texture_study as study
 from gramgan.images import read_rgb
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    sys.path.append(str(BENCHMARKS))  # where Python puts it when a script runs: one imports the other
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-
-
-study, ablation = load("texture_study"), load("texture_ablation")
 
 
 @pytest.fixture(params=DESCRIPTORS)
@@ -179,7 +166,7 @@ def test_gradient_norm_leaves_the_networks_alone() -> None:
     """Calibration measures; it must not train."""
     generator = torch.nn.Linear(3, 3)
     optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
-    parts = SimpleNamespace(generator=generator, generator_optimizer=optimizer, discriminator_optimizer=None)
+    parts: Any = SimpleNamespace(generator=generator, generator_optimizer=optimizer, discriminator_optimizer=None)
     before = generator.weight.detach().clone()
     with ablation.kept_gradients(parts) as squares:
         generator(torch.ones(1, 3)).sum().backward(inputs=list(generator.parameters()))

@@ -19,15 +19,12 @@ pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'gr
 import pydicom
 import rasterio
 import tifffile
-import torch
 from affine import Affine
 
 from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.networks.build import load_generator
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
 
 Enlarge = Callable[..., Path]
@@ -36,20 +33,6 @@ Scene = Callable[..., np.ndarray]
 DICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 COUNT = 100  # damaged files of each kind
 MEMORY = 1.5 * 2**30
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    config = RRDBConfig(nf=4, nb=1, gc=2, upsampler="nearest")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = RRDBNet(config)
-    assert network.conv_last.bias is not None
-    with torch.no_grad():
-        network.conv_last.bias.fill_(0.5)
-    card = Card(name="small", architecture={"network": "rrdb", **config.to_dict()}, licence="CC0-1.0", overlap=20)
-    write_safetensors(tmp_path / "small.safetensors", network.state_dict(), card)
-    return tmp_path / "small.safetensors"
 
 
 def raster(path: Path, values: np.ndarray, **profile: Any) -> Path:
@@ -62,19 +45,23 @@ def raster(path: Path, values: np.ndarray, **profile: Any) -> Path:
     return path
 
 
-def command(weights: Path, *arguments: str) -> list[str]:
-    settings = ["--model", str(weights), "--backend", "torch", "--precision", "fp32", "--device", "cpu"]
+def command(small_generator: Path, *arguments: str) -> list[str]:
+    settings = ["--model", str(small_generator), "--backend", "torch", "--precision", "fp32", "--device", "cpu"]
     return ["upscale", *arguments, *settings]
 
 
 def test_options(
-    tmp_path: Path, weights: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_generator: Path,
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     raster(tmp_path / "in.tif", scene(4, 24, 30, 0, 10000).astype(np.uint16), nodata=0)
     options = ["--bands", "3,2,1", "--bands", "4", "--radiometry", "sentinel-2", "--cog"]
-    assert run(command(weights, "in.tif", "-o", "out.tif", *options)) == 0
+    assert run(command(small_generator, "in.tif", "-o", "out.tif", *options)) == 0
     with rasterio.open("out.tif") as file:
         assert file.tags()["GRAMGAN_BANDS"] == "3,2,1 4"
         assert file.tags()["GRAMGAN_RANGES"].startswith("1:1000,11000 ")
@@ -92,24 +79,28 @@ def test_options(
         (["in.tif", "-o", "out.tif", "--plain"], "convert it to RGB"),
         (["in.tif", "-o", "out.tif", "--icc", "srgb"], "in.tif: icc srgb would change its values"),
     ):
-        assert run(command(weights, *arguments)) == 2
+        assert run(command(small_generator, *arguments)) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
 
 
 def test_weights_that_learned_from_bands(
-    tmp_path: Path, weights: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_generator: Path,
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    generator = load_generator(weights)
+    generator = load_generator(small_generator)
     card = generator.card.model_copy(update={"settings": {"bands": "3,2,1", "radiometry": "sentinel-2"}})
-    write_safetensors(weights, generator.network.state_dict(), card)
+    write_safetensors(small_generator, generator.network.state_dict(), card)
     raster(tmp_path / "in.tif", scene(4, 24, 30, 0, 10000).astype(np.uint16), nodata=0)
     raster(tmp_path / "two.tif", scene(2, 24, 30, 0, 10000).astype(np.uint16), nodata=0)
     write_image(tmp_path / "picture.png", np.zeros((3, 8, 8), np.float32))
-    assert run(command(weights, "in.tif", "-o", "out.tif")) == 0
+    assert run(command(small_generator, "in.tif", "-o", "out.tif")) == 0
     with rasterio.open("out.tif") as file:
         assert file.tags()["GRAMGAN_BANDS"] == "3,2,1 4"
         assert file.tags()["GRAMGAN_RANGES"].startswith("1:1000,11000 ")
@@ -119,9 +110,9 @@ def test_weights_that_learned_from_bands(
         (["two.tif"], "two.tif: there is no band 3, it has 2"),
         (["picture.png"], "picture.png: an ordinary picture, and small learned from scientific files (sentinel-2)"),
     ):
-        assert run(command(weights, *arguments, "-o", f"no{Path(arguments[0]).suffix}")) == 2
+        assert run(command(small_generator, *arguments, "-o", f"no{Path(arguments[0]).suffix}")) == 2
         assert message in capsys.readouterr().err
-    assert run(command(weights, "picture.png", "-o", "plain.png", "--plain")) == 0
+    assert run(command(small_generator, "picture.png", "-o", "plain.png", "--plain")) == 0
 
 
 def damaged(original: bytes, number: int) -> bytes:
@@ -195,9 +186,9 @@ def test_damaged_files(
     assert capfd.readouterr() == ("", "")
 
 
-def upscale(folder: Path, weights: Path, *options: str, kill_at: int | None = None) -> tuple[int, int, str]:
+def upscale(folder: Path, small_generator: Path, *options: str, kill_at: int | None = None) -> tuple[int, int, str]:
     """Exit code, most bytes resident at once and output; killed once the journal has `kill_at` windows."""
-    arguments = command(weights, "in.tif", "-o", "out.tif", *options)
+    arguments = command(small_generator, "in.tif", "-o", "out.tif", *options)
     program = "import sys; from gramgan.cli.app import run; sys.exit(run(sys.argv[1:]))"
     journal, peak, said = folder / ".out.tif.pass1.journal", 0, []
     with subprocess.Popen(
@@ -227,18 +218,18 @@ def upscale(folder: Path, weights: Path, *options: str, kill_at: int | None = No
     return process.returncode, peak, "".join(said)
 
 
-def test_killed_and_continued(tmp_path: Path, weights: Path, scene: Scene) -> None:
+def test_killed_and_continued(tmp_path: Path, small_generator: Path, scene: Scene) -> None:
     values = scene(4, 220, 220, 100, 9000).astype(np.uint16)
     values[:, 100:140, 120:200] = 0
     raster(tmp_path / "in.tif", values, nodata=0)
     options = ["--bands", "3,2,1", "--radiometry", "reflectance", "--tile", "24", "--no-consistency"]
-    code, _, said = upscale(tmp_path, weights, *options, kill_at=10)
+    code, _, said = upscale(tmp_path, small_generator, *options, kill_at=10)
     assert code < 0, said
     assert not (tmp_path / "out.tif").exists()
     assert (tmp_path / ".out.tif.pass1.journal").read_bytes().count(b"window") >= 10
-    assert upscale(tmp_path, weights, *options)[0] == 0
+    assert upscale(tmp_path, small_generator, *options)[0] == 0
     (tmp_path / "out.tif").rename(tmp_path / "continued.tif")
-    assert upscale(tmp_path, weights, *options)[0] == 0
+    assert upscale(tmp_path, small_generator, *options)[0] == 0
     with rasterio.open(tmp_path / "out.tif") as whole, rasterio.open(tmp_path / "continued.tif") as continued:
         difference = np.abs(whole.read().astype(int) - continued.read())
     assert difference.max() <= 1  # rounding: batches of tiles are others
@@ -251,7 +242,7 @@ def test_killed_and_continued(tmp_path: Path, weights: Path, scene: Scene) -> No
 
 
 @pytest.mark.slow
-def test_ten_thousand_pixels_a_side(tmp_path: Path, weights: Path) -> None:
+def test_ten_thousand_pixels_a_side(tmp_path: Path, small_generator: Path) -> None:
     """Four bands of 16 bits with holes, 40,000 pixels a side in the result; it needs 40 GB of disk."""
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is read from /proc")
@@ -278,9 +269,9 @@ def test_ten_thousand_pixels_a_side(tmp_path: Path, weights: Path) -> None:
             strip[:, (np.sin(x / 301) * np.sin(y / 257) > 0.9)] = 0
             file.write(strip, window=rasterio.windows.Window(0, top, side, 500))  # pyright: ignore
     options = ["--bands", "3,2,1", "--radiometry", "reflectance"]
-    begun = upscale(tmp_path, weights, *options, kill_at=200)
+    begun = upscale(tmp_path, small_generator, *options, kill_at=200)
     assert begun[0] < 0, begun[2]
-    ended = upscale(tmp_path, weights, *options)
+    ended = upscale(tmp_path, small_generator, *options)
     assert ended[0] == 0, ended[2]
     print(f"peak of memory {max(begun[1], ended[1]) / 2**30:.2f} GiB")
     assert max(begun[1], ended[1]) < MEMORY

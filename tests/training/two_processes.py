@@ -61,7 +61,7 @@ def steps(processes: Processes, form: str, accumulate: int) -> dict[str, Any]:
     hr = torch.rand(6, BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[-1, -1] = torch.nan
     rows = processes.share.rows(BATCH // processes.world)
-    stages: list[Stage] = ["pretrain", "warm_discriminator", *["adversarial"] * 4]
+    stages: list[Stage] = ["pretrain", "warm_discriminator", "adversarial", "adversarial", "adversarial", "adversarial"]
     skips = []
     for number, (stage, images) in enumerate(zip(stages, hr, strict=True)):
         own = images[rows]

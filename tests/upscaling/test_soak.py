@@ -15,14 +15,10 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-import torch
 
 from gramgan.images import Raster
 from gramgan.networks.build import load_generator
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.upscaling.engine import Upscaler
-from gramgan.weights.card import Card
-from gramgan.weights.formats import write_safetensors
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
@@ -38,20 +34,6 @@ class Ended:
     output: str
 
 
-@pytest.fixture
-def small_generator(tmp_path: Path) -> Path:
-    config = RRDBConfig(nf=4, nb=1, gc=2, upsampler="nearest")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = RRDBNet(config)
-    assert network.conv_last.bias is not None
-    with torch.no_grad():
-        network.conv_last.bias.fill_(0.5)
-    card = Card(name="soak", architecture={"network": "rrdb", **config.to_dict()}, licence="CC0-1.0", overlap=20)
-    write_safetensors(tmp_path / "soak.safetensors", network.state_dict(), card)
-    return tmp_path / "soak.safetensors"
-
-
 def waves(side: int, path: Path) -> None:
     """16-bit RGB `side`×`side`, different everywhere, made without holding it in memory."""
     place = pyvips.Image.xyz(side, side)
@@ -63,7 +45,7 @@ def waves(side: int, path: Path) -> None:
 def upscale(folder: Path, target: str, *options: str, kill_at: int | None = None) -> Ended:
     """`gramgan upscale in.tif`, killed once the journal names `kill_at` windows."""
     command = [sys.executable, "-c", "import sys; from gramgan.cli.app import run; sys.exit(run(sys.argv[1:]))"]
-    command += ["upscale", "in.tif", "-o", target, "--model", "soak.safetensors", "--backend", "torch"]
+    command += ["upscale", "in.tif", "-o", target, "--model", "small.safetensors", "--backend", "torch"]
     command += ["--precision", "fp32", "--device", "cpu", *options]
     journal, peak = folder / f".{target}.journal", 0
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -130,7 +112,7 @@ def test_ten_thousand_pixels_a_side(tmp_path: Path, small_generator: Path) -> No
         source.crop(0, top, 900, 400).tiffsave(str(tmp_path / "in.tif.crop.tif"))
         (tmp_path / "part").mkdir(exist_ok=True)
         (tmp_path / "in.tif.crop.tif").replace(tmp_path / "part" / "in.tif")
-        (tmp_path / "part" / "soak.safetensors").write_bytes(small_generator.read_bytes())
+        (tmp_path / "part" / "small.safetensors").write_bytes(small_generator.read_bytes())
         assert upscale(tmp_path / "part", "out.tif").returncode == 0
         part = tifffile.imread(tmp_path / "part" / "out.tif")[200:1400, :3200].astype(int)
         same = result.crop(0, 4 * top + 200, 3200, 1200).numpy().astype(int)
