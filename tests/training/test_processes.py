@@ -151,6 +151,7 @@ def test_a_run_on_two_devices_and_its_resumption_on_one(settings: Path, tmp_path
     assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_torchrun_says_how_many_there_are(settings: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, iterations in ((one, 4), (two, 1)):
