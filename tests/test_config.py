@@ -29,7 +29,7 @@ def test_every_preset_loads_and_says_its_name() -> None:
 
 def test_paper_is_the_published_setting() -> None:
     config = load_config("paper")
-    assert list(config.loss_weights.values()) == [1, 1, 1, 0.005, 1]
+    assert list(config.loss_weights.values()) == [1, 1, 1, 0.005, 1, 0, 0]
     assert (config.generator.nf, config.generator.nb, config.generator.gc) == (64, 23, 32)
     assert (config.data.crop, config.train.batch_size, config.stages.total) == (192, 8, 600_000)
     assert (config.schedule.rate, config.schedule.restart_every) == (1e-4, 200_000)
@@ -109,7 +109,9 @@ def test_unknown_setting_far_from_all_names() -> None:
         (["schedule.minimum=0.1"], "schedule.minimum: 0.1 is above the lowest rate, 0.0001"),
         (["stages.pretrain=0", "stages.warm_discriminator=0", "stages.adversarial=0"], "nothing to train"),
         (["stages.pretrain=0", "stages.adversarial=0"], "stages: the discriminator alone leaves no generator"),
-        ([f"losses.{x}=0" for x in Config().loss_weights], "losses: all five weights are 0"),
+        ([f"losses.{x}=0" for x in Config().loss_weights], "losses: all weights are 0"),
+        (["losses.teacher=1"], "generator.teacher and losses.teacher: one names the weights"),
+        (["generator.teacher=realsr-df2k"], "generator.teacher and losses.teacher: one names the weights"),
         (["train.batch_size"], "expected KEY=VALUE"),
         (["preset.name=1"], "preset is a value, not a section"),
         (["train.device=[1"], "the value is not valid YAML"),

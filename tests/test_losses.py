@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gramgan.losses import (
     Relativistic,
+    consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
     generator_adversarial_loss,
@@ -18,6 +19,7 @@ from gramgan.losses import (
     weighted_sum,
 )
 from gramgan.networks.discriminator import Critique
+from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.candidates import NO_PATCH, Targets
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
 
@@ -85,6 +87,20 @@ def test_pixel_loss_is_the_mean_absolute_difference() -> None:
     assert torch.autograd.gradcheck(lambda x: pixel_loss(x, hr), (sr,))
     pixel_loss(sr, hr).backward()
     assert hr.grad is None
+
+
+def test_consistency_sees_colours_and_not_what_is_finer_than_lr() -> None:
+    random = torch.Generator().manual_seed(3)
+    hr = torch.rand(2, 3, 32, 32, generator=random, dtype=torch.float64)
+    low = matlab_bicubic_down(hr, 4, quantise=False)
+    assert consistency_loss(hr + 0.1, hr).item() == pytest.approx(0.1)
+    other = torch.rand(2, 3, 32, 32, generator=random, dtype=torch.float64)
+    expected = (matlab_bicubic_down(other, 4, quantise=False) - low).abs().mean()
+    assert consistency_loss(other, hr).item() == pytest.approx(expected.item(), rel=1e-12)
+    fine = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(16).expand(2, 3, 32, 32)  # every second column
+    assert pixel_loss(hr + 0.1 * fine, hr).item() == pytest.approx(0.1)
+    assert consistency_loss(hr + 0.1 * fine, hr).item() < 0.005
+    assert torch.autograd.gradcheck(lambda x: consistency_loss(x, low), (other[..., :8, :8].requires_grad_(),))
 
 
 def test_perceptual_loss_weighs_its_layers() -> None:

@@ -71,6 +71,9 @@ class GeneratorConfig(_Section):
     nb: Positive = 23
     gc: Positive = 32
     upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+    teacher: str | None = Field(
+        default=None, description="weights whose results losses.teacher compares with: a name or a file, as for start"
+    )
     from_nearest: bool = Field(
         default=False, description="without start: begin as nearest-neighbour enlargement, for trainings of few steps"
     )
@@ -182,13 +185,15 @@ class MaskConfig(_Section):
 
 
 class LossConfig(_Section):
-    """Weights η of the five losses; 0 leaves a loss out and saves its cost."""
+    """Weights η of the paper's five losses and of two of our own; 0 leaves a loss out and saves its cost."""
 
     texture: Weight = Field(default=1.0, description="η₁ of L_PT, patch texture")
     disc_perceptual: Weight = Field(default=1.0, description="η₂ of L_DP, discriminator perceptual")
     perceptual: Weight = Field(default=1.0, description="η₃ of L_P, VGG perceptual")
     adversarial: Weight = Field(default=0.005, description="η₄ of L_G, relativistic GAN")
     pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
+    consistency: Weight = Field(default=0.0, description="of the L1 between SR and HR, both shrunk to LR's size")
+    teacher: Weight = Field(default=0.0, description="of the L1 between SR and the result of generator.teacher")
     trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
     layers: tuple[str, ...] | None = Field(
         default=None, description="layers of the trunk to compare, by name; none: all three"
@@ -343,13 +348,18 @@ class Config(_Section):
         if self.schedule.minimum > min(rates):
             raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
         if self.stages.adversarial and not any(self.loss_weights.values()):
-            raise ValueError("losses: all five weights are 0; there is nothing to minimise")
+            raise ValueError("losses: all weights are 0; there is nothing to minimise")
+        if (self.generator.teacher is not None) != (self.losses.teacher > 0):
+            raise ValueError(
+                "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "
+                "give both or neither"
+            )
         return self
 
     @property
     def loss_weights(self) -> dict[str, float]:
         """η of each loss by name."""
-        names = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel")
+        names = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel", "consistency", "teacher")
         return {name: getattr(self.losses, name) for name in names}
 
     @property

@@ -146,7 +146,8 @@ def _trained(config: Config, folder: Path, observer: Observer) -> Path:
 
 def _pixel_loss_alone(config: Config) -> Config:
     """The same data, start, iterations, batch and rate, with L_C as the only loss."""
-    only = {"texture": 0.0, "disc_perceptual": 0.0, "perceptual": 0.0, "adversarial": 0.0, "pixel": 1.0}
+    only = {"texture": 0.0, "disc_perceptual": 0.0, "perceptual": 0.0, "adversarial": 0.0}
+    only |= {"pixel": 1.0, "consistency": 0.0, "teacher": 0.0}
     return config.model_copy(
         update={
             "losses": config.losses.model_copy(update=only),

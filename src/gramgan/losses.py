@@ -1,6 +1,6 @@
 """Gram-GAN's five losses and their weighted sum (Song et al., 2023). All scalars, all in float32 (float64 stays).
 
-L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C
+L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and two optional ones: consistency with LR, and a teacher.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gramgan.networks.discriminator import Critique
+from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.candidates import Targets
 from gramgan.texture.descriptors import Descriptor
 
@@ -67,6 +68,23 @@ def discriminator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativ
 def pixel_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """L_C: L1 between SR and HR images `[B, 3, H, W]`."""
     return _l1(sr, hr)
+
+
+def consistency_loss(sr: Tensor, hr: Tensor, factor: int = 4) -> Tensor:
+    """L1 between SR and HR images `[B, 3, H, W]`, both shrunk by MATLAB's bicubic: whether SR agrees with its LR image.
+
+    Not one of the paper's losses. A pixel loss cannot ask for the colours and shapes that LR holds without asking for
+    the mean of all possible textures too, which is blur; this one says nothing of what is finer than LR.
+
+    HR is shrunk in place of comparing with LR, whose noise and compression SR should not bring back.
+
+    Raises:
+        ValueError: shapes differ, or H or W is not a multiple of `factor`.
+    """
+    return _l1(
+        matlab_bicubic_down(_precise(sr), factor, quantise=False),
+        matlab_bicubic_down(_precise(hr), factor, quantise=False),
+    )
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
+from gramgan.ops.resize import back_project, bicubic_up, matlab_bicubic_down
+from gramgan.upscaling import control
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -53,6 +54,19 @@ def test_quantised_steps() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
 def test_up_takes_the_smallest_images(size: tuple[int, int]) -> None:
     assert bicubic_up(torch.full((1, 3, *size), 0.25)).sub(0.25).abs().max() < 1e-6
+
+
+def test_back_projection_is_that_of_the_upscaling() -> None:
+    random = np.random.default_rng(5)
+    lr, sr = random.random((3, 9, 12), dtype=np.float32), random.random((3, 36, 48), dtype=np.float32)
+    expected, _, _ = control.back_project(lr, sr)
+    result = back_project(torch.from_numpy(lr)[None], torch.from_numpy(sr)[None])[0]
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-5)
+
+
+def test_back_projection_needs_a_whole_factor() -> None:
+    with pytest.raises(ValueError, match="not a whole number of times as large"):
+        back_project(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 16, 12))
 
 
 def test_down_needs_a_multiple() -> None:

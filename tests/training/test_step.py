@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gramgan.config import Config
 from gramgan.losses import (
+    consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
     generator_adversarial_loss,
@@ -21,12 +22,22 @@ from gramgan.losses import (
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import PerceptualTrunk
+from gramgan.ops.resize import back_project
 from gramgan.texture.candidates import LocalSource, Targets, combined_query
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.mask import texture_mask
 from gramgan.training.step import TrainingStep
+from gramgan.training.teacher import Teacher
 
-WEIGHTS = {"texture": 0.3, "disc_perceptual": 2.0, "perceptual": 0.7, "adversarial": 5.0, "pixel": 1.5}
+WEIGHTS = {
+    "texture": 0.3,
+    "disc_perceptual": 2.0,
+    "perceptual": 0.7,
+    "adversarial": 5.0,
+    "pixel": 1.5,
+    "consistency": 2.5,
+    "teacher": 0.4,
+}
 RATE = 1e-2
 
 
@@ -49,6 +60,7 @@ class World:
     discriminator: Discriminator
     trunk: PerceptualTrunk
     source: Source
+    teacher: RRDBNet
     lr: Tensor
     hr: Tensor
 
@@ -58,15 +70,28 @@ def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World
     generator = RRDBNet(RRDBConfig(8, 1, 4, "nearest"))
     discriminator, trunk = Discriminator(DiscriminatorConfig()), PerceptualTrunk("vgg19")
     source = Source(Descriptor.default("rgb"), torch.Generator().manual_seed(0), warp=0)
-    config = Config.model_validate({"losses": WEIGHTS, "data": {"crop": 64}} | sections)
+    settings = {"losses": WEIGHTS, "data": {"crop": 64}} | sections
+    named = {"teacher": "a file"} if settings["losses"].get("teacher") else {}
+    config = Config.model_validate(settings | {"generator": named})
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE, fused=True))
     d_optimizer = torch.optim.SGD(discriminator.parameters(), RATE, fused=True)
     hr = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[..., :32] = 0.5  # without texture: masked
     lr = nn.functional.avg_pool2d(hr, 4)
-    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
-    return World(step, generator, discriminator, trunk, source, lr, hr)
+    teacher = RRDBNet(RRDBConfig(4, 1, 4, "nearest"))
+    step = TrainingStep(
+        fabric,
+        config,
+        g_wrapped,
+        g_optimizer,
+        discriminator,
+        d_optimizer,
+        trunk,
+        source,
+        teacher=Teacher(teacher, consistent=True),
+    )
+    return World(step, generator, discriminator, trunk, source, teacher, lr, hr)
 
 
 def copied(network: nn.Module) -> list[Tensor]:
@@ -107,14 +132,17 @@ def test_each_network_descends_its_own_loss_alone(relativistic: str) -> None:
         "perceptual": perceptual_loss(it.trunk(sr), it.trunk(it.hr), it.trunk.weights),
         "adversarial": generator_adversarial_loss(on_sr.logit, on_hr.logit, form),
         "pixel": pixel_loss(sr, it.hr),
+        "consistency": consistency_loss(sr, it.hr),
+        "teacher": pixel_loss(sr, back_project(it.lr, it.teacher(it.lr))),
     }
     total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
     g_gradients = torch.autograd.grad(total, list(it.generator.parameters()))
     it.discriminator.requires_grad_(True)
 
-    g_before, d_before = copied(it.generator), copied(it.discriminator)
+    g_before, d_before, teacher_before = copied(it.generator), copied(it.discriminator), copied(it.teacher)
     result = it.step.adversarial(it.lr, it.hr)
 
+    assert not moved(it.teacher, teacher_before)
     assert_descended(it.generator, g_before, g_gradients)
     assert_descended(it.discriminator, d_before, d_gradients)
     for name, value in (losses | {"total": total, "discriminator": own}).items():
@@ -148,7 +176,7 @@ def test_a_weight_of_0_leaves_a_loss_out(left_out: str) -> None:
 
 
 def test_without_its_losses_the_discriminator_does_not_run() -> None:
-    it = world(losses=WEIGHTS | {"adversarial": 0, "disc_perceptual": 0, "perceptual": 0})
+    it = world(losses={"adversarial": 0, "disc_perceptual": 0, "perceptual": 0, "texture": 1, "pixel": 1})
     before = copied(it.discriminator)
 
     def refuse(*_: object) -> None:

@@ -36,9 +36,38 @@ def matlab_bicubic_down(images: Tensor, factor: int = 4, *, quantise: bool = Tru
 
 def bicubic_up(images: Tensor, factor: int = 4) -> Tensor:
     """Enlarge with Keys' cubic (a = -0.5) as MATLAB's `imresize` does: `[B, C, H, W]` → `[B, C, fH, fW]`, in [0, 1]."""
+    return _enlarged(images, factor).clamp(0, 1)
+
+
+def back_project(lr: Tensor, sr: Tensor, steps: int = 5) -> Tensor:
+    """Iterated back-projection (Irani and Peleg, 1991): move `sr` until its shrunken copy is `lr`.
+
+    Each step adds the bicubic enlargement of what is missing. `gramgan.upscaling.control` does the same without torch.
+
+    Args:
+        lr: `[B, C, H, W]` in [0, 1].
+        sr: `[B, C, fH, fW]`; clamped to [0, 1].
+        steps: how often.
+
+    Returns:
+        `[B, C, fH, fW]` in [0, 1].
+
+    Raises:
+        ValueError: `sr` is not a whole number of times as large as `lr`.
+    """
+    factor = sr.shape[-1] // lr.shape[-1]
+    if (sr.shape[-2], sr.shape[-1]) != (factor * lr.shape[-2], factor * lr.shape[-1]):
+        raise ValueError(f"{list(sr.shape)} is not a whole number of times as large as {list(lr.shape)}")
+    sr = sr.clamp(0, 1)
+    for _ in range(steps):
+        sr = (sr + _enlarged(lr - matlab_bicubic_down(sr, factor, quantise=False), factor)).clamp(0, 1)
+    return sr
+
+
+def _enlarged(images: Tensor, factor: int) -> Tensor:
     for dim in (-2, -1):
         images = _enlarge(images, factor, dim)
-    return images.clamp(0, 1)
+    return images
 
 
 def _shrink(images: Tensor, factor: int, dim: int) -> Tensor:

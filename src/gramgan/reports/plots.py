@@ -27,6 +27,8 @@ _LOSSES = {
     "perceptual": "perceptual, L_P",
     "adversarial": "adversarial, L_G",
     "pixel": "pixel, L_C",
+    "consistency": "consistency with LR",
+    "teacher": "L1 to the teacher",
     "total": "total of the generator",
     "discriminator": "discriminator",
 }

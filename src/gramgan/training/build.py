@@ -33,6 +33,7 @@ from gramgan.training.images import images_of, settled_way
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
+from gramgan.training.teacher import Teacher
 from gramgan.training.validation import Validator
 from gramgan.training.weights import PSNR_GENERATOR
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
@@ -121,6 +122,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
     for network in (generator, discriminator, trunk):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    teacher = _teacher(config, fabric.device, memory_format)
     generator.checkpointing = config.train.activation_checkpointing
     for network in (generator, discriminator):
         if network is not None:
@@ -170,6 +172,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             trunk,
             _targets(config, texture_random, processes),
             processes,
+            teacher,
         ),
         generator=generator,
         ema=ema,
@@ -206,6 +209,14 @@ def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
             f"ask for {_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
         )
     return start.network.train(), start.card
+
+
+def _teacher(config: Config, device: torch.device, memory_format: torch.memory_format) -> Teacher | None:
+    if config.generator.teacher is None:
+        return None
+    network = load_generator(config.generator.teacher).network
+    network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    return Teacher(network, consistent=config.data.degradation == "bicubic")
 
 
 def _described(config: RRDBConfig) -> str:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from gramgan.config import Config
 from gramgan.losses import (
+    consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
     generator_adversarial_loss,
@@ -24,6 +25,7 @@ from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource, combined_query, target_ratio
 from gramgan.texture.mask import texture_mask
 from gramgan.training.processes import Processes
+from gramgan.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TrainingStep:
         trunk: PerceptualTrunk | None,
         targets: TargetSource | None,
         processes: Processes | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self._fabric = fabric
         self._config = config
@@ -87,6 +90,7 @@ class TrainingStep:
         self.discriminator, self.discriminator_optimizer = discriminator, discriminator_optimizer
         self._trunk = trunk
         self._targets = targets
+        self._teacher = teacher
         self._generator_parameters = list(generator.parameters())
         self._discriminator_parameters = list(discriminator.parameters()) if discriminator is not None else []
         self._weights = config.loss_weights
@@ -152,6 +156,13 @@ class TrainingStep:
             losses["perceptual"] = self._perceptual(sr, hr)
         if self._weights["pixel"]:
             losses["pixel"] = pixel_loss(sr, hr)
+        if self._weights["consistency"]:
+            losses["consistency"] = consistency_loss(sr, hr)
+        if self._weights["teacher"]:
+            assert self._teacher is not None
+            with self._fabric.autocast():
+                taught = self._teacher.answer(lr)
+            losses["teacher"] = pixel_loss(sr, taught)
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
             judged, report, more = self._judge(sr, hr, number, then_generator=True)
