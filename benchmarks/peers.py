@@ -33,6 +33,7 @@ from gramgan.files import write_bytes
 from gramgan.hardware.device import resolve_device
 from gramgan.reports.evaluation import evaluation_page, evenly_spread, strips_picture
 from gramgan.reports.pixels import to_png
+from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
 from srresnet import FILES, SRResNet
 from srresnet import load as load_srresnet
@@ -206,19 +207,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, default=SETS, metavar="FOLDER")
     parser.add_argument(
-        "--model", action="append", default=[], help="of ours: a name or a weight file; may be repeated"
+        "--model",
+        action="append",
+        help=f"of ours: a name or a weight file; may be repeated; left out: {DEFAULT_MODEL}",
     )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "peers")
     parser.add_argument("--page", type=Path, help="put tables and pictures into this page, docs/benchmarks.md")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", help="of all but SRResNet and SRGAN, which stay in fp32")
     arguments = parser.parse_args()
+    models = arguments.model or [DEFAULT_MODEL]
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     reports, pictures = [], []
     for folder in arguments.folders:
         log.info("scoring on %s", folder)
-        report = run(folder, arguments.model, arguments.device, arguments.precision)
+        report = run(folder, models, arguments.device, arguments.precision)
         reports.append(report)
         output = arguments.output / folder.resolve().name
         report.to_csv(output / "scores.csv")
@@ -231,9 +235,9 @@ def main() -> None:
             name = f"images/peers-{key(folder.resolve().name)}.png"
             write_bytes(arguments.page.parent / name, picture)
             pictures.append(name)
-        print(f"\n{table(report)}\n\n{winners(report)}\n{duels(report, arguments.model)}\n", flush=True)
+        print(f"\n{table(report)}\n\n{winners(report)}\n{duels(report, models)}\n", flush=True)
     if arguments.page:
-        fill(arguments.page, "peers", section(reports, arguments.model, pictures))
+        fill(arguments.page, "peers", section(reports, models, pictures))
     print(result_line(reports))
 
 

