@@ -28,7 +28,7 @@ def test_list_shows_every_line_whole(cache: Path, capsys: pytest.CaptureFixture[
         line = next(line for line in lines if line.startswith(f"{known.name} "))
         assert known.licence in line
         assert known.origin in line
-        assert ("yes" in line.split()) == (known.name == "realsr-df2k")
+        assert ("yes" in line.split()) == (known.packaged or known.name == "realsr-df2k")
 
 
 def test_path(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ def test_blocks_with_a_hole_and_absurd_block_numbers(tmp_path: Path, network: RR
 
 
 def test_unknown_names_and_paths(tmp_path: Path, network: RRDBNet) -> None:
-    _refused("real-esrgan-x4pluss", "did you mean real-esrgan-x4plus?")
+    _refused("real-esrgan-x4pluss", "did you mean real-esrgan-x4plus or gramgan-x4?")
     write_pth(tmp_path / "mine_best.pth", network.state_dict())
     _refused(tmp_path / "mine_bst.pth", "did you mean mine_best.pth?")
     _refused(tmp_path, "a folder, not a weight file")

@@ -84,10 +84,10 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
     return RRDBConfig(nf=nf, nb=len(blocks), gc=gc, upsampler=upsampler)
 
 
-def _plain_card(path: Path, config: RRDBConfig) -> Card:
+def _plain_card(path: Path, architecture: dict[str, int | str]) -> Card:
     return Card(
         name=path.stem,
-        architecture={"network": "rrdb", **config.to_dict()},
+        architecture={"network": "rrdb", **architecture},
         licence="unknown",
         origin=str(path),
         notes=["The file has no card: data, licence and overlap are not known."],
