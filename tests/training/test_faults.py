@@ -20,6 +20,7 @@ from gramgan.cli.app import run
 from gramgan.config import Config, Stage, load_config
 from gramgan.errors import UserError
 from gramgan.images import write_image
+from gramgan.networks import discriminator
 from gramgan.texture.database import TextureDatabase
 from gramgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from gramgan.training.logbook import read_log
@@ -28,11 +29,13 @@ from gramgan.training.run import Unwatched, train
 Tiny = Callable[..., Config]
 
 KILLS = 20
+WIDTHS = discriminator._WIDTHS  # before `small_world` makes all of them 8
 
 
 @pytest.fixture
-def whole(tiny: Tiny, database: Path) -> Tiny:
-    """Settings for any process: nothing in them needs the small world of these tests."""
+def whole(tiny: Tiny, database: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """Settings for any process: they make the same networks here as where there is no small world."""
+    monkeypatch.setattr(discriminator, "_WIDTHS", WIDTHS)
 
     def make(**sections: dict[str, Any]) -> Config:
         own: dict[str, dict[str, Any]] = {
@@ -95,12 +98,16 @@ def test_what_a_killed_process_leaves_is_cleared_away(tiny: Tiny, tmp_path: Path
     train(config, tmp_path)
     half = tmp_path / "checkpoints" / ".0000004.ab_c1d2e.pt"
     half.write_bytes(b"half a checkpoint")
+    samples = next((tmp_path / "samples").iterdir())
+    picture = samples / ".0000002.ab_c1d2e.png"
+    picture.write_bytes(b"half a picture")
     mine = tmp_path / "checkpoints" / ".notes"
     mine.touch()
     (tmp_path / ".lock").touch()
     longer = load_config(file=tmp_path / "config.yaml", overrides=["stages.pretrain=3"])
     assert train(longer, tmp_path, resume=True).finished
     assert not half.exists()
+    assert not picture.exists()
     assert mine.exists()
     assert not (tmp_path / ".lock").exists()
 

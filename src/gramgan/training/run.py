@@ -188,7 +188,7 @@ def _settled(config: Config, folder: Path, databases_before: Sequence[DatabaseCo
 
     def settle() -> None:
         nonlocal config
-        for place in (folder, folder / "checkpoints"):
+        for place in (folder, folder / "checkpoints", *(folder / "samples").glob("*")):
             if place.is_dir():
                 remove_leftovers(place)
         config = resolve(config)
