@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gramgan.collect import collect_folder, collect_samples, read_manifest, split
+from gramgan.collect import collect_folder, collect_samples, known_licences, read_manifest, split
 from gramgan.collect.attribution import ATTRIBUTION
 from gramgan.collect.manifest import LEFT_OUT, MANIFEST, read_left_out
 from gramgan.collect.samples import SAMPLES, Sample, locate
@@ -256,6 +256,31 @@ def test_an_unfinished_manifest_line(tmp_path: Path) -> None:
     path.write_text(path.read_text().rsplit(",", 1)[0] + "\n")
     with pytest.raises(UserError, match="line 2 has not 14 columns"):
         read_manifest(tmp_path / "out")
+
+
+@pytest.mark.parametrize("column", ["licence", "license"])
+def test_licences_of_another_program_s_manifest(tmp_path: Path, column: str) -> None:
+    (tmp_path / MANIFEST).write_text(f"file,width,{column}\na.png,3,CC0-1.0\nb.png,4,\n")
+    assert known_licences(tmp_path) == {tmp_path / "a.png": "CC0-1.0"}
+
+
+@pytest.mark.parametrize("text", [None, "", "name,licence\na.png,CC0-1.0\n", "file,price\na.png,3\n"])
+def test_no_licences_where_nothing_names_them(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / MANIFEST).write_text(text)
+    assert known_licences(tmp_path) == {}
+
+
+def test_licences_of_our_own_manifest(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    collect_folder(tmp_path / "in", tmp_path / "out", licence="CC-BY-4.0")
+    assert list(known_licences(tmp_path / "out").values()) == ["CC-BY-4.0"]
+
+
+def test_a_damaged_manifest_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text("file,licence\na.png\n")
+    with pytest.raises(UserError, match="line 2 has not 2 columns"):
+        known_licences(tmp_path)
 
 
 def test_names_with_commas_and_quotes_survive(tmp_path: Path) -> None:

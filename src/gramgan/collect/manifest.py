@@ -1,7 +1,9 @@
 """The two lists beside collected photographs: `manifest.csv` says what each is, `left-out.csv` what was not taken."""
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -60,6 +62,25 @@ def read_manifest(folder: Path) -> list[Entry] | None:
     return None if rows is None else [_entry(path, line, row) for line, row in enumerate(rows, start=2)]
 
 
+def known_licences(folder: Path) -> dict[Path, str]:
+    """The licence of each photograph of `folder` that a `manifest.csv` there names.
+
+    The file may be another program's, if it has the columns `file` and `licence` (or `license`).
+
+    Raises:
+        UserError: it is damaged.
+    """
+    entries = read_manifest(folder)
+    if entries is not None:
+        return {folder / entry.file: entry.licence for entry in entries}
+    reader = _reader(folder / MANIFEST)
+    columns = set((reader and reader.fieldnames) or ())
+    spelt = next((column for column in ("licence", "license") if column in columns), None)
+    if reader is None or spelt is None or "file" not in columns:
+        return {}
+    return {folder / row["file"]: row[spelt] for row in _rows(folder / MANIFEST, reader) if row["file"] and row[spelt]}
+
+
 def read_left_out(folder: Path) -> list[LeftOut] | None:
     """What `folder/left-out.csv` lists; None if there is no such file or another program wrote it."""
     rows = _read(folder / LEFT_OUT, [field.name for field in fields(LeftOut)])
@@ -89,6 +110,14 @@ def refuse_foreign_lists(folder: Path) -> None:
 
 def _read(path: Path, columns: list[str], optional: int = 0) -> list[dict[str, str]] | None:
     """The lines of a list with these columns; an older one may lack the last `optional` of them. None: not ours."""
+    reader = _reader(path)
+    if reader is None or reader.fieldnames not in (columns, columns[: len(columns) - optional]):
+        return None
+    return _rows(path, reader)
+
+
+def _reader(path: Path) -> "csv.DictReader[str] | None":
+    """A table whose heading has been read; None if there is no such file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -96,17 +125,27 @@ def _read(path: Path, columns: list[str], optional: int = 0) -> list[dict[str, s
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it, or delete it and collect again") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        if reader.fieldnames != columns and (not optional or reader.fieldnames != columns[:-optional]):
-            return None
-        there = len(reader.fieldnames or ())
+    with _damage(path):
+        _ = reader.fieldnames  # read when first asked for
+    return reader
+
+
+def _rows(path: Path, reader: "csv.DictReader[str]") -> list[dict[str, str]]:
+    with _damage(path):
         rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"{path}: damaged ({error}); restore it, or delete it and collect again") from None
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
+            there = len(reader.fieldnames or ())
             raise UserError(f"{path}: line {line} has not {there} columns; correct it, or delete the file")
     return rows
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged ({error}); restore it, or delete it and collect again") from None
 
 
 def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gramgan.collect import read_manifest
+from gramgan.collect import known_licences
 from gramgan.files import sha256
 
 
@@ -30,5 +30,5 @@ def sources_of(
     Raises:
         UserError: the manifest is damaged.
     """
-    licences = {folder / entry.file: entry.licence for entry in read_manifest(folder) or []}
+    licences = known_licences(folder)
     return [Source(path, licences.get(path, licence), domain) for path in photographs]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from gramgan.collect import read_manifest, split
+from gramgan.collect import known_licences, read_manifest, split
 from gramgan.config import Config
 from gramgan.data.choice import Kind, Way, choose, kind_of
 from gramgan.data.items import Item, items_of
@@ -68,7 +68,7 @@ def images_of(config: Config, progress: Progress = silent) -> Images:
             )
         training = shard_items(shards, progress)
         return Images(training, _own_validation(config) if data.validation else shard_items(held_out))
-    licences = {data.photos / entry.file: entry.licence for entry in read_manifest(data.photos) or []}
+    licences = known_licences(data.photos)
     if kind == "folder":
         paths, held_out = photographs(config)
         return Images(items_of(paths, licences), items_of(held_out))
