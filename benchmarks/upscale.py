@@ -38,11 +38,12 @@ from gramgan.images import find_images, read_rgb8, write_image
 from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.upscaling.models import DEFAULT_MODEL, open_model
+from gramgan.upscaling.models import open_model
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
+WEIGHTS = "real-esrgan-x4plus"  # the peer's own
 LITE = RRDBConfig(nf=32, nb=4, gc=16, upsampler="nearest")
 TYPICAL = 26.0  # dB
 UNTILED_BYTES = 8 << 30
@@ -163,7 +164,7 @@ def measure(
     ours = our_file(source, folder / "ours.png", model, arguments.tile, overlap)
     peer = peer_file(network, source, folder / "peer.png", arguments.tile, overlap, arguments.peer_tiles)
     lost = math.nan
-    if arguments.peer_tiles is None and model == DEFAULT_MODEL:
+    if arguments.peer_tiles is None and model == WEIGHTS:
         lost = loss(read_rgb8(folder / "ours.png"), read_rgb8(folder / "peer.png"), hr)
     untiled = math.nan
     pixels = int(np.prod(read_rgb8(source).shape[1:]))
@@ -176,7 +177,7 @@ def startup(folder: Path) -> float:
     """Median seconds of the program for 64x64 pixels, after one run that fills the cache."""
     source = folder / "small.png"
     write_image(source, np.random.default_rng(0).random((3, 64, 64), dtype=np.float32), bits=8)
-    seconds = [our_file(source, folder / "small_4.png", DEFAULT_MODEL, 256, 64) for _ in range(RUNS + 1)]
+    seconds = [our_file(source, folder / "small_4.png", WEIGHTS, 256, 64) for _ in range(RUNS + 1)]
     return statistics.median(seconds[1:])
 
 
@@ -201,12 +202,12 @@ def main() -> None:
     if not arguments.photos.is_dir():
         sys.exit(f"{arguments.photos}: no such folder; give photographs with --photos")
     photos = [read_rgb8(path) for path in find_images(arguments.photos)[:8]]
-    full = load_generator(DEFAULT_MODEL)
+    full = load_generator(WEIGHTS)
     overlap = full.card.overlap if arguments.overlap is None else arguments.overlap
-    print(f"{DEFAULT_MODEL}, core {arguments.tile}, overlap {overlap}, {torch.get_num_threads()} threads")
+    print(f"{WEIGHTS}, core {arguments.tile}, overlap {overlap}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        networks = [(full.network, DEFAULT_MODEL)]
+        networks = [(full.network, WEIGHTS)]
         if not arguments.no_lite:
             path = lite_weights(folder)
             networks.append((load_generator(path).network, str(path)))
