@@ -39,6 +39,7 @@ ATTEMPTS = 1000
 
 _IN_FLIGHT = 2  # crops that a worker knows of: it goes on with the second while the first is taken out of the pipe
 _DEATHS = 2  # of workers over one file
+_START = 60.0  # seconds that a worker may take to start, whatever `limit` says of files: the machine may be busy
 _STILLBORN = 3  # workers in a row that end before they are ready: the fault is not in a file
 _PIPE_BYTES = 2**20  # room for several crops; 64 KiB is less than one
 
@@ -255,7 +256,7 @@ class Crew:
                 continue
             member.silent += waited
             name = str(self._item(member.flight[0]).high) if member.flight else f"data worker {member.process.pid}"
-            if member.silent > self._limit:
+            if member.silent > (self._limit if member.ready else max(self._limit, _START)):
                 member.process.kill()
                 if member.flight:
                     self._give_up(member.flight[0], f"no answer for {member.silent:.0f} s")
