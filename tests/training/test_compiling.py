@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
 
@@ -32,6 +33,26 @@ def test_compiled_blocks_have_the_same_gradients_and_names(network: RRDBNet) -> 
     assert counters["stats"]["unique_graphs"] == 1, "both blocks share one program"
     assert list(network.state_dict()) == names
     assert list(averaged(network, 0.9).module.state_dict()) == names
+
+
+def test_compiled_blocks_may_be_computed_again_in_the_backward_pass(network: RRDBNet) -> None:
+    expected = gradients(network)
+    network.checkpointing = True
+    if not compile_networks(network, None, CPU):
+        pytest.skip("torch finds no compiler here")
+    torch._dynamo.reset()  # pyright: ignore[reportPrivateImportUsage]
+    torch.testing.assert_close(gradients(network), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_the_compiled_trunk_has_the_same_features(network: RRDBNet) -> None:
+    trunk = PerceptualTrunk("st-vgg16")
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    expected = trunk(image)
+    if not compile_networks(network, trunk, CPU):
+        pytest.skip("torch finds no compiler here")
+    torch._dynamo.reset()  # pyright: ignore[reportPrivateImportUsage]
+    torch.testing.assert_close(trunk(image), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_compiler_one_warning_and_the_plain_network(
