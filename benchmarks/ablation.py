@@ -19,15 +19,14 @@ import argparse
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.evaluation.compare import evaluate
-from gramgan.evaluation.entrants import Entrant, open_entrant
+from gramgan.evaluation.entrants import open_entrant
 from gramgan.evaluation.report import EvaluationReport, ModelScores
-from gramgan.evaluation.statistics import paired
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
 from gramgan.reports.evaluation import evenly_spread, strips_picture
@@ -47,6 +46,7 @@ START = "realsr-df2k"
 PRESET = "reference"
 PATCHES = 300_000
 METRICS = ("psnr_y", "st_lpips", "dss", "gram_distance")
+DUELS = ("psnr_y", "st_lpips")  # in which each row is set against `esrgan`, image by image
 SMALL_VALIDATION = 192  # so that no run measures its tiles' overlap, which takes minutes and which nothing here reads
 FINISHED = "finished"  # an empty file in the folder of a training that came to its end
 DISCRIMINATOR = "discriminator"  # the run whose discriminator all rows begin with
@@ -133,8 +133,9 @@ def run(arguments: argparse.Namespace) -> None:
         sources = sources_of(arguments.photos, split(arguments.photos)[0])
         TextureDatabase.build(database, sources, patches=PATCHES)
     first = arguments.folder / DISCRIMINATOR
-    # One step of G ends the warm-up, as a run that leaves no generator is none.
-    warm = {"stages.adversarial": 1, "schedule.restart_every": 1, "log.validate_every": 61, "log.checkpoint_every": 20}
+    # One step of G ends the warm-up, as a run that leaves no generator is none; the validation after it keeps D.
+    end = load_config(PRESET).stages.warm_discriminator + 1
+    warm = {"stages.adversarial": 1, "schedule.restart_every": 1, "log.validate_every": end}
     if not trained(first, settings(arguments, warm), Told(DISCRIMINATOR)):
         return
     for seed in arguments.seeds:
@@ -169,10 +170,7 @@ def score(arguments: argparse.Namespace, truths: Path) -> tuple[EvaluationReport
     }
     entrants = [open_entrant(START, device, "fp32")]
     for (name, seed), path in found.items():
-        opened = open_entrant(path, device, "fp32")
-        entrants.append(
-            Entrant(f"{name}-{seed}", opened.kind, opened.enlarge, str(path), opened.weights_sha256, "fp32")
-        )
+        entrants.append(replace(open_entrant(path, device, "fp32"), name=f"{name}-{seed}"))
     report = evaluate(entrants, truths, device=device, strip_side=STRIP_SIDE)
     scores: dict[str, dict[int, ModelScores]] = {START: {0: report.models[0]}}
     for (name, seed), model in zip(found, report.models[1:], strict=True):
@@ -189,11 +187,11 @@ def spread(values: Sequence[float], decimals: int) -> str:
 def table(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScores]], steps: int) -> str:
     """Markdown: means over images and seeds; beside them the wins over the row `esrgan`, image by image."""
     metrics = [metric for metric in report.metrics if metric.name in METRICS]
+    duelled = " | ".join(f"wins : losses in {metric.title}" for metric in metrics if metric.name in DUELS)
     name = Path(report.hr_folder).resolve().name
     lines = [
-        f"| {name}, {steps} steps | seeds | {' | '.join(metric.heading for metric in metrics)} "
-        "| wins : losses against L_C + L_P + L_G in PSNR-Y | in ST-LPIPS |",
-        "| --- " * (len(metrics) + 4) + "|",
+        f"| {name}, {steps} steps | seeds | {' | '.join(metric.heading for metric in metrics)} | {duelled} |",
+        "| --- " * (len(metrics) + 3 + duelled.count("|")) + "|",
     ]
     for row, models in scores.items():
         cells = [spread([model.mean()[m.name] for model in models.values()], m.decimals) for m in metrics]
@@ -203,15 +201,13 @@ def table(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScore
 
 
 def duels(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScores]], row: str) -> list[str]:
-    """`wins : losses` of a row's first seed against `esrgan`'s in PSNR-Y and ST-LPIPS; empty where there is none."""
+    """`wins : losses` of a row's first seed against `esrgan`'s in each of `DUELS`; empty texts without a pair."""
+    names = [metric.name for metric in report.metrics if metric.name in DUELS]
     if row == "esrgan" or "esrgan" not in scores:
-        return ["", ""]
+        return ["" for _ in names]
     ours, theirs = (next(iter(scores[name].values())) for name in (row, "esrgan"))
-    cells = []
-    for metric in (metric for name in ("psnr_y", "st_lpips") for metric in report.metrics if metric.name == name):
-        pair = paired(theirs.column(metric.name), ours.column(metric.name), higher_is_better=metric.higher_is_better)
-        cells.append(f"{pair.wins} : {pair.losses}")
-    return cells
+    pairs = report.against(theirs, ours).differences
+    return [f"{pairs[name].wins} : {pairs[name].losses}" for name in names]
 
 
 def weights_table(preset: Config) -> str:
@@ -239,6 +235,8 @@ def main() -> None:
     ensure_folder(arguments.folder)
     if arguments.what == "run":
         run(arguments)
+        wanted = [run_folder(arguments, name, seed) for name in arguments.rows for seed in arguments.seeds]
+        print(f"result: rows={len(wanted)} finished={sum((folder / FINISHED).exists() for folder in wanted)}")
         return
     parts, values = [weights_table(load_config(PRESET))], []
     for folder in arguments.sets:

@@ -10,8 +10,8 @@ Loss: where a photograph four times as large is at hand (0.1 MP), the PSNR of bo
 their difference would cost a result 26 dB from the truth. `lite` is a generator of nf 32, nb 4, gc 16 with random
 weights: its speed only, against the same peer with the same weights.
 
-    python benchmarks/upscale.py [--sizes 0.1 0.5 2] [--tile 512] [--overlap N] [--peer-tiles N] [--no-lite]
-                                 [--no-untiled] [--photos FOLDER]
+    python benchmarks/upscale.py [--sizes 0.1 0.5 2] [--weights NAME] [--tile 512] [--overlap N]
+                                 [--peer-tiles N] [--no-lite] [--no-untiled] [--photos FOLDER]
 
 The whole run takes the peer about a quarter of an hour. `--peer-tiles N` times only the peer's first N tiles of each
 picture and scales by pixels (its picture is not complete then, and no loss is computed). The untiled peer runs where
@@ -43,7 +43,6 @@ from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
-WEIGHTS = "real-esrgan-x4plus"  # the peer's own
 LITE = RRDBConfig(nf=32, nb=4, gc=16, upsampler="nearest")
 TYPICAL = 26.0  # dB
 UNTILED_BYTES = 8 << 30
@@ -164,7 +163,7 @@ def measure(
     ours = our_file(source, folder / "ours.png", model, arguments.tile, overlap)
     peer = peer_file(network, source, folder / "peer.png", arguments.tile, overlap, arguments.peer_tiles)
     lost = math.nan
-    if arguments.peer_tiles is None and model == WEIGHTS:
+    if arguments.peer_tiles is None and model == arguments.weights:
         lost = loss(read_rgb8(folder / "ours.png"), read_rgb8(folder / "peer.png"), hr)
     untiled = math.nan
     pixels = int(np.prod(read_rgb8(source).shape[1:]))
@@ -173,11 +172,11 @@ def measure(
     return Run(ours, peer, untiled, lost)
 
 
-def startup(folder: Path) -> float:
+def startup(folder: Path, model: str) -> float:
     """Median seconds of the program for 64x64 pixels, after one run that fills the cache."""
     source = folder / "small.png"
     write_image(source, np.random.default_rng(0).random((3, 64, 64), dtype=np.float32), bits=8)
-    seconds = [our_file(source, folder / "small_4.png", WEIGHTS, 256, 64) for _ in range(RUNS + 1)]
+    seconds = [our_file(source, folder / "small_4.png", model, 256, 64) for _ in range(RUNS + 1)]
     return statistics.median(seconds[1:])
 
 
@@ -192,6 +191,7 @@ def lite_weights(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.1, 0.5, 2.0], metavar="MP")
+    parser.add_argument("--weights", default="real-esrgan-x4plus", help="of both; the peer's own")
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--overlap", type=int, default=None, help="default: what the weights' card says")
     parser.add_argument("--peer-tiles", type=int, default=None)
@@ -202,18 +202,18 @@ def main() -> None:
     if not arguments.photos.is_dir():
         sys.exit(f"{arguments.photos}: no such folder; give photographs with --photos")
     photos = [read_rgb8(path) for path in find_images(arguments.photos)[:8]]
-    full = load_generator(WEIGHTS)
+    full = load_generator(arguments.weights)
     overlap = full.card.overlap if arguments.overlap is None else arguments.overlap
-    print(f"{WEIGHTS}, core {arguments.tile}, overlap {overlap}, {torch.get_num_threads()} threads")
+    print(f"{arguments.weights}, core {arguments.tile}, overlap {overlap}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        networks = [(full.network, WEIGHTS)]
+        networks = [(full.network, arguments.weights)]
         if not arguments.no_lite:
             path = lite_weights(folder)
             networks.append((load_generator(path).network, str(path)))
         columns: list[list[Run]] = []
         ratios = []
-        started = startup(folder)
+        started = startup(folder, arguments.weights)
         for network, model in networks:
             ratios.append(network_ratio(network, model))
             runs = []

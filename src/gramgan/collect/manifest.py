@@ -74,7 +74,7 @@ def known_licences(folder: Path) -> dict[Path, str]:
     if entries is not None:
         return {folder / entry.file: entry.licence for entry in entries}
     reader = _reader(folder / MANIFEST)
-    columns = set((reader and reader.fieldnames) or ())
+    columns = reader.fieldnames or () if reader is not None else ()
     spelt = next((column for column in ("licence", "license") if column in columns), None)
     if reader is None or spelt is None or "file" not in columns:
         return {}
