@@ -7,12 +7,13 @@ L_PT's gradient with respect to the generator's parameters is as long as that of
 the same calibration batches). The control `hr` has α : β = 1 : 0 and HR's own patches among the candidates, so that its
 target is the HR patch itself: a plain Gram distance to HR.
 
-    python benchmarks/texture_ablation.py run --discriminator D.safetensors [--seeds 0 1 2] [--steps 40]
-    python benchmarks/texture_ablation.py domains --discriminator D.safetensors     `fabric` against `photo` textures
-    python benchmarks/texture_ablation.py table                                     Markdown tables of what is there
+    python benchmarks/texture_ablation.py run [--seeds 0 1 2] [--steps 40]
+    python benchmarks/texture_ablation.py domains                   `fabric` against `photo` textures
+    python benchmarks/texture_ablation.py table                     Markdown tables of what is there
 
-Configurations that are in the results file are not run again: stop it and start it as you like. Without an argument it
-prints the tables. The last line's delta_* are `database` less `local`, means over descriptors and seeds.
+The first two warm the discriminator up themselves, once (`--discriminator` names another). Configurations that are in
+the results file are not run again: stop it and start it as you like. Without an argument it prints the tables. The last
+line's delta_* are `database` less `local`, means over descriptors and seeds.
 """
 
 import argparse
@@ -21,10 +22,11 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ablation import DISCRIMINATOR, SMALL_VALIDATION, Told, spread, trained
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.degradation.bicubic import degrade_bicubic
@@ -48,12 +51,14 @@ from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
 from gramgan.training.build import Parts, build, resolve
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.step import StepResult
+from gramgan.training.weights import BEST_DISCRIMINATOR
 from texture_study import Results, fill
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 CROP, BATCH = 128, 8
 RATE, RATE_DISCRIMINATOR, WARMUP, MINIMUM, EMA = 4e-5, 1e-4, 5, 1e-6, 0.9
+WARM_DISCRIMINATOR = 150
 CALIBRATION_CROPS, CALIBRATION_BATCHES = 1_000_000, 2  # the first is a number that no run gets to
 NAMES = ("none", "database", "local", "both", "hr")
 SHARE = 1.0  # length of L_PT's gradient over that of all other losses together, at the start
@@ -108,14 +113,22 @@ def setups() -> list[Setup]:
     return [*found, Setup("database", "database", "rgb-centred", k=8)]
 
 
-def settings(setup: Setup, arguments: argparse.Namespace, *, seed: int, texture: float, others: bool = True) -> Config:
-    """A run's settings: those of `quick`, with L_PT's source and weight from the setup."""
+def settings(
+    setup: Setup,
+    arguments: argparse.Namespace,
+    *,
+    seed: int,
+    texture: float,
+    others: bool = True,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> Config:
+    """A run's settings: those of `quick`, with L_PT's source and weight from the setup, and `more`."""
     changes: dict[str, object] = {
         "data.photos": arguments.photos,
         "data.crop": CROP,
         "train.memory_format": "channels_last",
         "generator.start": "realsr-df2k",
-        "discriminator.start": arguments.discriminator,
+        "discriminator.start": arguments.discriminator or "null",
         "texture.candidates": setup.candidates or "local",
         "texture.descriptor": setup.descriptor,
         "texture.k": setup.k,
@@ -138,7 +151,21 @@ def settings(setup: Setup, arguments: argparse.Namespace, *, seed: int, texture:
         changes["texture.database"] = "null"
     if not others:
         changes |= {f"losses.{name}": 0 for name in ("disc_perceptual", "perceptual", "adversarial", "pixel")}
+    changes |= more
     return resolve(load_config("quick", overrides=[f"{key}={value}" for key, value in changes.items()]))
+
+
+def warm_up_discriminator(arguments: argparse.Namespace) -> None:
+    """Train the discriminator that all configurations begin with, if none was named and it is not there yet."""
+    if arguments.discriminator is None:
+        folder = arguments.folder / DISCRIMINATOR
+        end = WARM_DISCRIMINATOR + 1  # a run that leaves no generator is none: one step of G ends it
+        stages = {"stages.warm_discriminator": WARM_DISCRIMINATOR, "stages.adversarial": 1}
+        logs = {"log.validate_every": end, "log.validation_crop": SMALL_VALIDATION}
+        config = settings(Setup("none", None), arguments, seed=0, texture=0.0, more=stages | logs)
+        if not trained(folder, config, Told(DISCRIMINATOR)):
+            raise SystemExit(f"{folder}: the discriminator is not finished; start the same command again")
+        arguments.discriminator = folder / f"{BEST_DISCRIMINATOR}.safetensors"
 
 
 def database_path(folder: Path, setup: Setup) -> Path:
@@ -420,12 +447,7 @@ def paired_difference(rows: list[dict[str, Any]], baseline: list[dict[str, Any]]
 
 def cells(rows: list[dict[str, Any]], images: str = "") -> str:
     """Means, with the standard deviation over seeds where there are several."""
-    texts = []
-    for metric, (_, decimals) in COLUMNS.items():
-        values = across_seeds(rows, metric, images)
-        spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
-        texts.append(f"{statistics.mean(values):.{decimals}f}{spread}")
-    return " | ".join(texts)
+    return " | ".join(spread(across_seeds(rows, metric, images), decimals) for metric, (_, decimals) in COLUMNS.items())
 
 
 def ablation_table(results: Results, steps: int) -> str:
@@ -508,7 +530,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "texture-ablation", help="databases and results")
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--set14", type=Path, default=SHARED / "benchmarks" / "Set14")
-    parser.add_argument("--discriminator", type=Path, help="the warmed-up discriminator, for run and domains")
+    parser.add_argument("--discriminator", type=Path, help="a warmed-up one, for run and domains; default: its own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES, help="for run: only these")
     parser.add_argument("--page", type=Path, help="put the tables into this page, docs/texture-study.md")
@@ -523,6 +545,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     ensure_folder(arguments.folder)
     results = Results(arguments.folder / "results.jsonl")
+    if arguments.what != "table":
+        warm_up_discriminator(arguments)
     if arguments.what == "run":
         start_row(arguments, results, "ablation", truths_of(arguments.set14))
         ablation(arguments, results)

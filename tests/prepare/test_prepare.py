@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from gramgan.cli.app import run
 from gramgan.collect import collect_folder, read_manifest, split
 from gramgan.images import read_rgb, write_image
+from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.prepare import run as prepare_run
 from gramgan.prepare.cutting import starts
 from gramgan.prepare.run import Wish, prepare
@@ -150,6 +152,47 @@ def test_sub_images_are_the_photographs_pixels(tmp_path: Path) -> None:
     assert {one.sha256: one.pixels_sha256 for one in again.entries} == {
         one.sha256: one.pixels_sha256 for one in entries
     }
+
+
+def test_shrunk_copies_are_what_shrinking_the_whole_photograph_gives(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 1, 407, 331)
+    sixteen_bits(folder / "deep.png", 5)
+    arguments = ["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "80", "--step", "70"]
+    assert run([*arguments, "--shrink", "3", "--shrink", "2", "--shrink", "2"]) == 0
+    found: dict[tuple[str, int], int] = {}
+    for entry in read_manifest(tmp_path / "out") or []:
+        file, _, place = entry.source.partition("#")
+        told = {name: int(value) for name, _, value in (part.partition("=") for part in place.split("&"))}
+        shrink = told.get("shrink", 1)
+        found[file, shrink] = found.get((file, shrink), 0) + 1
+        whole = torch.from_numpy(read_rgb(folder / file))
+        whole = whole[:, : whole.shape[1] // shrink * shrink, : whole.shape[2] // shrink * shrink]
+        if shrink > 1:
+            whole = matlab_bicubic_down(whole[None], shrink, quantise=False)[0].clamp(0, 1)
+        x, y = told["x"] // shrink, told["y"] // shrink
+        levels = 65535 if file == "deep.png" else 255
+        expected = (whole[:, y : y + 80, x : x + 80] * levels).numpy()
+        assert np.abs(read_rgb(tmp_path / "out" / entry.file) * levels - expected).max() <= 0.51
+    assert found == {
+        # 407x331, 203x165 and 135x110; 240x200 and 120x100, and a third of that is too small.
+        ("photo 0.png", 1): 6 * 5,
+        ("photo 0.png", 2): 3 * 3,
+        ("photo 0.png", 3): 2 * 2,
+        ("deep.png", 1): 4 * 3,
+        ("deep.png", 2): 2 * 2,
+    }
+
+
+def test_a_shrunk_sample_of_a_shard_says_what_it_shows(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 3)
+    assert run(["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "96", "--shrink", "2", "--shards"]) == 0
+    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
+        told = [json.loads(archive.extractfile(m).read()) for m in archive.getmembers() if m.name.endswith("json")]  # type: ignore[union-attr]
+    shrunk = [one for one in told if one.get("shrink") == 2]
+    assert {(one["x"], one["y"], one["width"], one["height"]) for one in shrunk} == {
+        (x, y, 192, 192) for x in (0, 48) for y in (0, 8)
+    }
+    assert all(one["width"] == 96 for one in told if "shrink" not in one)
 
 
 @pytest.mark.parametrize(

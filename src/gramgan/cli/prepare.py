@@ -19,6 +19,16 @@ def prepare(
     step: Annotated[
         int | None, typer.Option("--step", min=1, help="From one sub-image to the next (default: half the size).")
     ] = None,
+    shrink: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--shrink",
+            min=2,
+            max=8,
+            metavar="N",
+            help="Cut copies shrunk N times as well: soft photographs become sharp. May be repeated.",
+        ),
+    ] = None,
     benchmark: Annotated[
         list[Path] | None,
         typer.Option(
@@ -76,7 +86,7 @@ def prepare(
         raise UserError("--shards: --check-only cuts nothing; leave one of them out")
     if bands or radiometry is not None:
         others = {"--benchmark": benchmark, "--shards": shards, "--check-only": check_only, "--max-blur": max_blur}
-        others |= {"--max-blockiness": max_blockiness, "--workers": workers}
+        others |= {"--max-blockiness": max_blockiness, "--workers": workers, "--shrink": shrink}
         for name, value in others.items():
             if value:
                 raise UserError(
@@ -87,6 +97,7 @@ def prepare(
     wish = Wish(
         size=size,
         step=step or max(1, size // 2),
+        shrink=tuple(shrink or ()),
         shard=(shard_size or SAMPLES) if shards else None,
         cut=not check_only,
         max_blur=max_blur,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def train(
     preset: Annotated[
-        str | None, typer.Option(help="Named settings: paper (default), classic, realphoto, finetune, lite, quick.")
+        str | None,
+        typer.Option(help="Named settings: paper (default), classic, realphoto, finetune, lite, quick, reference."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings instead of a preset.")] = None,
     photos: Annotated[

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gramgan.collect.manifest import Entry
 from gramgan.images import Raster, Window
 from gramgan.images.vips import pyvips
+from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.prepare.colours import is_srgb
 
 _COMPRESSION = 4  # of PNG; more costs much time and saves little
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _READABLE = 40  # characters of a photograph's name in a key
+_CONTEXT = 4  # pixels, after shrinking, read around a sub-image: beyond the reach of the cubic filter
 _TOLD = ("licence", "licence_url", "author", "title", "page_url", "group", "split")  # fields of `Entry`
 
 
@@ -30,19 +33,31 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where one sub-image lies in its photograph, and what it is called."""
+    """Where one sub-image lies in its photograph, shrunk `shrink` times, and what it is called.
+
+    `x`, `y` and `size` are pixels of the shrunk photograph.
+    """
 
     photograph: Photograph
     x: int
     y: int
     size: int
+    shrink: int = 1
 
     @property
     def key(self) -> str:
         """Its name without a suffix: unique, and without a dot, as WebDataset wants it."""
         file = self.photograph.entry.file
         stem = _UNSAFE.sub("-", file.rpartition(".")[0] or file).strip("-")[:_READABLE]
-        return f"{stem}-{self.photograph.entry.sha256[:8]}_x{self.x:05d}_y{self.y:05d}"
+        shrunk = "" if self.shrink == 1 else f"_s{self.shrink}"
+        return f"{stem}-{self.photograph.entry.sha256[:8]}{shrunk}_x{self.x:05d}_y{self.y:05d}"
+
+    @property
+    def origin(self) -> dict[str, int]:
+        """The rectangle of the photograph's own pixels that it shows, and how many times that was shrunk."""
+        place = {"x": self.x, "y": self.y, "width": self.size, "height": self.size}
+        shrunk = {} if self.shrink == 1 else {"shrink": self.shrink}
+        return {name: value * self.shrink for name, value in place.items()} | shrunk
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class SubImage:
     def entry(self) -> Entry:
         """Its line of the manifest."""
         spot = self.spot
+        place = "&".join(f"{name}={value}" for name, value in spot.origin.items() if name not in ("width", "height"))
         return replace(
             spot.photograph.entry,
             file=f"{spot.key}.png",
@@ -63,16 +79,15 @@ class SubImage:
             height=spot.size,
             sha256=hashlib.sha256(self.png).hexdigest(),
             pixels_sha256=self.pixels_sha256,
-            source=f"{spot.photograph.entry.file}#x={spot.x}&y={spot.y}",
+            source=f"{spot.photograph.entry.file}#{place}",
             fingerprint="",
         )
 
     def record(self) -> bytes:
         """What a shard says of it, as JSON: where it comes from, and under which licence."""
         entry = self.spot.photograph.entry
-        place = {"x": self.spot.x, "y": self.spot.y, "width": self.spot.size, "height": self.spot.size}
         said = {name: getattr(entry, name) for name in _TOLD}
-        record = {"source": entry.file, "source_sha256": entry.sha256, **place, **said}
+        record = {"source": entry.file, "source_sha256": entry.sha256, **self.spot.origin, **said}
         return json.dumps(record, ensure_ascii=False).encode("utf-8")
 
 
@@ -82,19 +97,18 @@ def starts(length: int, size: int, step: int) -> list[int]:
     return found if found[-1] + size == length else [*found, length - size]
 
 
-def spots_of(photograph: Photograph, size: int, step: int) -> list[Spot]:
-    """All sub-images of a photograph, row by row; its sides must be at least `size`."""
-    return [
-        Spot(photograph, x, y, size)
-        for y in starts(photograph.entry.height, size, step)
-        for x in starts(photograph.entry.width, size, step)
-    ]
+def spots_of(photograph: Photograph, size: int, step: int, shrink: int = 1) -> list[Spot]:
+    """All sub-images of a photograph that is shrunk `shrink` times, row by row; none if a side is too short then."""
+    width, height = photograph.entry.width // shrink, photograph.entry.height // shrink
+    if min(width, height) < size:
+        return []
+    return [Spot(photograph, x, y, size, shrink) for y in starts(height, size, step) for x in starts(width, size, step)]
 
 
 def cut(photograph: Photograph, spots: list[Spot]) -> Iterator[SubImage]:
     """Decode a photograph once and cut sub-images out of it: 8 or 16 bits as it has itself, grey or RGB, in sRGB.
 
-    Float samples become 16 bits. Transparency is dropped.
+    Float samples become 16 bits. Transparency is dropped. Shrinking is MATLAB's bicubic, anti-aliased.
 
     Raises:
         UserError: the photograph can no longer be read.
@@ -103,16 +117,33 @@ def cut(photograph: Photograph, spots: list[Spot]) -> Iterator[SubImage]:
     if raster.info.icc is not None and not is_srgb(raster.info.icc):
         raster = Raster.open(photograph.path, allow_huge=True, to_srgb=True)
     for spot in spots:
-        samples = _samples(raster, Window(spot.x, spot.y, spot.size, spot.size))
+        samples = _samples(raster, spot)
         yield SubImage(spot, _png(samples), _hash(samples))
 
 
-def _samples(raster: Raster, window: Window) -> np.ndarray:
+def _samples(raster: Raster, spot: Spot) -> np.ndarray:
+    """Uint8 or uint16 `[C, size, size]`."""
     colours = raster.info.colour_channels
-    if raster.info.dtype != "float32":
-        return raster.read_samples(window)[:colours]
-    values = np.clip(np.nan_to_num(raster.read(window)[:colours]), 0, 1)
-    return np.floor(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+    whole = raster.info.dtype
+    if whole != "float32" and spot.shrink == 1:
+        return raster.read_samples(Window(spot.x, spot.y, spot.size, spot.size))[:colours]
+    depth, white = (np.uint8, 255) if whole == "uint8" else (np.uint16, 65535)
+    values = np.clip(np.nan_to_num(_shrunk(raster, spot)[:colours]), 0, 1)
+    return np.floor(values * np.float32(white) + np.float32(0.5)).astype(depth)
+
+
+def _shrunk(raster: Raster, spot: Spot) -> np.ndarray:
+    """Float32 `[C, size, size]`, read with as much around it as the filter sees."""
+    shrink = spot.shrink
+    left, top = max(0, spot.x - _CONTEXT), max(0, spot.y - _CONTEXT)
+    right = min(raster.info.width // shrink, spot.x + spot.size + _CONTEXT)
+    bottom = min(raster.info.height // shrink, spot.y + spot.size + _CONTEXT)
+    window = Window(left * shrink, top * shrink, (right - left) * shrink, (bottom - top) * shrink)
+    values = raster.read(window)
+    if shrink > 1:
+        values = matlab_bicubic_down(torch.from_numpy(np.nan_to_num(values))[None], shrink, quantise=False)[0].numpy()
+    x, y = spot.x - left, spot.y - top
+    return values[:, y : y + spot.size, x : x + spot.size]
 
 
 def _png(samples: np.ndarray) -> bytes:

@@ -42,13 +42,15 @@ _STATE = ".prepare"
 class Wish:
     """What is wanted of a folder.
 
-    `size`, `step`: of sub-images, in pixels. `shard`: so many sub-images in each WebDataset shard, None for files.
-    `cut`: False for no more than the report. `max_blur`, `max_blockiness`: what is worse is not used (None: noted at
-    most). `licence`: of photographs that no manifest lists. `allow_huge`: accept more than `MAX_PIXELS` pixels.
+    `size`, `step`: of sub-images, in pixels. `shrink`: cut copies shrunk so many times too. `shard`: so many sub-images
+    in each WebDataset shard, None for files. `cut`: False for no more than the report. `max_blur`, `max_blockiness`:
+    what is worse is not used (None: noted at most). `licence`: of photographs that no manifest lists. `allow_huge`:
+    accept more than `MAX_PIXELS` pixels.
     """
 
     size: int = SIZE
     step: int = SIZE // 2
+    shrink: tuple[int, ...] = ()
     shard: int | None = None
     cut: bool = True
     max_blur: float | None = None
@@ -138,7 +140,11 @@ def _prepare(
     checks = _check_all(folder, files, wish, work, len(truths))
     checks = mark_poor(mark_duplicates(mark_leaks(checks, known)), wish.max_blur, wish.max_blockiness)
     photographs = _photographs(folder, checks, wish.licence)
-    spots = {each.entry.file: spots_of(each, wish.size, wish.step) for each in photographs} if wish.cut else {}
+    factors = sorted({1, *wish.shrink})
+    spots = {
+        each.entry.file: [spot for factor in factors for spot in spots_of(each, wish.size, wish.step, factor)]
+        for each in (photographs if wish.cut else [])
+    }
     counts = {file: len(each) for file, each in spots.items()}
     write_csv(output / CSV, checks, counts)
     write_page(output / HTML, folder, checks, counts)
