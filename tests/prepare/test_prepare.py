@@ -158,7 +158,7 @@ def test_shrunk_copies_are_what_shrinking_the_whole_photograph_gives(tmp_path: P
     folder = photos(tmp_path / "in", 1, 407, 331)
     sixteen_bits(folder / "deep.png", 5)
     arguments = ["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "80", "--step", "70"]
-    assert run([*arguments, "--shrink", "3", "--shrink", "2", "--shrink", "2"]) == 0
+    assert run([*arguments, "--shrink", "3", "--shrink", "1", "--shrink", "2", "--shrink", "2"]) == 0
     found: dict[tuple[str, int], int] = {}
     for entry in read_manifest(tmp_path / "out") or []:
         file, _, place = entry.source.partition("#")
@@ -185,7 +185,8 @@ def test_shrunk_copies_are_what_shrinking_the_whole_photograph_gives(tmp_path: P
 
 def test_a_shrunk_sample_of_a_shard_says_what_it_shows(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", 3)
-    assert run(["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "96", "--shrink", "2", "--shards"]) == 0
+    arguments = ["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "96", "--shards"]
+    assert run([*arguments, "--shrink", "1", "--shrink", "2"]) == 0
     with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
         told = [json.loads(archive.extractfile(m).read()) for m in archive.getmembers() if m.name.endswith("json")]  # type: ignore[union-attr]
     shrunk = [one for one in told if one.get("shrink") == 2]
@@ -193,6 +194,15 @@ def test_a_shrunk_sample_of_a_shard_says_what_it_shows(tmp_path: Path) -> None:
         (x, y, 192, 192) for x in (0, 48) for y in (0, 8)
     }
     assert all(one["width"] == 96 for one in told if "shrink" not in one)
+    assert run([*arguments, "--shrink", "2"]) == 0
+    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
+        assert len(archive.getnames()) == 2 * len(shrunk)
+
+
+def test_what_shrinking_leaves_too_small_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photos(tmp_path / "in", 1)
+    assert run(["prepare", str(folder), "-o", str(tmp_path / "out"), "--size", "128", "--shrink", "2"]) == 2
+    assert "--shrink" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -209,6 +219,14 @@ def test_a_grey_photograph_stays_grey_and_adobe_rgb_becomes_srgb(tmp_path: Path)
     (grey,) = (tmp_path / "out").glob("grey-*_x00000_y00000.png")
     with Image.open(grey) as image:
         assert image.mode == "L"
+
+
+def test_licences_of_another_programs_manifest_are_kept(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 2)
+    (folder / "manifest.csv").write_text("file,width,license\nphoto 0.png,240,CC-BY-4.0\n")
+    prepare(folder, tmp_path / "out", Wish(size=128, step=128, licence="my own"))
+    found = {entry.source.partition("#")[0]: entry.licence for entry in read_manifest(tmp_path / "out") or []}
+    assert found == {"photo 0.png": "CC-BY-4.0", "photo 1.png": "my own"}
 
 
 def test_duplicates_and_leaks(tmp_path: Path) -> None:

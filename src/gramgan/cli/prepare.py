@@ -23,10 +23,11 @@ def prepare(
         list[int] | None,
         typer.Option(
             "--shrink",
-            min=2,
+            min=1,
             max=8,
             metavar="N",
-            help="Cut copies shrunk N times as well: soft photographs become sharp. May be repeated.",
+            help="Shrink the photographs N times before cutting, which makes soft ones sharp (1: as they are, the "
+            "default). May be repeated: 1 and 2 cut both.",
         ),
     ] = None,
     benchmark: Annotated[
@@ -97,7 +98,7 @@ def prepare(
     wish = Wish(
         size=size,
         step=step or max(1, size // 2),
-        shrink=tuple(shrink or ()),
+        shrink=tuple(shrink or [1]),
         shard=(shard_size or SAMPLES) if shards else None,
         cut=not check_only,
         max_blur=max_blur,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gramgan.collect.attribution import refuse_foreign_attribution, write_attribution
 from gramgan.collect.holdout import choose_sides, group_of
-from gramgan.collect.manifest import Entry, Side, read_manifest, refuse_foreign_lists, write_manifest
+from gramgan.collect.manifest import Entry, Side, known_licences, read_manifest, refuse_foreign_lists, write_manifest
 from gramgan.errors import UserError
 from gramgan.files import append_record, ensure_folder, read_records, write_bytes
 from gramgan.hardware.processor import threads
@@ -42,15 +42,15 @@ _STATE = ".prepare"
 class Wish:
     """What is wanted of a folder.
 
-    `size`, `step`: of sub-images, in pixels. `shrink`: cut copies shrunk so many times too. `shard`: so many sub-images
-    in each WebDataset shard, None for files. `cut`: False for no more than the report. `max_blur`, `max_blockiness`:
-    what is worse is not used (None: noted at most). `licence`: of photographs that no manifest lists. `allow_huge`:
-    accept more than `MAX_PIXELS` pixels.
+    `size`, `step`: of sub-images, in pixels. `shrink`: cut the photographs shrunk so many times, each of these.
+    `shard`: so many sub-images in each WebDataset shard, None for files. `cut`: False for no more than the report.
+    `max_blur`, `max_blockiness`: what is worse is not used (None: noted at most). `licence`: of photographs that no
+    manifest lists. `allow_huge`: accept more than `MAX_PIXELS` pixels.
     """
 
     size: int = SIZE
     step: int = SIZE // 2
-    shrink: tuple[int, ...] = ()
+    shrink: tuple[int, ...] = (1,)
     shard: int | None = None
     cut: bool = True
     max_blur: float | None = None
@@ -140,7 +140,7 @@ def _prepare(
     checks = _check_all(folder, files, wish, work, len(truths))
     checks = mark_poor(mark_duplicates(mark_leaks(checks, known)), wish.max_blur, wish.max_blockiness)
     photographs = _photographs(folder, checks, wish.licence)
-    factors = sorted({1, *wish.shrink})
+    factors = sorted(set(wish.shrink))
     spots = {
         each.entry.file: [spot for factor in factors for spot in spots_of(each, wish.size, wish.step, factor)]
         for each in (photographs if wish.cut else [])
@@ -150,6 +150,11 @@ def _prepare(
     write_page(output / HTML, folder, checks, counts)
     if not photographs:
         raise UserError(f"{folder}: none of its {len(checks)} files can be used; see {output / HTML}")
+    if photographs and wish.cut and not any(counts.values()):
+        raise UserError(
+            f"{folder}: shrunk {factors[0]} times no photograph has {wish.size}x{wish.size} pixels; choose a smaller "
+            "--size or --shrink"
+        )
     shards = 0
     if wish.cut:
         write_attribution(output, [each.entry for each in photographs])
@@ -201,9 +206,17 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, work: _Work, before:
 
 
 def _photographs(folder: Path, checks: Iterable[Check], licence: str) -> list[Photograph]:
-    """The usable files with what the folder's manifest says of them; sides are chosen for those it does not list."""
+    """The usable files with what the folder's manifest says of them; sides are chosen for those it does not list.
+
+    Of another program's manifest the licences are taken.
+    """
     listed = {entry.file: entry for entry in read_manifest(folder) or []}
-    entries = [listed.get(check.file) or _unlisted(check, licence) for check in checks if not check.problem]
+    known = known_licences(folder)
+    entries = [
+        listed.get(check.file) or _unlisted(check, known.get(folder / check.file, licence))
+        for check in checks
+        if not check.problem
+    ]
     sides = choose_sides((entry.group for entry in entries), {entry.group: entry.split for entry in listed.values()})
     sizes = {check.file: check for check in checks}
     return [
