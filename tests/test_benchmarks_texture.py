@@ -1,5 +1,6 @@
 """The parts of the texture study and the ablation that decide what their numbers mean."""
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 
 import texture_ablation as ablation
 import texture_study as study
-from gramgan.images import read_rgb
+from gramgan.config import Config
+from gramgan.images import read_rgb, write_image
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor
 
 
@@ -154,6 +156,30 @@ def test_ablation_table_and_result(tmp_path: Path) -> None:
     results.add(finished("database rgb", 0, a=1.0, b=2.5))
     assert "delta_psnr_y=-0.7500" in ablation.result_line(results, 40)
     assert ablation.result_line(results, 50) == "result: runs=0"  # another budget is another experiment
+
+
+def test_the_discriminator_is_warmed_up_against_the_resting_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs: list[tuple[Path, Config]] = []
+    monkeypatch.setattr(ablation, "trained", lambda folder, config, _: runs.append((folder, config)) or True)
+    arguments = argparse.Namespace(
+        folder=tmp_path, photos=images_in(tmp_path / "photos"), discriminator=None, steps=40, precision="fp32"
+    )
+    ablation.warm_up_discriminator(arguments)
+    ((folder, config),) = runs
+    assert arguments.discriminator == folder / "gramgan_G_best_D.safetensors"
+    assert (config.stages.warm_discriminator, config.stages.adversarial) == (150, 1)
+    assert config.log.validate_every == 151  # weights are kept where a validation was
+    assert (config.generator.start, config.discriminator.start, config.losses.texture) == ("realsr-df2k", None, 0)
+    ablation.warm_up_discriminator(arguments)
+    assert len(runs) == 1  # a named one is taken
+
+
+def images_in(folder: Path) -> Path:
+    for seed in range(2):
+        write_image(folder / f"{seed}.png", np.random.default_rng(seed).random((3, 192, 192), dtype=np.float32))
+    return folder
 
 
 def test_held_out_square_is_where_the_texture_is() -> None:
