@@ -27,9 +27,10 @@ from gramgan.config import Config, load_config
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import open_entrant
 from gramgan.evaluation.report import EvaluationReport, ModelScores
+from gramgan.few import evenly_spread
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
-from gramgan.reports.evaluation import evenly_spread, strips_picture
+from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_png
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.training.logbook import Record

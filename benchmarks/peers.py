@@ -29,9 +29,10 @@ from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import BICUBIC, Entrant, PrecisionChoice
 from gramgan.evaluation.protocols import Metric
 from gramgan.evaluation.report import EvaluationReport, with_interval
+from gramgan.few import evenly_spread
 from gramgan.files import write_bytes
 from gramgan.hardware.device import resolve_device
-from gramgan.reports.evaluation import evaluation_page, evenly_spread, strips_picture
+from gramgan.reports.evaluation import evaluation_page, strips_picture
 from gramgan.reports.pixels import to_png
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights

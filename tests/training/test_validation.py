@@ -99,3 +99,14 @@ def test_what_is_random_follows_from_the_images_name(photos: Path) -> None:
     hr = torch.from_numpy(read_rgb(paths[1])[None, :, 16:80, 8:72])
     assert np.array_equal(shown, bicubic_up(build("realphoto")(hr, [seed_of("photo1")]))[0].numpy())
     assert not np.array_equal(shown, validator(paths[1:]).bicubic().images["photo1"])
+
+
+def test_images_are_spread_over_all_that_is_held_out(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    source = sorted(photos.iterdir())[0].read_bytes()
+    paths = [tmp_path / "some" / f"{number}.png" for number in range(9)]
+    for path in paths:
+        path.write_bytes(source)
+    assert list(validator(paths, images=3).truth()) == ["0", "4", "8"]
+    paths[4].write_bytes(b"nothing")  # another one takes its place
+    assert list(validator(paths, images=3).truth()) == ["0", "8", "1"]

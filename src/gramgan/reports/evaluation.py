@@ -11,6 +11,7 @@ from gramgan.evaluation.crops import RULE, Strip
 from gramgan.evaluation.protocols import Metric
 from gramgan.evaluation.report import Comparison, EvaluationReport, ModelScores
 from gramgan.evaluation.statistics import INTERVAL
+from gramgan.few import evenly_spread
 from gramgan.reports.page import Column, Page
 from gramgan.reports.strips import Panel, comparison
 
@@ -69,13 +70,6 @@ def strips_picture(report: EvaluationReport, strips: Sequence[Strip]) -> np.ndar
         ]
         rows.append([*panels, Panel(strip.truth, "truth")])
     return comparison(rows, zoom=_ZOOM)
-
-
-def evenly_spread(strips: Sequence[Strip], limit: int) -> list[Strip]:
-    """At most `limit` strips, the first and the last among them."""
-    if len(strips) <= limit:
-        return list(strips)
-    return [strips[round(i * (len(strips) - 1) / max(limit - 1, 1))] for i in range(limit)]
 
 
 def deciding_metric(report: EvaluationReport) -> Metric:

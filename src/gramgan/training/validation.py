@@ -17,6 +17,7 @@ from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
+from gramgan.few import evenly_spread
 from gramgan.ops.resize import bicubic_up
 
 _SHOWN = 3  # pictures of a validation
@@ -35,7 +36,7 @@ class Validation:
 class Validator:
     """A fixed set of HR images (their centres), degraded once, alike in every run, and upscaled at every validation.
 
-    Unreadable and too small images are logged and left out.
+    They are evenly spread over `items`; for unreadable and too small ones, which are logged, others are taken.
 
     Raises:
         UserError: none of the images can be used.
@@ -57,7 +58,10 @@ class Validator:
         self._hr: dict[str, Tensor] = {}
         self._lr: dict[str, Tensor] = {}
         every = list(items)
-        for item in every:
+        # Sub-images of one photograph follow one another: the first few would all be of the same one.
+        first = evenly_spread(every, images)
+        others = set(every).difference(first)
+        for item in [*first, *(item for item in every if item in others)]:
             if len(self._hr) == images:
                 break
             try:
