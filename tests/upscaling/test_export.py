@@ -45,6 +45,16 @@ def test_the_card_is_kept(weights: Path, generator: LoadedGenerator, tmp_path: P
         assert file.get_tensor("conv_first.weight").dtype == torch.float16
 
 
+def test_the_card_can_get_another_name(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "mine.safetensors"
+    assert run(["export", str(weights), "-o", str(target), "--name", "mine"]) == 0
+    card = read_weights(target).card
+    assert card is not None
+    assert card.name == "mine"
+    assert run(["export", str(weights), "-o", str(tmp_path / "mine.pth"), "--name", "mine"]) == 2
+    assert "name: .pth files have no card" in capsys.readouterr().err
+
+
 def test_the_onnx_file_is_fit_for_others(weights: Path, tmp_path: Path) -> None:
     model = onnx.load(module.export_generator(weights, tmp_path / "mine.onnx").path)
     onnx.checker.check_model(model, full_check=True)

@@ -190,6 +190,7 @@ def test_the_table() -> None:
     for name, known in catalog.KNOWN.items():
         assert name == known.name
         assert known.licence
+        assert not known.psnr_partner or catalog.KNOWN[known.psnr_partner].kind == "generator"
         assert known.packaged or known.origin.startswith("https://")
         for file in known.files:
             assert re.fullmatch("[0-9a-f]{8,64}", file.sha256)

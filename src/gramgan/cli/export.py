@@ -36,6 +36,9 @@ def export(
     old_keys: Annotated[
         bool, typer.Option("--old-keys", help="For .pth: the names of ESRGAN's first release, which old programs want.")
     ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="What the card is to call the generator (default: as it does).", metavar="TEXT")
+    ] = None,
 ) -> None:
     """Write a generator for other programs: safetensors, PyTorch, ONNX or OpenVINO.
 
@@ -44,7 +47,7 @@ def export(
     from gramgan.cli.console import say
     from gramgan.upscaling.export import export_generator
 
-    done = export_generator(weights, output, form, half=fp16, old_keys=old_keys)
+    done = export_generator(weights, output, form, half=fp16, old_keys=old_keys, name=name)
     say(
         f"{done.path}: {done.size / 1e6:.1f} MB, read again and compared: differs by {255 * done.max_difference:.2g} "
         f"grey levels at most, {255 * done.rms:.2g} rms"

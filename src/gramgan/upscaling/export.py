@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,13 @@ class Exported:
 
 
 def export_generator(
-    spec: str | Path, target: Path, form: str | None = None, *, half: bool = False, old_keys: bool = False
+    spec: str | Path,
+    target: Path,
+    form: str | None = None,
+    *,
+    half: bool = False,
+    old_keys: bool = False,
+    name: str | None = None,
 ) -> Exported:
     """Write a generator to `target`, read it again with the program it is for, and compare results.
 
@@ -55,6 +61,7 @@ def export_generator(
         half: store weights in fp16 (half the size); ONNX Runtime computes in it too.
         old_keys: `.pth` under the names of ESRGAN's first release, `model.1.sub.0.RDB1.conv1.0.weight`, instead of
             `body.0.rdb1.conv1.weight`.
+        name: what the card is to call the generator; None: as it does.
 
     Raises:
         UserError: format, target or weights are unusable, a package is not installed, or the written file's results are
@@ -68,6 +75,10 @@ def export_generator(
     if form == "onnx":
         require("onnxruntime")
     generator = load_generator(spec)
+    if name is not None:
+        if form == "pth":
+            raise UserError("name: .pth files have no card that could say it; leave it out")
+        generator = replace(generator, card=generator.card.model_copy(update={"name": name}))
     if target.exists() and Path(spec).exists() and target.samefile(spec):
         raise UserError(f"{target}: these are the weights themselves; choose another name for the output")
     if old_keys and generator.config.upsampler != "nearest":

@@ -39,6 +39,7 @@ class KnownFile:
 class KnownWeights:
     """One line of the table. The first of `files` is the one that `weight_path` returns; the others belong beside it.
 
+    `psnr_partner` (generators): the name of the PSNR-oriented ones that these were trained from.
     `overlap` (generators): low-resolution pixels of context that a tile needs, measured; a card inside the file goes
     before it. `size_limit`: bytes at most of a file that is fetched by https. `packaged`: the files come with this
     package and are never fetched or deleted.
@@ -52,6 +53,7 @@ class KnownWeights:
     files: tuple[KnownFile, ...]
     wheel: Wheel | None = None
     size_limit: int = 0
+    psnr_partner: str = ""
     overlap: int = 32
     trained_on: tuple[TrainedOn, ...] = ()
     notes: tuple[str, ...] = ()

@@ -80,7 +80,9 @@ def similarity(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def find_partner(spec: str | Path) -> str | Path:
-    """The PSNR-oriented generator that the card of the weights `spec` names: known weights, or a file.
+    """The PSNR-oriented generator that the weights `spec` were trained from: known weights, or a file.
+
+    The table of known weights says it, or the card in the file.
 
     Args:
         spec: a name of `gramgan weights list` or a weight file.
@@ -89,7 +91,7 @@ def find_partner(spec: str | Path) -> str | Path:
         UserError: the card names none, there is no card, or the file that it names is not beside the weights.
     """
     path = Path(spec)
-    partner = ""
+    partner = KNOWN[str(spec)].psnr_partner if str(spec) in KNOWN else ""
     if str(spec) not in KNOWN and path.suffix.lower() == ".safetensors" and path.is_file():
         try:
             with safetensors.safe_open(path, framework="np") as file:
