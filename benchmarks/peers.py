@@ -8,6 +8,9 @@ and LR images where their names say LR (see `gramgan evaluate`); without one, Se
 Each folder's scores go to runs/peers/NAME: CSV, JSON, Markdown and a page. With --page the table of means, what ours
 does against each peer image by image, and who wins are written into that page, with pictures beside it.
 
+Speed: a picture of 512x512 pixels to 2048x2048, ours by the program `gramgan upscale` from file to file with what it
+chooses by itself, SRResNet (SRGAN is the same network) by torch in fp32 without reading, writing and starting.
+
 Pictures show up to five images of a folder, evenly spread over their names, and of each the most textured square of
 the truth (`gramgan.evaluation.crops`): nobody chose them.
 
@@ -18,12 +21,17 @@ or 0.0005 is a mistake.
 
 import argparse
 import logging
+import statistics
+import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import BICUBIC, Entrant, PrecisionChoice
@@ -32,18 +40,25 @@ from gramgan.evaluation.report import EvaluationReport, with_interval
 from gramgan.few import evenly_spread
 from gramgan.files import write_bytes
 from gramgan.hardware.device import resolve_device
+from gramgan.hardware.processor import processor_name, threads
+from gramgan.images import read_rgb8, write_image
+from gramgan.images.pairing import truths as truths_of
+from gramgan.networks.build import load_generator
 from gramgan.reports.evaluation import evaluation_page, strips_picture
 from gramgan.reports.pixels import to_png
 from gramgan.upscaling.models import DEFAULT_MODEL
+from gramgan.weights.catalog import KNOWN as KNOWN_WEIGHTS
 from gramgan.weights.catalog import fetch_weights
 from srresnet import FILES, SRResNet
 from srresnet import load as load_srresnet
 from texture_study import fill
+from upscale import RUNS, our_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = [ROOT.parent / "shared" / "benchmarks" / name for name in ("Set5", "Set14")]
 GENERATORS = ("realsr-df2k", "real-esrgan-x4plus")
 STRIP_SIDE = 64
+SPEED_SIDE = 512
 STRIPS = 5
 KNOWN: dict[str, dict[str, tuple[str, str]]] = {  # folder → peer → PSNR-Y in dB, ST-LPIPS, as rounded
     "Set5": {
@@ -85,6 +100,54 @@ def run(folder: Path, models: Sequence[str], device: str, precision: str) -> Eva
     entrants = [BICUBIC, *(srresnet_entrant(name, device) for name in FILES), *GENERATORS, *models]
     chosen = cast(PrecisionChoice, precision)  # the engine refuses any other
     return evaluate(entrants, folder, device=device, precision=chosen, strip_side=STRIP_SIDE)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median seconds of one generator for SPEED_SIDE x SPEED_SIDE pixels, and its millions of parameters."""
+
+    name: str
+    parameters: float
+    seconds: float
+
+
+def speeds(models: Sequence[str], picture: Path, device: str) -> list[Speed]:
+    """Our program with each of `models`, and SRResNet, on a square of `picture`, continued by its mirror image."""
+    image = read_rgb8(picture)[:, :SPEED_SIDE, :SPEED_SIDE]
+    image = np.pad(image, [(0, 0), *((0, SPEED_SIDE - side) for side in image.shape[1:])], "symmetric")
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        source, target = Path(name) / "input.png", Path(name) / "output.png"
+        write_image(source, image.astype(np.float32) / 255, bits=8)
+        for model in models:
+            seconds = [our_file(source, target, model) for _ in range(RUNS + 1)][1:]  # the first one compiles
+            generator = load_generator(model)
+            title = known.name if (known := KNOWN_WEIGHTS.get(model)) else Path(model).stem
+            found.append(Speed(title, millions(generator.network), statistics.median(seconds)))
+    network, _ = load_srresnet("srresnet")
+    network.to(device)
+    low = torch.from_numpy(image)[None].float().div(255).to(device)
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            network(low).cpu()
+        seconds.append(time.perf_counter() - start)
+    return [*found, Speed("srresnet", millions(network), statistics.median(seconds))]
+
+
+def millions(network: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6
+
+
+def speed_table(found: Sequence[Speed]) -> str:
+    """Markdown: parameters and seconds."""
+    lines = [
+        f"| {SPEED_SIDE}×{SPEED_SIDE} → {4 * SPEED_SIDE}×{4 * SPEED_SIDE} | parameters, millions | seconds |",
+        "| --- | --- | --- |",
+        *(f"| {one.name} | {one.parameters:.2f} | {one.seconds:.1f} |" for one in found),
+    ]
+    return "\n".join(lines)
 
 
 def table(report: EvaluationReport) -> str:
@@ -147,8 +210,10 @@ def winners(report: EvaluationReport) -> str:
     return f"Best on {Path(report.hr_folder).resolve().name}: {', '.join(best)}."
 
 
-def section(reports: Sequence[EvaluationReport], models: Sequence[str], pictures: Sequence[str]) -> str:
-    """What goes into the page: a table, the duels, the winners and a picture for each folder."""
+def section(
+    reports: Sequence[EvaluationReport], models: Sequence[str], pictures: Sequence[str], fast: Sequence[Speed]
+) -> str:
+    """What goes into the page: a table, the duels, the winners and a picture for each folder, and the speeds."""
     command = " ".join(["python benchmarks/peers.py", *(f"--model {model}" for model in models)])
     first = reports[0]
     parts = [
@@ -158,6 +223,12 @@ def section(reports: Sequence[EvaluationReport], models: Sequence[str], pictures
     for report, picture in zip(reports, pictures, strict=True):
         name = Path(report.hr_folder).resolve().name
         parts += [table(report), winners(report), duels(report, models).strip(), f"![{name}, crops]({picture})"]
+    if fast:
+        parts += [
+            f"Speed on {processor_name()}, {threads()} cores: `gramgan upscale` from file to file, start-up included; "
+            "SRResNet by torch in fp32, the network alone.",
+            speed_table(fast),
+        ]
     versions = [
         f"- {metric.title}: {metric.version}"
         + (f"; weights {metric.weights_sha256[:16]}" if metric.weights_sha256 else "")
@@ -187,8 +258,8 @@ def beyond_rounding(value: float, known: str) -> float:
     return max(0.0, abs(value - float(known)) - 0.5 * 10**-digits)
 
 
-def result_line(reports: Sequence[EvaluationReport]) -> str:
-    values = []
+def result_line(reports: Sequence[EvaluationReport], fast: Sequence[Speed] = ()) -> str:
+    values = [f"{key(one.name)}_seconds={one.seconds:.2f}" for one in fast]
     for report in reports:
         folder = key(Path(report.hr_folder).resolve().name)
         for model in report.models:
@@ -214,6 +285,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "peers")
     parser.add_argument("--page", type=Path, help="put tables and pictures into this page, docs/benchmarks.md")
+    parser.add_argument("--no-speed", action="store_true", help="leave the speeds out")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", help="of all but SRResNet and SRGAN, which stay in fp32")
     arguments = parser.parse_args()
@@ -237,9 +309,13 @@ def main() -> None:
             write_bytes(arguments.page.parent / name, picture)
             pictures.append(name)
         print(f"\n{table(report)}\n\n{winners(report)}\n{duels(report, models)}\n", flush=True)
+    fast = []
+    if not arguments.no_speed:
+        fast = speeds(models, truths_of(arguments.folders[0])[0], resolve_device(arguments.device))
+        print(f"{speed_table(fast)}\n", flush=True)
     if arguments.page:
-        fill(arguments.page, "peers", section(reports, models, pictures))
-    print(result_line(reports))
+        fill(arguments.page, "peers", section(reports, models, pictures, fast))
+    print(result_line(reports, fast))
 
 
 if __name__ == "__main__":

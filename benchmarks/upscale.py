@@ -115,10 +115,12 @@ def peer_file(network: RRDBNet, source: Path, target: Path, tile: int, overlap: 
     return read + computed + time.perf_counter() - start
 
 
-def our_file(source: Path, target: Path, model: str, tile: int, overlap: int) -> float:
-    """Seconds of the program from file to file."""
+def our_file(source: Path, target: Path, model: str, tile: int | None = None, overlap: int | None = None) -> float:
+    """Seconds of the program from file to file, start-up included; None: as it chooses."""
     command = [str(Path(sys.executable).with_name("gramgan")), "upscale", str(source), "-o", str(target)]
-    command += ["--model", model, "--tile", str(tile), "--overlap", str(overlap)]
+    command += ["--model", model]
+    for option, value in (("--tile", tile), ("--overlap", overlap)):
+        command += [] if value is None else [option, str(value)]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start

@@ -13,6 +13,7 @@ from gramgan.errors import UserError
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.report import EvaluationReport, ImageScores, ModelScores
 from gramgan.evaluation.scoring import DSS
+from gramgan.images import write_image
 from gramgan.weights.formats import load_strict
 
 
@@ -136,9 +137,26 @@ def test_known_figures_are_compared() -> None:
 
 
 def test_section_carries_protocol_versions_and_hashes() -> None:
-    text = peers.section([report()], ["ours"], ["images/peers-set5.png"])
+    text = peers.section([report()], ["ours"], ["images/peers-set5.png"], [peers.Speed("ours", 0.76, 1.234)])
     for words in ("sr-y-crop4", "--model ours", "fp32", "abababab", "cdcdcdcd", DSS.version, "images/peers-set5.png"):
         assert words in text
+    assert "| ours | 0.76 | 1.2 |" in text
+    assert "ours_seconds=1.23 " in peers.result_line([report()], [peers.Speed("ours", 0.76, 1.234)])
+
+
+def test_speeds_are_those_of_the_program_and_of_srresnet(
+    small_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program runs as a user runs it; here on a small picture and with random weights."""
+    monkeypatch.setattr(peers, "SPEED_SIDE", 20)
+    monkeypatch.setattr(peers, "RUNS", 1)
+    network = srresnet.SRResNet().eval()
+    monkeypatch.setattr(peers, "load_srresnet", lambda _: (network, "ab"))
+    write_image(tmp_path / "small.png", np.random.default_rng(0).random((3, 12, 30), dtype=np.float32))
+    ours, peer = peers.speeds([str(small_generator)], tmp_path / "small.png", "cpu")
+    assert (ours.name, peer.name) == (small_generator.stem, "srresnet")
+    assert ours.parameters < peer.parameters == pytest.approx(1.55, abs=0.02)
+    assert ours.seconds > peer.seconds > 0
 
 
 @pytest.mark.slow
