@@ -1,11 +1,13 @@
 """Settings: presets, overrides, and one clear line for every mistake."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 
 from gramgan.cli.app import run
+from gramgan.cli.db import build
 from gramgan.config import Config, DatabaseConfig, StageConfig, load_config, preset_names
 from gramgan.errors import UserError
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -25,6 +27,14 @@ def test_every_preset_loads_and_says_its_name() -> None:
     for name in preset_names():
         config = load_config(name, overrides=["texture.database=some.lance"])
         assert config.preset == name
+
+
+def test_presets_ask_for_the_database_that_db_build_makes_unless_told() -> None:
+    """README: `gramgan db build photos/ -o textures.lance`, then `--database textures.lance`."""
+    built = {name: option.default for name, option in inspect.signature(build).parameters.items()}
+    for name in preset_names():
+        texture = load_config(name, overrides=["texture.database=some.lance"]).texture
+        assert (texture.descriptor, texture.k) == (built["descriptor"], built["k"])
 
 
 def test_paper_is_the_published_setting() -> None:
