@@ -40,6 +40,8 @@ NO_DISCRIMINATOR = {
     "stages.warm_discriminator": 0,
 }
 
+LICENCE = "Apache-2.0"
+
 log = logging.getLogger("small_models")
 
 
@@ -143,7 +145,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
             break
         if training.ships_as:
             path = arguments.folder / f"{training.ships_as}.safetensors"
-            files.append(export_generator(best(name), path, half=True, name=training.ships_as).path)
+            files.append(export_generator(best(name), path, half=True, name=training.ships_as, licence=LICENCE).path)
     return files
 
 

@@ -22,8 +22,9 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
         found[folder.name] = config
         return folder.name != "lite"
 
-    def export(spec: Path, target: Path, *, half: bool, name: str) -> argparse.Namespace:
+    def export(spec: Path, target: Path, *, half: bool, name: str, licence: str) -> argparse.Namespace:
         assert half
+        assert licence == "Apache-2.0"
         assert name == target.stem
         assert spec.name == f"{BEST_GENERATOR}.safetensors"
         return argparse.Namespace(path=target)

@@ -47,10 +47,10 @@ def test_the_card_is_kept(weights: Path, generator: LoadedGenerator, tmp_path: P
 
 def test_the_card_can_get_another_name(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "mine.safetensors"
-    assert run(["export", str(weights), "-o", str(target), "--name", "mine"]) == 0
+    assert run(["export", str(weights), "-o", str(target), "--name", "mine", "--licence", "MIT"]) == 0
     card = read_weights(target).card
     assert card is not None
-    assert card.name == "mine"
+    assert (card.name, card.licence) == ("mine", "MIT")
     assert run(["export", str(weights), "-o", str(tmp_path / "mine.pth"), "--name", "mine"]) == 2
     assert "name: .pth files have no card" in capsys.readouterr().err
 

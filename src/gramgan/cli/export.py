@@ -39,6 +39,10 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="What the card is to call the generator (default: as it does).", metavar="TEXT")
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="The licence that you give the weights (default: as the card says).", metavar="TEXT"),
+    ] = None,
 ) -> None:
     """Write a generator for other programs: safetensors, PyTorch, ONNX or OpenVINO.
 
@@ -47,7 +51,7 @@ def export(
     from gramgan.cli.console import say
     from gramgan.upscaling.export import export_generator
 
-    done = export_generator(weights, output, form, half=fp16, old_keys=old_keys, name=name)
+    done = export_generator(weights, output, form, half=fp16, old_keys=old_keys, name=name, licence=licence)
     say(
         f"{done.path}: {done.size / 1e6:.1f} MB, read again and compared: differs by {255 * done.max_difference:.2g} "
         f"grey levels at most, {255 * done.rms:.2g} rms"

@@ -1,7 +1,6 @@
 """The one place that puts the parts of a training run together."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +10,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from gramgan.config import Config
 from gramgan.data.choice import Way, open_source, usual_workers
-from gramgan.data.items import Item
 from gramgan.data.source import Demand, Source
 from gramgan.degradation import Degradation
 from gramgan.degradation import build as build_degradation
@@ -23,11 +21,11 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
-from gramgan.scientific.record import read_record
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
+from gramgan.training.cards import card_of, psnr_card
 from gramgan.training.compiling import compile_networks
-from gramgan.training.databases import settled_entry, targets_from, trained_on_databases
+from gramgan.training.databases import settled_entry, targets_from
 from gramgan.training.ema import averaged
 from gramgan.training.images import images_of, settled_way
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
@@ -36,7 +34,7 @@ from gramgan.training.step import TrainingStep
 from gramgan.training.teacher import Teacher
 from gramgan.training.validation import Validator
 from gramgan.training.weights import PSNR_GENERATOR
-from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
+from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights
 
 log = logging.getLogger(__name__)
@@ -122,7 +120,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
     for network in (generator, discriminator, trunk):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
-    teacher = _teacher(config, fabric.device, memory_format)
+    teacher, teacher_card = _teacher(config, fabric.device, memory_format)
     generator.checkpointing = config.train.activation_checkpointing
     for network in (generator, discriminator):
         if network is not None:
@@ -155,9 +153,9 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         progress=progress,
     )
     degradation = build_degradation(config.data.degradation)
-    card = _card(config, start_card, source.items)
-    psnr_card = _psnr_card(config, start_card, card)
-    if psnr_card is not None:
+    card = card_of(config, start_card, teacher_card, source.items)
+    partner = psnr_card(config, start_card, card)
+    if partner is not None:
         card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
     return Parts(
         fabric=fabric,
@@ -191,7 +189,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         ),
         texture_random=texture_random,
         card=card,
-        psnr_card=psnr_card,
+        psnr_card=partner,
     )
 
 
@@ -211,12 +209,14 @@ def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
     return start.network.train(), start.card
 
 
-def _teacher(config: Config, device: torch.device, memory_format: torch.memory_format) -> Teacher | None:
+def _teacher(
+    config: Config, device: torch.device, memory_format: torch.memory_format
+) -> tuple[Teacher | None, Card | None]:
     if config.generator.teacher is None:
-        return None
-    network = load_generator(config.generator.teacher).network
-    network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
-    return Teacher(network, consistent=config.data.degradation == "bicubic")
+        return None, None
+    loaded = load_generator(config.generator.teacher)
+    network = loaded.network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    return Teacher(network, consistent=config.data.degradation == "bicubic"), loaded.card
 
 
 def _described(config: RRDBConfig) -> str:
@@ -246,54 +246,3 @@ def _targets(config: Config, random: torch.Generator, processes: Processes) -> T
     if texture.candidates == "database":
         return source
     return NearerSource(source, LocalSource(source.descriptor, random, texture.warp, share))
-
-
-def _card(config: Config, start: Card | None, items: Sequence[Item]) -> Card:
-    """What the run's weights will say of themselves; scores and name are added when they are written."""
-    licences = sorted({item.licence for item in items})
-    data = TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(licences), count=len(items))
-    databases = trained_on_databases(config.texture) if config.uses_database else {}
-    licences = {*licences, *(licence for held in databases.values() for licence in held)}
-    generator = config.generator
-    return Card(
-        name="gramgan-x4",
-        architecture={
-            "network": "rrdb",
-            **RRDBConfig(generator.nf, generator.nb, generator.gc, generator.upsampler).to_dict(),
-        },
-        licence=start.licence if start is not None else "as its training photographs allow",
-        licences=sorted({*licences, *(start.licences if start is not None else [])}),
-        origin="trained with Gram-GAN",
-        trained_on=[
-            *(start.trained_on if start is not None else []),
-            data,
-            *(
-                TrainedOn(name=f"texture database {name}", licence=", ".join(held), count=sum(held.values()))
-                for name, held in databases.items()
-            ),
-        ],
-        started_from=config.generator.start or "",
-        losses=config.loss_weights if config.stages.adversarial else {"pixel": 1.0},
-        settings={
-            "preset": config.preset,
-            "degradation": config.data.degradation,
-            "iterations": config.stages.total,
-            "batch_size": config.train.batch_size,
-            **read_record(config.data.photos),
-        },
-        overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
-        notes=[SYNTHESISED_TEXTURE],
-    )
-
-
-def _psnr_card(config: Config, start: Card | None, card: Card) -> Card | None:
-    """The card of the PSNR-oriented generator that the adversarial stage begins with; None if it is none or unknown."""
-    stages = config.stages
-    if not stages.adversarial:
-        return None
-    if stages.pretrain:
-        settings = {**card.settings, "iterations": stages.pretrain}
-        return card.model_copy(
-            update={"name": f"{card.name}-psnr", "losses": {"pixel": 1.0}, "settings": settings, "notes": []}
-        )
-    return start if start is not None and set(start.losses) == {"pixel"} else None

@@ -49,6 +49,7 @@ def export_generator(
     half: bool = False,
     old_keys: bool = False,
     name: str | None = None,
+    licence: str | None = None,
 ) -> Exported:
     """Write a generator to `target`, read it again with the program it is for, and compare results.
 
@@ -62,6 +63,7 @@ def export_generator(
         old_keys: `.pth` under the names of ESRGAN's first release, `model.1.sub.0.RDB1.conv1.0.weight`, instead of
             `body.0.rdb1.conv1.weight`.
         name: what the card is to call the generator; None: as it does.
+        licence: of the weights themselves; None: as the card says.
 
     Raises:
         UserError: format, target or weights are unusable, a package is not installed, or the written file's results are
@@ -75,10 +77,11 @@ def export_generator(
     if form == "onnx":
         require("onnxruntime")
     generator = load_generator(spec)
-    if name is not None:
+    said = {key: value for key, value in (("name", name), ("licence", licence)) if value is not None}
+    if said:
         if form == "pth":
-            raise UserError("name: .pth files have no card that could say it; leave it out")
-        generator = replace(generator, card=generator.card.model_copy(update={"name": name}))
+            raise UserError(f"{next(iter(said))}: .pth files have no card that could say it; leave it out")
+        generator = replace(generator, card=generator.card.model_copy(update=said))
     if target.exists() and Path(spec).exists() and target.samefile(spec):
         raise UserError(f"{target}: these are the weights themselves; choose another name for the output")
     if old_keys and generator.config.upsampler != "nearest":

@@ -1,0 +1,69 @@
+"""Cards say whose weights and which data went into a generator, and nothing of the machine it was trained on."""
+
+from pathlib import Path
+
+from gramgan.config import Config, load_config
+from gramgan.data.items import Item, Place
+from gramgan.files import sha256
+from gramgan.training.cards import card_of, psnr_card
+from gramgan.weights.card import Card, TrainedOn
+
+ITEMS = [Item("a.png", Place(Path("a.png")), licence="CC0-1.0"), Item("b.png", Place(Path("b.png")))]
+DIV2K = TrainedOn(name="DIV2K", licence="research", count=800)
+
+
+def settings(folder: Path, **overrides: object) -> Config:
+    changes = {"data.photos": folder / "mine", "texture.candidates": "local", **overrides}
+    return load_config("lite", overrides=[f"{name}={value}" for name, value in changes.items()])
+
+
+def card(name: str, *data: TrainedOn, licence: str = "Apache-2.0", losses: dict[str, float] | None = None) -> Card:
+    return Card(
+        name=name,
+        architecture={"network": "rrdb"},
+        licence=licence,
+        licences=[licence],
+        trained_on=list(data),
+        losses=losses or {},
+        overlap=20,
+    )
+
+
+def test_from_noise_there_are_the_photographs_alone(tmp_path: Path) -> None:
+    found = card_of(settings(tmp_path), None, None, ITEMS)
+    assert found.trained_on == [TrainedOn(name="mine", licence="CC0-1.0, unknown", count=2)]
+    assert found.licences == ["CC0-1.0", "unknown"]
+    assert (found.started_from, found.parents) == ("", {})
+
+
+def test_start_and_teacher_bring_their_data_and_licences_once(tmp_path: Path) -> None:
+    start, teacher = tmp_path / "first" / "G.safetensors", tmp_path / "second" / "G.safetensors"
+    for path in (start, teacher):
+        path.parent.mkdir()
+        path.write_bytes(path.parent.name.encode())
+    changes = {"generator.start": start, "generator.from_nearest": False, "generator.teacher": teacher}
+    config = settings(tmp_path, **changes, **{"losses.teacher": 1})
+    mine = TrainedOn(name="mine", licence="CC0-1.0, unknown", count=2)
+    found = card_of(config, card("a", mine), card("b", DIV2K, mine, licence="BSD-3-Clause"), ITEMS)
+    assert found.trained_on == [mine, DIV2K]
+    assert found.licences == ["Apache-2.0", "BSD-3-Clause", "CC0-1.0", "unknown"]
+    assert (found.licence, found.overlap) == ("Apache-2.0", 20)
+    assert found.started_from == "first/G.safetensors"
+    assert found.parents == {"first/G.safetensors": sha256(start), "second/G.safetensors": sha256(teacher)}
+    assert str(tmp_path) not in found.model_dump_json()
+
+
+def test_the_psnr_generator_is_the_start_where_that_knew_l_c_alone(tmp_path: Path) -> None:
+    config = settings(tmp_path, **{"stages.pretrain": 0})
+    own = card_of(config, None, None, ITEMS)
+    start = card("start", losses={"pixel": 1.0})
+    assert psnr_card(config, start, own) == start
+    assert psnr_card(config, card("start", losses={"pixel": 1.0, "perceptual": 1.0}), own) is None
+    assert psnr_card(config, None, own) is None
+    pretrained = psnr_card(settings(tmp_path, **{"stages.pretrain": 7}), None, own)
+    assert pretrained is not None
+    assert (pretrained.name, pretrained.losses, pretrained.settings["iterations"]) == (
+        "gramgan-x4-psnr",
+        {"pixel": 1.0},
+        7,
+    )
