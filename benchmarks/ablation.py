@@ -31,7 +31,7 @@ from gramgan.few import evenly_spread
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
 from gramgan.reports.evaluation import strips_picture
-from gramgan.reports.pixels import to_png
+from gramgan.reports.pixels import to_png, to_webp
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.training.logbook import Record
 from gramgan.training.loop import Observer
@@ -244,11 +244,11 @@ def main() -> None:
         report, scores = score(arguments, folder)
         name = folder.resolve().name
         parts.append(table(report, scores, arguments.steps))
-        picture = to_png(strips_picture(report, evenly_spread(report.strips, STRIPS)))
-        write_bytes(arguments.folder / f"{key(name)}.png", picture)
+        picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
+        write_bytes(arguments.folder / f"{key(name)}.png", to_png(picture))
         if arguments.page:
-            target = f"images/ablation-{key(name)}.png"
-            write_bytes(arguments.page.parent / target, picture)
+            target = f"images/ablation-{key(name)}.webp"
+            write_bytes(arguments.page.parent / target, to_webp(picture))
             parts.append(f"![{name}, crops of the start, of each row and of the truth]({target})")
         for row, models in scores.items():
             for metric in ("psnr_y", "st_lpips", "dss"):

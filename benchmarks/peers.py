@@ -45,7 +45,7 @@ from gramgan.images import read_rgb8, write_image
 from gramgan.images.pairing import truths as truths_of
 from gramgan.networks.build import load_generator
 from gramgan.reports.evaluation import evaluation_page, strips_picture
-from gramgan.reports.pixels import to_png
+from gramgan.reports.pixels import to_png, to_webp
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import KNOWN as KNOWN_WEIGHTS
 from gramgan.weights.catalog import fetch_weights
@@ -302,11 +302,11 @@ def main() -> None:
         report.to_json(output / "scores.json")
         report.to_markdown(output / "scores.md")
         evaluation_page(report).save(output / "report.html")
-        picture = to_png(strips_picture(report, evenly_spread(report.strips, STRIPS)))
-        write_bytes(output / "crops.png", picture)
+        picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
+        write_bytes(output / "crops.png", to_png(picture))
         if arguments.page:
-            name = f"images/peers-{key(folder.resolve().name)}.png"
-            write_bytes(arguments.page.parent / name, picture)
+            name = f"images/peers-{key(folder.resolve().name)}.webp"
+            write_bytes(arguments.page.parent / name, to_webp(picture))
             pictures.append(name)
         print(f"\n{table(report)}\n\n{winners(report)}\n{duels(report, models)}\n", flush=True)
     fast = []

@@ -1,8 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import pyvips
 
-from gramgan.reports.pixels import enlarge, fit, paint, text_ink, to_jpeg, to_png, to_rgb8
+from gramgan.reports.pixels import enlarge, fit, paint, text_ink, to_jpeg, to_png, to_rgb8, to_webp
 
 
 def test_float_planes_become_8_bit_pixels() -> None:
@@ -41,9 +43,10 @@ def test_anything_else_is_refused(image: np.ndarray) -> None:
         to_rgb8(image)
 
 
-def test_png_is_lossless() -> None:
+@pytest.mark.parametrize("written", [to_png, to_webp])
+def test_png_and_webp_are_lossless(written: Callable[[np.ndarray], bytes]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
-    read = pyvips.Image.new_from_buffer(to_png(picture), "").numpy()
+    read = pyvips.Image.new_from_buffer(written(picture), "").numpy()
     assert (read == picture).all()
 
 

@@ -38,6 +38,11 @@ def to_png(image: np.ndarray) -> bytes:
     return _raster(image).pngsave_buffer(compression=9)
 
 
+def to_webp(image: np.ndarray) -> bytes:
+    """WebP file of a picture in one of the forms of `to_rgb8`; lossless, and two thirds of a PNG."""
+    return _raster(image).webpsave_buffer(lossless=True, effort=6)
+
+
 def to_jpeg(image: np.ndarray, quality: int = 85) -> bytes:
     """JPEG file of a picture in one of the forms of `to_rgb8`: for photographs that are shown as a whole."""
     return _raster(image).jpegsave_buffer(Q=quality, optimize_coding=True)
