@@ -7,8 +7,8 @@ border), reading and writing the same kind of file, without the time to start Py
 
 Inputs are photographs of 0.1, 0.5 and 2 megapixels. `network` compares the two networks alone on one tile of 128x128.
 Loss: where a photograph four times as large is at hand (0.1 MP), the PSNR of both results against it; otherwise what
-their difference would cost a result 26 dB from the truth. `lite` is a generator of nf 32, nb 4, gc 16 with random
-weights: its speed only, against the same peer with the same weights.
+their difference would cost a result 26 dB from the truth. `lite` is the small generator of the package, against the
+same peer with its weights: speed only.
 
     python benchmarks/upscale.py [--sizes 0.1 0.5 2] [--weights NAME] [--tile 512] [--overlap N]
                                  [--peer-tiles N] [--no-lite] [--no-untiled] [--photos FOLDER]
@@ -36,14 +36,12 @@ from torch import Tensor
 
 from gramgan.images import find_images, read_rgb8, write_image
 from gramgan.networks.build import load_generator
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.rrdb import RRDBNet
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.upscaling.models import open_model
-from gramgan.weights.card import Card
-from gramgan.weights.formats import write_safetensors
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
-LITE = RRDBConfig(nf=32, nb=4, gc=16, upsampler="nearest")
+LITE = "gramgan-x4-lite-psnr"
 TYPICAL = 26.0  # dB
 UNTILED_BYTES = 8 << 30
 UNTILED_BYTES_PER_PIXEL = 3 * 16 * 64 * 4
@@ -182,14 +180,6 @@ def startup(folder: Path, model: str) -> float:
     return statistics.median(seconds[1:])
 
 
-def lite_weights(folder: Path) -> Path:
-    torch.manual_seed(0)
-    path = folder / "lite.safetensors"
-    card = Card(name="lite", architecture={"network": "rrdb", **LITE.to_dict()}, licence="CC0-1.0")
-    write_safetensors(path, RRDBNet(LITE).state_dict(), card)
-    return path
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.1, 0.5, 2.0], metavar="MP")
@@ -211,8 +201,7 @@ def main() -> None:
         folder = Path(name)
         networks = [(full.network, arguments.weights)]
         if not arguments.no_lite:
-            path = lite_weights(folder)
-            networks.append((load_generator(path).network, str(path)))
+            networks.append((load_generator(LITE).network, LITE))
         columns: list[list[Run]] = []
         ratios = []
         started = startup(folder, arguments.weights)

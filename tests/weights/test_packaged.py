@@ -8,21 +8,56 @@ import torch
 
 import gramgan
 from gramgan.cli.app import run
+from gramgan.evaluation.compare import evaluate
 from gramgan.files import sha256
 from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import KNOWN, fetch_weights, is_cached, weight_path
+from gramgan.weights.interpolate import find_partner, interpolate
+
+PACKAGED = ("gramgan-x4", "gramgan-x4-lite", "gramgan-x4-lite-psnr")
 
 
-def test_the_file_is_the_one_of_the_table() -> None:
-    known = KNOWN[DEFAULT_MODEL]
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_file_is_the_one_of_the_table(name: str) -> None:
+    known = KNOWN[name]
     path = weight_path(known.name)
     assert known.packaged
     assert is_cached(known)
     assert path.is_relative_to(Path(gramgan.__file__).parent)
     assert sha256(path) == known.files[0].sha256
+
+
+@pytest.mark.parametrize("name", PACKAGED[1:])
+def test_cards_of_the_small_ones(name: str) -> None:
+    loaded = load_generator(name)
+    assert loaded.config == RRDBConfig(32, 4, 16, "nearest")
+    assert sum(parameter.numel() for parameter in loaded.network.parameters()) < 1_500_000
+    card = loaded.card
+    assert (card.name, card.licence) == (name, KNOWN[name].licence)
+    # The teacher's data are among them: RealSR's weights had seen DIV2K and Flickr2K.
+    assert {"DIV2K", "Flickr2K"} <= {data.name for data in card.trained_on}
+    assert {"CC-BY-4.0", "CC-BY-SA-4.0", "GPL-2+"} <= set(card.licences)
+    assert card.started_from in card.parents
+    assert not Path(card.started_from).is_absolute()
+    assert card.scores
+
+
+def test_strength_finds_the_small_one_s_partner() -> None:
+    partner = find_partner("gramgan-x4-lite")
+    assert partner == "gramgan-x4-lite-psnr"
+    texture, psnr = (load_generator(name).network.state_dict() for name in ("gramgan-x4-lite", partner))
+    between = interpolate(psnr, texture, 0.5, ("psnr", "texture"))
+    assert torch.equal(between["conv_first.bias"], (psnr["conv_first.bias"] + texture["conv_first.bias"]) / 2)
+
+
+def test_the_small_one_beats_bicubic_by_two_and_a_half_decibels(benchmarks_folder: Path) -> None:
+    report = evaluate(["bicubic", "gramgan-x4-lite-psnr"], benchmarks_folder / "Set5", device="cpu", precision="fp32")
+    bicubic, small = (model.mean()["psnr_y"] for model in report.models)
+    assert bicubic == pytest.approx(28.43, abs=0.02)
+    assert small - bicubic > 2.5
 
 
 def test_its_card_says_what_went_into_it() -> None:
