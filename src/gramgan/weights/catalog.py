@@ -117,6 +117,39 @@ KNOWN: dict[str, KnownWeights] = {
             packaged=True,
         ),
         KnownWeights(
+            name="gramgan-x4-lite",
+            kind="generator",
+            title="Gram-GAN ×4, small and fast",
+            licence="Apache-2.0",
+            origin="this project (benchmarks/small_models.py)",
+            files=(
+                KnownFile(
+                    "gramgan-x4-lite.safetensors",
+                    1_530_894,
+                    "9078ce6cabe61e50b801408f0f14feefdc502f2e7d4db7e1b9d6c321482651a5",
+                    "",
+                ),
+            ),
+            psnr_partner="gramgan-x4-lite-psnr",
+            packaged=True,
+        ),
+        KnownWeights(
+            name="gramgan-x4-lite-psnr",
+            kind="generator",
+            title="Gram-GAN ×4, small and fast, L_C alone: faithful, no texture",
+            licence="Apache-2.0",
+            origin="this project (benchmarks/small_models.py)",
+            files=(
+                KnownFile(
+                    "gramgan-x4-lite-psnr.safetensors",
+                    1_530_990,
+                    "4f29732691d05db34afefbddd9dc58997d3193802d134484ac176ffaa89ab582",
+                    "",
+                ),
+            ),
+            packaged=True,
+        ),
+        KnownWeights(
             name="real-esrgan-x4plus",
             kind="generator",
             title="Real-ESRGAN ×4 for photographs with noise and compression",
