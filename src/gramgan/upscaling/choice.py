@@ -36,6 +36,10 @@ MAX_ERROR = 0.25
 
 _SIDE = 64
 _ROUNDS = 2
+_MORE_ROUNDS, _LONG_ENOUGH = (
+    10,
+    1.0,
+)  # a small network takes milliseconds: more rounds, until a second has gone into them
 _HOPELESS = 4.0  # a first run this many times slower than the fastest one settles the matter
 _BUDGET = 6.0  # seconds after which no further round is begun
 _PACKAGES = ("torch", "openvino", "onnxruntime")
@@ -122,10 +126,13 @@ def _measure(
             backends[candidate], seconds[candidate], differences[candidate] = backend, first, (rms, largest)
         else:
             _log.info("%s: not used, differs by %.4f rms and %.4f at most", backend.name, rms, largest)
-    enough = _HOPELESS * min(seconds.values())
+    # What is over in a moment is tried again in any case: a first run may have been disturbed, or have compiled.
+    enough = max(_HOPELESS * min(seconds.values()), _LONG_ENOUGH)
     hopeful = [candidate for candidate in backends if candidate == reference or seconds[candidate] <= enough]
-    for number in range(_ROUNDS):  # interleaved, so that another process's load meets all alike
-        if number and time.perf_counter() - started > _BUDGET:
+    begun = time.perf_counter()
+    for number in range(_MORE_ROUNDS):  # interleaved, so that another process's load meets all alike
+        now = time.perf_counter()
+        if (number and now - started > _BUDGET) or (number >= _ROUNDS and now - begun > _LONG_ENOUGH):
             break
         for candidate in hopeful:
             again = _timed(backends[candidate], tile)[1]
