@@ -35,13 +35,11 @@ MAX_ERROR = 0.25
 """Largest difference of any single value: bf16 moves a few pixels at synthesised edges by 0.1."""
 
 _SIDE = 64
-_ROUNDS = 2
-_MORE_ROUNDS, _LONG_ENOUGH = (
-    10,
-    1.0,
-)  # a small network takes milliseconds: more rounds, until a second has gone into them
+_ROUNDS, _MORE_ROUNDS = 2, 10  # at least and at most: of a small network, which takes milliseconds, more are made
 _HOPELESS = 4.0  # a first run this many times slower than the fastest one settles the matter
+_LONG_ENOUGH = 3.0  # seconds of rounds, where there were enough of them
 _BUDGET = 6.0  # seconds after which no further round is begun
+_MOMENT = 1.0  # seconds: a first run as short as that settles nothing, it may have been disturbed, or have compiled
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 _log = logging.getLogger(__name__)
@@ -110,7 +108,6 @@ def _measure(
     if len(candidates) > 1:
         _log.info("measuring which of %s suits these weights on this machine, once", _names(candidates))
     tile = probe_picture()[None]
-    started = time.perf_counter()
     trusted = make(*reference)
     truth, first = _timed(trusted, tile)
     backends: dict[Candidate, Backend] = {reference: trusted}
@@ -126,13 +123,12 @@ def _measure(
             backends[candidate], seconds[candidate], differences[candidate] = backend, first, (rms, largest)
         else:
             _log.info("%s: not used, differs by %.4f rms and %.4f at most", backend.name, rms, largest)
-    # What is over in a moment is tried again in any case: a first run may have been disturbed, or have compiled.
-    enough = max(_HOPELESS * min(seconds.values()), _LONG_ENOUGH)
+    enough = max(_HOPELESS * min(seconds.values()), _MOMENT)
     hopeful = [candidate for candidate in backends if candidate == reference or seconds[candidate] <= enough]
     begun = time.perf_counter()
     for number in range(_MORE_ROUNDS):  # interleaved, so that another process's load meets all alike
-        now = time.perf_counter()
-        if (number and now - started > _BUDGET) or (number >= _ROUNDS and now - begun > _LONG_ENOUGH):
+        spent = time.perf_counter() - begun
+        if (number and spent > _BUDGET) or (number >= _ROUNDS and spent > _LONG_ENOUGH):
             break
         for candidate in hopeful:
             again = _timed(backends[candidate], tile)[1]
