@@ -136,7 +136,7 @@ KNOWN: dict[str, KnownWeights] = {
         KnownWeights(
             name="gramgan-x4-lite-psnr",
             kind="generator",
-            title="Gram-GAN ×4, small and fast, L_C alone: faithful, no texture",
+            title="Gram-GAN ×4, small and fast, without texture",
             licence="Apache-2.0",
             origin="this project (benchmarks/small_models.py)",
             files=(
