@@ -47,7 +47,6 @@ from gramgan.networks.build import load_generator
 from gramgan.reports.evaluation import evaluation_page, strips_picture
 from gramgan.reports.pixels import to_png, to_webp
 from gramgan.upscaling.models import DEFAULT_MODEL
-from gramgan.weights.catalog import KNOWN as KNOWN_WEIGHTS
 from gramgan.weights.catalog import fetch_weights
 from srresnet import FILES, SRResNet
 from srresnet import load as load_srresnet
@@ -121,9 +120,8 @@ def speeds(models: Sequence[str], picture: Path, device: str) -> list[Speed]:
         write_image(source, image.astype(np.float32) / 255, bits=8)
         for model in models:
             seconds = [our_file(source, target, model) for _ in range(RUNS + 1)][1:]  # the first one compiles
-            generator = load_generator(model)
-            title = known.name if (known := KNOWN_WEIGHTS.get(model)) else Path(model).stem
-            found.append(Speed(title, millions(generator.network), statistics.median(seconds)))
+            parameters = millions(load_generator(model).network)
+            found.append(Speed(Path(model).stem, parameters, statistics.median(seconds)))
     network, _ = load_srresnet("srresnet")
     network.to(device)
     low = torch.from_numpy(image)[None].float().div(255).to(device)

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gramgan.collect.manifest import Entry
 from gramgan.images import Raster, Window
 from gramgan.images.vips import pyvips
-from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.prepare.colours import is_srgb
 
 _COMPRESSION = 4  # of PNG; more costs much time and saves little
@@ -128,7 +126,7 @@ def _samples(raster: Raster, spot: Spot) -> np.ndarray:
     if whole != "float32" and spot.shrink == 1:
         return raster.read_samples(Window(spot.x, spot.y, spot.size, spot.size))[:colours]
     depth, white = (np.uint8, 255) if whole == "uint8" else (np.uint16, 65535)
-    values = np.clip(np.nan_to_num(_shrunk(raster, spot)[:colours]), 0, 1)
+    values = np.clip(_shrunk(raster, spot)[:colours], 0, 1)
     return np.floor(values * np.float32(white) + np.float32(0.5)).astype(depth)
 
 
@@ -139,9 +137,13 @@ def _shrunk(raster: Raster, spot: Spot) -> np.ndarray:
     right = min(raster.info.width // shrink, spot.x + spot.size + _CONTEXT)
     bottom = min(raster.info.height // shrink, spot.y + spot.size + _CONTEXT)
     window = Window(left * shrink, top * shrink, (right - left) * shrink, (bottom - top) * shrink)
-    values = raster.read(window)
+    values = np.nan_to_num(raster.read(window))
     if shrink > 1:
-        values = matlab_bicubic_down(torch.from_numpy(np.nan_to_num(values))[None], shrink, quantise=False)[0].numpy()
+        import torch  # takes a second, which most runs of `gramgan prepare` can do without
+
+        from gramgan.ops.resize import matlab_bicubic_down
+
+        values = matlab_bicubic_down(torch.from_numpy(values)[None], shrink, quantise=False)[0].numpy()
     x, y = spot.x - left, spot.y - top
     return values[:, y : y + spot.size, x : x + spot.size]
 

@@ -65,7 +65,7 @@ def card_of(config: Config, start: Card | None, teacher: Card | None, items: Seq
 
 
 def _short(spec: str) -> str:
-    """Known weights by their name, a file by its folder's name and its own: a card is passed on, a path is nobody's."""
+    """Known weights by their name, a file by its folder's name and its own: a whole path would tell of the machine."""
     return spec if spec in KNOWN else "/".join(Path(spec).resolve().parts[-2:])
 
 

@@ -90,9 +90,10 @@ def find_partner(spec: str | Path) -> str | Path:
     Raises:
         UserError: the card names none, there is no card, or the file that it names is not beside the weights.
     """
-    path = Path(spec)
-    partner = KNOWN[str(spec)].psnr_partner if str(spec) in KNOWN else ""
-    if str(spec) not in KNOWN and path.suffix.lower() == ".safetensors" and path.is_file():
+    path, known, partner = Path(spec), KNOWN.get(str(spec)), ""
+    if known is not None:
+        partner = known.psnr_partner
+    elif path.suffix.lower() == ".safetensors" and path.is_file():
         try:
             with safetensors.safe_open(path, framework="np") as file:
                 card = card_from_metadata(file.metadata(), str(path))
