@@ -23,6 +23,7 @@ from gramgan.images import read_rgb, write_image
 from gramgan.metrics import StLpips, psnr_y
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
+from gramgan.upscaling.export import export_generator
 from gramgan.weights.formats import write_pth
 
 
@@ -222,6 +223,18 @@ def test_lr_consistency_is_that_of_the_lr_images_given(hr: Path, tmp_path: Path)
     given, made = (evaluate([], hr, folder, results=[hr]).models[0].mean()["lr_psnr"] for folder in (lr, None))
     assert made == math.inf
     assert given < 20
+
+
+def test_generators_are_back_projected_as_the_card_or_the_caller_says(hr: Path, tiny: Path, tmp_path: Path) -> None:
+    consistent = tmp_path / "consistent.safetensors"
+    export_generator(tiny, consistent, consistency=True)
+    low = {}
+    for asked in (None, True, False):
+        models = evaluate([tiny, consistent], hr, device="cpu", precision="fp32", consistency=asked).models
+        low[asked] = [model.mean()["lr_psnr"] for model in models]
+    assert low[None] == [low[False][0], low[True][1]]
+    assert low[True] == pytest.approx([low[True][0]] * 2)
+    assert low[True][0] > low[False][0] + 20
 
 
 def test_protocols_differ_as_they_say(hr: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from gramgan.networks.build import LoadedGenerator
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.backends.torch_backend import TorchBackend
+from gramgan.upscaling.control import Control, back_project
 from gramgan.upscaling.engine import SCALE, TILES, Refine, Upscaler
-from gramgan.upscaling.models import OpenModel
 from gramgan.upscaling.tiles import plan_tiles
 
 
@@ -107,9 +108,20 @@ def test_too_small_an_overlap_shows(generator: LoadedGenerator) -> None:
 def test_the_card_says_the_overlap(generator: LoadedGenerator) -> None:
     assert Upscaler.for_generator(generator, "fp32", "cpu").overlap == 20
     assert Upscaler.for_generator(generator, "fp32", "cpu", overlap=3).overlap == 3
-    model = OpenModel(Nearest(), generator.card, "tiny", "0" * 64)
-    assert Upscaler.for_model(model).overlap == 20
-    assert Upscaler.for_model(model, overlap=3).overlap == 3
+
+
+def test_the_card_says_whether_results_are_consistent(generator: LoadedGenerator) -> None:
+    image = picture(3, 40, 30)
+    plain = Upscaler.for_generator(generator, "fp32", "cpu").upscale_array(image)
+    consistent = replace(generator, card=generator.card.model_copy(update={"consistent": True}))
+    upscaler = Upscaler.for_generator(consistent, "fp32", "cpu")
+    assert upscaler.overlap == Control(consistent=True).overlap(20)
+    result = upscaler.upscale_array(image)
+    np.testing.assert_allclose(result, back_project(image, plain)[0], atol=1e-5)
+    assert np.abs(result - plain).max() > 0.1
+    for asked, other, wanted in ((False, consistent, plain), (True, generator, result)):
+        upscaler = Upscaler.for_generator(other, "fp32", "cpu", consistency=asked)
+        assert np.array_equal(upscaler.upscale_array(image), wanted)
 
 
 def test_tiles_are_as_large_as_asked_for() -> None:

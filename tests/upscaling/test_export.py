@@ -45,12 +45,16 @@ def test_the_card_is_kept(weights: Path, generator: LoadedGenerator, tmp_path: P
         assert file.get_tensor("conv_first.weight").dtype == torch.float16
 
 
-def test_the_card_can_get_another_name(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_can_say_something_else(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "mine.safetensors"
-    assert run(["export", str(weights), "-o", str(target), "--name", "mine", "--licence", "MIT"]) == 0
+    said = ["--name", "mine", "--licence", "MIT", "--consistency"]
+    assert run(["export", str(weights), "-o", str(target), *said]) == 0
     card = read_weights(target).card
     assert card is not None
-    assert (card.name, card.licence) == ("mine", "MIT")
+    assert (card.name, card.licence, card.consistent) == ("mine", "MIT", True)
+    assert run(["export", str(target), "-o", str(target.with_name("again.safetensors")), "--no-consistency"]) == 0
+    again = read_weights(target.with_name("again.safetensors")).card
+    assert again == card.model_copy(update={"consistent": False})
     assert run(["export", str(weights), "-o", str(tmp_path / "mine.pth"), "--name", "mine"]) == 2
     assert "name: .pth files have no card" in capsys.readouterr().err
 

@@ -207,6 +207,26 @@ def test_control(upscale: Run, weights: Path, capsys: pytest.CaptureFixture[str]
     assert np.abs(plain - out).max() > 1
 
 
+def test_the_card_says_whether_results_are_consistent(
+    upscale: Run, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in.png", (40, 30))
+    assert upscale("in.png", "-o", "plain.png") == 0
+    assert upscale("in.png", "-o", "asked.png", "--consistency") == 0
+    capsys.readouterr()
+    own = str(weights.with_name("own.safetensors"))
+    assert run(["export", str(weights), "-o", own, "--consistency"]) == 0
+    assert upscale("in.png", "-o", "card.png", "--model", own) == 0
+    assert "in.png: shrunk again, the result differs from its input by" in capsys.readouterr().err
+    assert upscale("in.png", "-o", "not.png", "--model", own, "--no-consistency") == 0
+    plain, asked, card, refused = (
+        np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("plain", "asked", "card", "not")
+    )
+    assert np.array_equal(plain, refused)
+    assert np.array_equal(asked, card)
+    assert np.abs(plain - card).max() > 1
+
+
 class Pipe(io.TextIOWrapper):
     """Standard input or output that is bytes and no terminal."""
 

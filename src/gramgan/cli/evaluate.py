@@ -58,6 +58,14 @@ def evaluate(
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, help="Images at most that the page shows; 0 for none.")
     ] = 6,
+    consistency: Annotated[
+        bool | None,
+        typer.Option(
+            "--consistency/--no-consistency",
+            help="Back-project what generators make, as `gramgan upscale` does. (default: as their cards say)",
+            show_default=False,
+        ),
+    ] = None,
     degradation: Annotated[
         str,
         typer.Option(
@@ -102,6 +110,7 @@ def evaluate(
             also=also or [],
             device=device,
             precision=cast(PrecisionChoice, precision),  # the engine refuses any other
+            consistency=consistency,
             degradation=degradation,
             strip_side=_STRIP_SIDE if pictures else 0,
             progress=progress,

@@ -43,6 +43,15 @@ def export(
         str | None,
         typer.Option(help="The licence that you give the weights (default: as the card says).", metavar="TEXT"),
     ] = None,
+    consistency: Annotated[
+        bool | None,
+        typer.Option(
+            "--consistency/--no-consistency",
+            help="Say in the card that `gramgan upscale` and `gramgan evaluate` are to back-project what it makes "
+            "(default: as the card says).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a generator for other programs: safetensors, PyTorch, ONNX or OpenVINO.
 
@@ -51,7 +60,9 @@ def export(
     from gramgan.cli.console import say
     from gramgan.upscaling.export import export_generator
 
-    done = export_generator(weights, output, form, half=fp16, old_keys=old_keys, name=name, licence=licence)
+    done = export_generator(
+        weights, output, form, half=fp16, old_keys=old_keys, name=name, licence=licence, consistency=consistency
+    )
     say(
         f"{done.path}: {done.size / 1e6:.1f} MB, read again and compared: differs by {255 * done.max_difference:.2g} "
         f"grey levels at most, {255 * done.rms:.2g} rms"

@@ -95,7 +95,7 @@ def upscale(
         typer.Option(
             "--consistency/--no-consistency",
             help="Make results that, shrunk again, are the input (back-projection). For clean input: noise and JPEG "
-            "blocks come back too. (default: for scientific files alone)",
+            "blocks come back too. (default: for scientific files, and for weights whose card says so)",
             rich_help_panel=_CONTROL,
             show_default=False,
         ),

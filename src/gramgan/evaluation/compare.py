@@ -35,6 +35,7 @@ def evaluate(
     also: Sequence[str] = (),
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    consistency: bool | None = None,
     degradation: str = Bicubic.name,
     strip_side: int = 0,
     progress: Progress | None = None,
@@ -57,6 +58,7 @@ def evaluate(
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         precision: of the generators; `auto` for what the probe found. The scores themselves are computed in float32
             or more.
+        consistency: of the generators: results are back-projected, so that they shrink to LR; None: as each card says.
         degradation: how LR images are made where there are none: `bicubic` (MATLAB's) or another profile of
             `gramgan.degradation`. What is random about an image follows from its name: every model and run gets the
             same.
@@ -89,8 +91,8 @@ def evaluate(
         finished.append({pair.name: pair.other for pair in pairs})
     # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
     scorer = Scorer.full(protocol, device, also)
-    entrants = [open_entrant(spec, device, precision) for spec in specs] + [results_entrant(each) for each in folders]
-    entrants = told_apart(entrants)
+    entrants = [open_entrant(spec, device, precision, consistency=consistency) for spec in specs]
+    entrants = told_apart([*entrants, *(results_entrant(each) for each in folders)])
     if not scorer.with_st_lpips:
         _log.warning(
             "ST-LPIPS is left out, its weights are not here; `gramgan weights get %s` brings them", ST_LPIPS_WEIGHTS

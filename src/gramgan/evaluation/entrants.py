@@ -39,8 +39,12 @@ class Entrant:
     precision: str = ""
 
 
-def open_entrant(spec: str | Path | Entrant, device: str, precision: PrecisionChoice) -> Entrant:
+def open_entrant(
+    spec: str | Path | Entrant, device: str, precision: PrecisionChoice, *, consistency: bool | None = None
+) -> Entrant:
     """A generator by name or file, or `bicubic`, ready to run; an entrant stays as it is.
+
+    A generator's results are back-projected as `consistency` says; None: as `gramgan upscale` does, by its card.
 
     Raises:
         UserError: there are no such weights, they are not in the cache, or they are damaged.
@@ -52,7 +56,7 @@ def open_entrant(spec: str | Path | Entrant, device: str, precision: PrecisionCh
     located = locate_generator(spec)
     generator = load_generator(spec)
     resolved = probe(device).precision if precision == "auto" else precision
-    upscaler = Upscaler.for_generator(generator, resolved, device)
+    upscaler = Upscaler.for_generator(generator, resolved, device, consistency=consistency)
 
     def enlarge(low: Tensor) -> Tensor:
         return torch.from_numpy(upscaler.upscale_array(low[0].numpy()))[None]

@@ -16,7 +16,7 @@ from gramgan.progress import Progress, silent
 from gramgan.upscaling.alpha import CONTEXT, REACH, enlarge_alpha, extend_colours
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.compose import Composer, Place, Put, final_window, needed_tiles
-from gramgan.upscaling.models import OpenModel
+from gramgan.upscaling.control import Control
 from gramgan.upscaling.pipeline import Behind, ahead
 from gramgan.upscaling.tiles import TilePlan, plan_tiles
 
@@ -105,14 +105,6 @@ class Upscaler:
         self._batch = max(backend.batch, 1)
 
     @classmethod
-    def for_model(
-        cls, model: OpenModel, *, overlap: int | None = None, tile: int | None = None, refine: Refine | None = None
-    ) -> "Upscaler":
-        """For weights opened by `open_model`; `overlap` None is what their card says."""
-        overlap = model.card.overlap if overlap is None else overlap
-        return cls(model.backend, name=model.name, overlap=overlap, tile=tile, refine=refine)
-
-    @classmethod
     def for_generator(
         cls,
         generator: "LoadedGenerator",
@@ -121,13 +113,25 @@ class Upscaler:
         *,
         overlap: int | None = None,
         tile: int | None = None,
+        consistency: bool | None = None,
     ) -> "Upscaler":
-        """For a network that is at hand, on torch; `precision` and `device` as in `open_model`."""
+        """For a network that is at hand, on torch; `precision` and `device` as in `open_model`.
+
+        `overlap` and `consistency` (results are back-projected) None are what the card says.
+        """
         from gramgan.upscaling.backends.torch_backend import TorchBackend  # imports torch
 
         card = generator.card
         backend = TorchBackend(generator.network, card.name, precision, device)
-        return cls(backend, name=card.name, overlap=card.overlap if overlap is None else overlap, tile=tile)
+        overlap = card.overlap if overlap is None else overlap
+        control = Control(consistent=True) if (card.consistent if consistency is None else consistency) else None
+        return cls(
+            backend,
+            name=card.name,
+            overlap=overlap if control is None else control.overlap(overlap),
+            tile=tile,
+            refine=control,
+        )
 
     def upscale_array(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Enlarge a picture in memory.

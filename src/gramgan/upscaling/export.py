@@ -50,6 +50,7 @@ def export_generator(
     old_keys: bool = False,
     name: str | None = None,
     licence: str | None = None,
+    consistency: bool | None = None,
 ) -> Exported:
     """Write a generator to `target`, read it again with the program it is for, and compare results.
 
@@ -64,6 +65,8 @@ def export_generator(
             `body.0.rdb1.conv1.weight`.
         name: what the card is to call the generator; None: as it does.
         licence: of the weights themselves; None: as the card says.
+        consistency: whether results are to be back-projected where users do not decide; None: as the card says. The
+            network itself does not do it: other programs show what it makes.
 
     Raises:
         UserError: format, target or weights are unusable, a package is not installed, or the written file's results are
@@ -77,7 +80,8 @@ def export_generator(
     if form == "onnx":
         require("onnxruntime")
     generator = load_generator(spec)
-    said = {key: value for key, value in (("name", name), ("licence", licence)) if value is not None}
+    wanted = {"name": name, "licence": licence, "consistent": consistency}
+    said = {key: value for key, value in wanted.items() if value is not None}
     if said:
         if form == "pth":
             raise UserError(f"{next(iter(said))}: .pth files have no card that could say it; leave it out")

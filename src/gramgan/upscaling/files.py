@@ -49,7 +49,7 @@ class Settings:
         psnr_model: that PSNR-oriented generator; None for the one that the model's card names.
         texture_mask: texture only where the input has some; elsewhere the bicubic enlargement.
         texture_threshold: grey levels of fine detail in the input where texture begins.
-        consistency: the result, shrunk, is the input again; None: for scientific files alone.
+        consistency: the result, shrunk, is the input again; None: for scientific files, and where the card says so.
         bands: of scientific files, which the network sees together: `3,2,1`, `4`, `5:nearest` (see `scientific.bands`).
         radiometry: of scientific files, which values are black and white (see `scientific.radiometry`).
         cog: GeoTIFFs are written in the cloud-optimized layout.
@@ -101,23 +101,26 @@ class Settings:
             )
         if self.psnr_model is not None and self.strength is None:
             raise UserError(f"psnr_model {self.psnr_model}: has an effect only together with --strength; give both")
-        self.control()
+        self.control(by_default=False)
         reading = self.reading()
         if self.plain and reading.asked:
             raise UserError(f"{reading.asked[0]}: has no effect together with --plain; give one of them")
         return parse_scale(self.scale, self.size)
 
-    def control(self) -> Control | None:
+    def control(self, *, by_default: bool) -> Control | None:
         """What is done to every tile after the network, if anything.
+
+        Args:
+            by_default: whether results are consistent with the input where `consistency` does not say.
 
         Raises:
             UserError: the threshold is out of range.
         """
-        return self._control(consistent=bool(self.consistency))
-
-    def scientific_control(self) -> Control | None:
-        """The same for scientific files."""
-        return self._control(consistent=self.consistency is not False)
+        threshold = self.texture_threshold if self.texture_mask else None
+        consistent = by_default if self.consistency is None else self.consistency
+        if threshold is None and not consistent:
+            return None
+        return Control(texture_threshold=threshold, consistent=consistent)
 
     def reading(self) -> Reading:
         """How scientific files are read.
@@ -126,12 +129,6 @@ class Settings:
             UserError: bands or radiometry are not readable.
         """
         return Reading(parse_bands(self.bands), parse_radiometry(self.radiometry), self.cog)
-
-    def _control(self, *, consistent: bool) -> Control | None:
-        threshold = self.texture_threshold if self.texture_mask else None
-        if threshold is None and not consistent:
-            return None
-        return Control(texture_threshold=threshold, consistent=consistent)
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,8 @@ def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
         bands=tuple(fit_bands(settings.bands, model.card.settings, model.name)),
         radiometry=fit_radiometry(settings.radiometry, model.card.settings, model.name),
     )
-    control, scientific_control = settings.control(), settings.scientific_control()
+    control = settings.control(by_default=model.card.consistent)
+    scientific_control = settings.control(by_default=True)
     key = _settings_key(settings, model.sha256, model.backend.name)
     learned = tuple(asked.bands) != settings.bands or asked.radiometry != settings.radiometry
     scientific = ScientificJob(
@@ -300,7 +298,7 @@ def upscale(
         psnr_model: a name or a weight file.
         texture_mask: texture only where the input has some.
         texture_threshold: in grey levels.
-        consistency: the result, shrunk, is the input again.
+        consistency: the result, shrunk, is the input again; None: for scientific files, and where the card says so.
         bands: such as `["3,2,1", "4"]`.
         radiometry: a name or `LOW,HIGH`.
         cog: cloud-optimized GeoTIFFs.

@@ -36,8 +36,9 @@ class Card(_Record):
     began with ("" for none) and `parents` gives SHA-256 digests by name (for example of the starting weights' file).
     `scores` maps a protocol's name to its metrics. `overlap` is the context in low-resolution pixels that a tile
     needs around it to look like the whole image. `psnr_partner` names the PSNR-oriented generator that this one was
-    trained from, for `gramgan upscale --strength`: known weights, or a file in the same folder ("" for none). `created`
-    is an ISO 8601 time.
+    trained from, for `gramgan upscale --strength`: known weights, or a file in the same folder ("" for none).
+    `consistent` says that results are to be back-projected, so that they shrink to their input, unless the user decides
+    otherwise. `created` is an ISO 8601 time.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -54,6 +55,7 @@ class Card(_Record):
     scores: dict[str, dict[str, float]] = {}
     overlap: Annotated[int, Field(ge=0, le=512)] = 32
     psnr_partner: str = ""
+    consistent: bool = False
     created: datetime | None = None
     gramgan_version: str = ""
     notes: list[str] = []
