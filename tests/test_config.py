@@ -131,6 +131,10 @@ def test_unknown_setting_far_from_all_names() -> None:
         (["stages.pretrain=0", "stages.warm_discriminator=0", "stages.adversarial=0"], "nothing to train"),
         (["stages.pretrain=0", "stages.adversarial=0"], "stages: the discriminator alone leaves no generator"),
         ([f"losses.{x}=0" for x in Config().loss_weights], "losses: all weights are 0"),
+        (
+            ["generator.consistent=true", "data.degradation=realphoto"],
+            "generator.consistent: back-projection brings back the noise of data.degradation=realphoto",
+        ),
         (["losses.teacher=1"], "generator.teacher and losses.teacher: one names the weights"),
         (["generator.teacher=realsr-df2k"], "generator.teacher and losses.teacher: one names the weights"),
         (["train.batch_size"], "expected KEY=VALUE"),

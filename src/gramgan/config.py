@@ -77,6 +77,11 @@ class GeneratorConfig(_Section):
     from_nearest: bool = Field(
         default=False, description="without start: begin as nearest-neighbour enlargement, for trainings of few steps"
     )
+    consistent: bool = Field(
+        default=False,
+        description="its results are back-projected in validations and, unless users decide otherwise, in use: for LR "
+        "images without noise and compression",
+    )
 
 
 class DiscriminatorSettings(_Section):
@@ -349,6 +354,11 @@ class Config(_Section):
             raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
         if self.stages.adversarial and not any(self.loss_weights.values()):
             raise ValueError("losses: all weights are 0; there is nothing to minimise")
+        if self.generator.consistent and self.data.degradation != "bicubic":
+            raise ValueError(
+                "generator.consistent: back-projection brings back the noise of "
+                f"data.degradation={self.data.degradation}; set it to false"
+            )
         if (self.generator.teacher is not None) != (self.losses.teacher > 0):
             raise ValueError(
                 "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "

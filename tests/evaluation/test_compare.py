@@ -232,6 +232,7 @@ def test_generators_are_back_projected_as_the_card_or_the_caller_says(hr: Path, 
     for asked in (None, True, False):
         models = evaluate([tiny, consistent], hr, device="cpu", precision="fp32", consistency=asked).models
         low[asked] = [model.mean()["lr_psnr"] for model in models]
+    assert [model.back_projected for model in evaluate([tiny, consistent], hr).models] == [False, True]
     assert low[None] == [low[False][0], low[True][1]]
     assert low[True] == pytest.approx([low[True][0]] * 2)
     assert low[True][0] > low[False][0] + 20

@@ -34,6 +34,8 @@ def test_from_noise_there_are_the_photographs_alone(tmp_path: Path) -> None:
     assert found.trained_on == [TrainedOn(name="mine", licence="CC0-1.0, unknown", count=2)]
     assert found.licences == ["CC0-1.0", "unknown"]
     assert (found.started_from, found.parents) == ("", {})
+    assert found.consistent
+    assert not card_of(settings(tmp_path, **{"generator.consistent": False}), None, None, ITEMS).consistent
 
 
 def test_start_and_teacher_bring_their_data_and_licences_once(tmp_path: Path) -> None:

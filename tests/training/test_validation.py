@@ -13,7 +13,7 @@ from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.images import read_rgb, write_image
 from gramgan.metrics import gram_distance, psnr_y
-from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
+from gramgan.ops.resize import back_project, bicubic_up, matlab_bicubic_down
 from gramgan.training.validation import Validator
 
 
@@ -22,12 +22,15 @@ class Bicubic(nn.Module):
         return bicubic_up(lr)
 
 
-def validator(paths: list[Path], images: int = 8, crop: int = 64, degradation: str = "bicubic") -> Validator:
+def validator(
+    paths: list[Path], images: int = 8, crop: int = 64, degradation: str = "bicubic", *, consistent: bool = False
+) -> Validator:
     return Validator(
         items_of(paths),
         images=images,
         crop=crop,
         degradation=build(degradation),
+        consistent=consistent,
         device=torch.device("cpu"),
         autocast=contextlib.nullcontext,
     )
@@ -45,6 +48,23 @@ def test_scores_are_means_over_the_centres(photos: Path) -> None:
         "photo1": (3, 64, 64),
     }
     assert validator(paths).bicubic().scores == result.scores
+
+
+class Grey(nn.Module):
+    def forward(self, lr: Tensor) -> Tensor:
+        return torch.full((*lr.shape[:2], 4 * lr.shape[2], 4 * lr.shape[3]), 0.5)
+
+
+def test_results_are_back_projected_where_they_will_be_in_use(photos: Path) -> None:
+    paths = sorted(photos.iterdir())[:2]
+    plain, consistent = validator(paths), validator(paths, consistent=True)
+    hr = torch.from_numpy(read_rgb(paths[0])[:, 16:80, 8:72])[None]
+    lr = matlab_bicubic_down(hr)
+    sr = torch.from_numpy(consistent(Grey()).images[paths[0].stem])[None]
+    torch.testing.assert_close(sr, back_project(lr, torch.full_like(hr, 0.5)))
+    assert consistent(Grey()).scores["psnr_y"] > plain(Grey()).scores["psnr_y"] + 5
+    assert consistent.bicubic().scores == plain.bicubic().scores
+    assert consistent.protocol == f"{plain.protocol}, back-projected"
 
 
 def test_strips_stand_between_bicubic_and_truth(photos: Path) -> None:

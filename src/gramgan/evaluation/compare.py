@@ -120,7 +120,14 @@ def evaluate(
         if strip_side:
             strips.append(cut_strip(pair.name, hr, lr, shown, strip_side))
     scored = tuple(
-        ModelScores(entrant.name, entrant.kind, entrant.weights_sha256, entrant.precision, tuple(images))
+        ModelScores(
+            entrant.name,
+            entrant.kind,
+            entrant.weights_sha256,
+            entrant.precision,
+            tuple(images),
+            entrant.back_projected,
+        )
         for entrant, images in zip(entrants, rows, strict=True)
     )
     made_by = "MATLAB's bicubic" if make_low.name == Bicubic.name else make_low.name

@@ -28,7 +28,8 @@ class Entrant:
 
     `enlarge` makes the SR image `[1, 3, sH, sW]` of an LR image `[1, 3, H, W]`, both on the CPU with values in [0, 1];
     None where the results are there already. `source` is what tells it from another of the same name.
-    `weights_sha256` and `precision` are empty where there are none.
+    `weights_sha256` and `precision` are empty where there are none; `back_projected` says that `enlarge` makes results
+    consistent with LR.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entrant:
     source: str = ""
     weights_sha256: str = ""
     precision: str = ""
+    back_projected: bool = False
 
 
 def open_entrant(
@@ -55,14 +57,15 @@ def open_entrant(
         return Entrant(BICUBIC, "bicubic", bicubic_up, BICUBIC)
     located = locate_generator(spec)
     generator = load_generator(spec)
+    consistent = generator.card.consistent if consistency is None else consistency
     resolved = probe(device).precision if precision == "auto" else precision
-    upscaler = Upscaler.for_generator(generator, resolved, device, consistency=consistency)
+    upscaler = Upscaler.for_generator(generator, resolved, device, consistency=consistent)
 
     def enlarge(low: Tensor) -> Tensor:
         return torch.from_numpy(upscaler.upscale_array(low[0].numpy()))[None]
 
     name = located.known.name if located.known is not None else located.path.stem
-    return Entrant(name, "generator", enlarge, str(spec), located.digest(), resolved)
+    return Entrant(name, "generator", enlarge, str(spec), located.digest(), resolved, consistent)
 
 
 def results_entrant(folder: Path) -> Entrant:

@@ -19,12 +19,16 @@ from gramgan.files import write_text
 MEAN = "mean"
 """Stands where files name an image, for the mean over the images."""
 
+MODEL_HEADINGS = ["model", "kind", "precision", "back-projected", "weights, SHA-256"]
+"""Of `EvaluationReport.model_rows`."""
+
 _COLUMNS = (
     "protocol",
     "low_resolution",
     "model",
     "model_sha256",
     "precision",
+    "back_projected",
     "image",
     "metric",
     "value",
@@ -65,13 +69,17 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """Scores of one model; `weights_sha256` and `precision` are empty for `bicubic` and for finished results."""
+    """Scores of one model; `weights_sha256` and `precision` are empty for `bicubic` and for finished results.
+
+    `back_projected` says that its results were made consistent with LR before they were scored.
+    """
 
     name: str
     kind: Kind
     weights_sha256: str
     precision: str
     images: tuple[ImageScores, ...]
+    back_projected: bool = False
 
     def column(self, metric: str) -> list[float]:
         """One metric's scores, image by image."""
@@ -139,6 +147,7 @@ class EvaluationReport:
                     "kind": model.kind,
                     "weights_sha256": model.weights_sha256,
                     "precision": model.precision,
+                    "back_projected": model.back_projected,
                     "mean": _finite(model.mean()),
                     "half_width": _finite({name: mean.half_width for name, mean in model.means().items()}),
                     "images": [{"image": row.image, "scores": _finite(row.scores)} for row in model.images],
@@ -185,6 +194,7 @@ class EvaluationReport:
                 model.name,
                 model.weights_sha256,
                 model.precision,
+                str(model.back_projected).lower(),
                 image,
                 metric.name,
                 repr(mean.value),
@@ -270,16 +280,19 @@ class EvaluationReport:
                 ],
             )
         lines += ["", *_table(["metric", "version", "weights, SHA-256"], [list(row) for row in self.metric_rows()])]
-        lines += ["", *_table(["model", "kind", "precision", "weights, SHA-256"], [list(r) for r in self.model_rows()])]
+        lines += ["", *_table(MODEL_HEADINGS, [list(row) for row in self.model_rows()])]
         return "\n".join([*lines, "", f"Scored by gramgan {gramgan.__version__}.", ""])
 
     def metric_rows(self) -> list[tuple[str, str, str]]:
         """Name, version, and hash of the weights of each metric."""
         return [(metric.name, metric.version, metric.weights_sha256 or "none") for metric in self.metrics]
 
-    def model_rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, kind, precision, and hash of the weights of each model."""
-        return [(m.name, m.kind, m.precision or "–", m.weights_sha256 or "none") for m in self.models]
+    def model_rows(self) -> list[tuple[str, ...]]:
+        """What `MODEL_HEADINGS` says of each model."""
+        return [
+            (m.name, m.kind, m.precision or "–", "yes" if m.back_projected else "no", m.weights_sha256 or "none")
+            for m in self.models
+        ]
 
     def _head(self) -> tuple[str, str]:
         return self.protocol.name, self.low_resolution

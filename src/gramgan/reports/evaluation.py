@@ -9,7 +9,7 @@ import numpy as np
 from gramgan import __version__
 from gramgan.evaluation.crops import RULE, Strip
 from gramgan.evaluation.protocols import Metric
-from gramgan.evaluation.report import Comparison, EvaluationReport, ModelScores
+from gramgan.evaluation.report import MODEL_HEADINGS, Comparison, EvaluationReport, ModelScores
 from gramgan.evaluation.statistics import INTERVAL
 from gramgan.few import evenly_spread
 from gramgan.reports.page import Column, Page
@@ -53,7 +53,7 @@ def evaluation_page(report: EvaluationReport, *, compare: bool = False, pictures
         )
     page.heading("How these numbers were made")
     page.table(["metric", "version", "SHA-256 of its weights"], report.metric_rows())
-    page.table(["model", "kind", "precision", "SHA-256 of its weights"], report.model_rows())
+    page.table(MODEL_HEADINGS, report.model_rows())
     page.text(f"Scored by gramgan {__version__}.")
     return page
 

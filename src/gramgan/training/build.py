@@ -184,6 +184,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             images=config.log.validation_images,
             crop=config.log.validation_crop,
             degradation=degradation,
+            consistent=config.generator.consistent,
             device=fabric.device,
             autocast=fabric.autocast,
         ),

@@ -59,6 +59,7 @@ def card_of(config: Config, start: Card | None, teacher: Card | None, items: Seq
             "batch_size": config.train.batch_size,
             **read_record(config.data.photos),
         },
+        consistent=generator.consistent,
         overlap=start.overlap if start is not None else Card.model_fields["overlap"].default,
         notes=[SYNTHESISED_TEXTURE],
     )

@@ -18,7 +18,7 @@ from gramgan.errors import UserError
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
 from gramgan.few import evenly_spread
-from gramgan.ops.resize import bicubic_up
+from gramgan.ops.resize import back_project, bicubic_up
 
 _SHOWN = 3  # pictures of a validation
 
@@ -37,6 +37,7 @@ class Validator:
     """A fixed set of HR images (their centres), degraded once, alike in every run, and upscaled at every validation.
 
     They are evenly spread over `items`; for unreadable and too small ones, which are logged, others are taken.
+    With `consistent`, what a generator makes of them is back-projected, as it will be in use.
 
     Raises:
         UserError: none of the images can be used.
@@ -49,10 +50,12 @@ class Validator:
         images: int,
         crop: int,
         degradation: Degradation,
+        consistent: bool,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._autocast = autocast
+        self._consistent = consistent
         self._scorer = Scorer.best(SR_Y_CROP4, device)
         self._degradation = degradation
         self._hr: dict[str, Tensor] = {}
@@ -93,10 +96,11 @@ class Validator:
     @property
     def protocol(self) -> str:
         """How the scores were taken, in a few words."""
+        consistent = ", back-projected" if self._consistent else ""
         made = "" if self._degradation.name == Bicubic.name else f", LR by {self._degradation.name}"
         if self._paired:
             made = ", LR as given"
-        return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images{made}"
+        return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images{made}{consistent}"
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -105,11 +109,11 @@ class Validator:
 
     def __call__(self, generator: nn.Module) -> Validation:
         """Upscale and score all images with `generator`; the first results come back as pictures."""
-        return self._score(generator)
+        return self._score(generator, consistent=self._consistent)
 
     def bicubic(self) -> Validation:
         """The same for plain bicubic enlargement."""
-        return self._score(bicubic_up)
+        return self._score(bicubic_up, consistent=False)
 
     def truth(self) -> dict[str, np.ndarray]:
         """The HR images of the pictures."""
@@ -125,11 +129,14 @@ class Validator:
         }
 
     @torch.no_grad()
-    def _score(self, enlarge: Callable[[Tensor], Tensor]) -> Validation:
+    def _score(self, enlarge: Callable[[Tensor], Tensor], *, consistent: bool) -> Validation:
         rows, pictures = [], {}
         for name, hr in self._hr.items():
             with self._autocast():
-                sr = enlarge(self._lr[name]).float().clamp(0, 1)
+                sr = enlarge(self._lr[name])
+            sr = sr.float().clamp(0, 1)
+            if consistent:
+                sr = back_project(self._lr[name], sr)
             rows += self._scorer.score(sr, hr)
             if len(pictures) < _SHOWN:
                 pictures[name] = sr[0].cpu().numpy()
