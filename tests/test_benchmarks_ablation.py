@@ -8,6 +8,7 @@ import pytest
 
 import ablation
 from gramgan.config import Config, load_config
+from gramgan.evaluation.compare import evaluate
 from gramgan.images import write_image
 
 
@@ -66,15 +67,29 @@ def test_only_what_was_finished_is_scored(
     truths.mkdir()
     for number in range(2):
         write_image(truths / f"{number}.png", np.random.default_rng(number).random((3, 96, 96), np.float32))
-    report, scores = ablation.score(arguments, truths)
-    assert {row: sorted(models) for row, models in scores.items()} == {
-        str(small_generator): [0],
-        "pixel": [0, 1],
-        "esrgan": [0],
-    }
-    assert [model.name for model in report.models] == [small_generator.stem, "pixel-0", "pixel-1", "esrgan-0"]
+    report, alone, projected = ablation.score(arguments, truths)
+    rows = {str(small_generator): [0], "pixel": [0, 1], "esrgan": [0]}
+    for scores in (alone, projected):
+        assert {row: sorted(models) for row, models in scores.items()} == rows
+    names = [small_generator.stem, "pixel-0", "pixel-1", "esrgan-0"]
+    assert [models[seed].name for models in alone.values() for seed in models] == names
+    assert [models[seed].name for models in projected.values() for seed in models] == [
+        f"{name} back-projected" for name in names
+    ]
+    # As gramgan upscale --consistency does it.
+    asked = evaluate(small_generator, truths, device="cpu", precision="fp32", consistency=True).models[0].mean()
+    for scores, near in ((alone, False), (projected, True)):
+        found = scores["pixel"][0].mean()["psnr_y"]
+        assert (abs(found - asked["psnr_y"]) < 0.01) is near
+    picture = ablation.shown(report, alone, projected)
+    assert [model.name for model in picture.models] == [
+        small_generator.stem,
+        "pixel-0",
+        "esrgan-0",
+        "esrgan-0 back-projected",
+    ]
     assert len(report.strips) == 2
-    lines = ablation.table(report, scores, 5).splitlines()
+    lines = ablation.table(report, alone, "truths, 5 steps").splitlines()
     assert lines[0].startswith("| truths, 5 steps | seeds | PSNR-Y, dB ↑ |")
     assert lines[2].startswith("| the start")
     assert lines[3].startswith("| L_C | 2 | ")

@@ -169,12 +169,12 @@ def test_known_figures_of_the_peers(name: str, benchmarks_folder: Path) -> None:
         if "pip cannot download" not in str(error):
             raise
         pytest.skip(str(error))
-    assert {model.name for model in scored.models} == set(peers.KNOWN[name])
+    assert {model.name for model in scored.models} == {*peers.KNOWN[name], peers.PROJECTED}
     deviations = peers.deviations([scored])
     assert deviations is not None
     psnr, st_lpips = deviations
     assert psnr < 0.02
     assert st_lpips < 0.0005
-    # The metric without weights agrees: bicubic is the worst of all, and the one of ESRGAN's class the best.
+    # The metric without weights agrees: bicubic is the worst, and the one of ESRGAN's class the best, back-projected.
     order = sorted(scored.models, key=lambda model: model.mean()["dss"])
-    assert (order[0].name, order[-1].name) == ("bicubic", "realsr-df2k")
+    assert (order[0].name, order[-1].name) == ("bicubic", peers.PROJECTED)

@@ -5,29 +5,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
+import torch
 
 import small_models
-from gramgan.config import Config
+from gramgan.config import Config, load_config
 from gramgan.images import write_image
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.prepare.run import Wish
-from gramgan.training.weights import BEST_GENERATOR
+from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
+from gramgan.weights.card import Card
+from gramgan.weights.formats import read_weights, write_safetensors
+
+
+def write_discriminator(path: Path) -> None:
+    network = Discriminator(DiscriminatorConfig(width=8))
+    card = Card(name="d", architecture={"network": "discriminator", **network.config.to_dict()}, licence="other")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, network.state_dict(), card)
 
 
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config]:
-    """What would be trained, by name. Nothing is, and the last training is stopped by somebody."""
+    """What would be trained, by name. Nothing is; somebody stops a training, and goes on with it."""
     found: dict[str, Config] = {}
+    stop = True
 
     def trained(folder: Path, config: Config, _: object) -> bool:
         found[folder.name] = config
-        return folder.name != "lite"
+        write_discriminator(folder / f"{BEST_DISCRIMINATOR}.safetensors")
+        return folder.name != "lite" or not stop
 
-    def export(spec: Path, target: Path, *, half: bool, name: str, licence: str) -> argparse.Namespace:
+    def export(spec: Path, target: Path, *, half: bool, name: str, licence: str) -> None:
         assert half
-        assert licence == "Apache-2.0"
+        assert licence == ("BSD-3-Clause" if name == "gramgan-x4-photo" else "Apache-2.0")
         assert name == target.stem
         assert spec.name == f"{BEST_GENERATOR}.safetensors"
-        return argparse.Namespace(path=target)
 
     monkeypatch.setattr(small_models, "SHARP", Wish(size=64, step=64, shrink=(2,)))
     monkeypatch.setattr(small_models, "fetch_weights", lambda _: None)
@@ -38,7 +51,12 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
         write_image(photos / f"{seed}.png", np.random.default_rng(seed).random((3, 160, 130), dtype=np.float32))
     arguments = argparse.Namespace(photos=photos, folder=tmp_path / "out", only=list(small_models.TRAININGS))
     files = small_models.run(arguments)
-    assert [file.stem for file in files] == ["gramgan-x4-psnr", "gramgan-x4-lite-psnr"]
+    assert {name: file.stem for name, file in files.items()} == {
+        "psnr": "gramgan-x4-psnr",
+        "lite-distilled": "gramgan-x4-lite-psnr",
+    }
+    stop = False
+    assert [*small_models.run(arguments)] == ["psnr", "lite-distilled", "lite", "photo", "discriminator"]
     assert len(list((tmp_path / "out" / "sharp").glob("*_s2_*.png"))) == 2 * 4
     return found
 
@@ -50,6 +68,8 @@ def test_each_begins_with_what_another_left(configs: dict[str, Config], tmp_path
         "lite-psnr": None,
         "lite-distilled": left["lite-psnr"],
         "lite": left["lite-distilled"],
+        "photo": "real-esrgan-x4plus",
+        "discriminator": "gramgan-x4",
     }
     assert configs["lite-distilled"].generator.teacher == left["psnr"]
     assert {config.data.photos for config in configs.values()} == {tmp_path / "out" / "sharp"}
@@ -62,6 +82,31 @@ def test_those_for_psnr_know_no_other_loss(configs: dict[str, Config]) -> None:
     assert {loss for loss, weight in weights.items() if weight} == {"pixel", "teacher"}
     five = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel")
     assert all(configs["lite"].loss_weights[loss] > 0 for loss in five)
+
+
+def test_one_is_for_noise_and_compression(configs: dict[str, Config]) -> None:
+    made = {name: config.data.degradation for name, config in configs.items()}
+    assert {name for name, degradation in made.items() if degradation != "bicubic"} == {"photo"}
+    assert not configs["photo"].generator.consistent
+
+
+def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp_path: Path) -> None:
+    shipped = tmp_path / "out" / "gramgan-x4-D.safetensors"
+    with safetensors.safe_open(shipped, framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+    card = read_weights(shipped).card
+    assert card is not None
+    assert (card.name, card.licence) == ("gramgan-x4-D", "Apache-2.0")
+    # Of the network that `finetune` wants.
+    assert configs["discriminator"].discriminator == load_config("finetune").discriminator
+
+
+def test_scores_are_of_what_each_is_for(tmp_path: Path, small_generator: Path) -> None:
+    truths = tmp_path / "truths"
+    write_image(truths / "a.png", np.random.default_rng(0).random((3, 96, 96), np.float32))
+    files = {"psnr": small_generator, "discriminator": tmp_path / "no generator"}
+    (clean,) = small_models.scored(files, truths)
+    assert [model.name for model in clean.models] == ["bicubic", small_generator.stem]
 
 
 def test_the_small_network_stays_small(configs: dict[str, Config]) -> None:

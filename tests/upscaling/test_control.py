@@ -131,6 +131,19 @@ def test_tiled_equals_whole(generator: LoadedGenerator, threshold: float | None,
     np.testing.assert_allclose(result(16), result(256), atol=1 / 255)
 
 
+def test_back_projection_needs_no_more_context_than_it_gets() -> None:
+    lr, sr = noise(3, 60, 60), noise(3, 240, 240)
+    whole = back_project(lr, sr)[0]
+    missed = {}
+    for context in (2, Control(consistent=True).overlap(0)):
+        start, stop = 20 - context, 40 + context
+        part = back_project(lr[:, start:stop, start:stop], sr[:, 4 * start : 4 * stop, 4 * start : 4 * stop])[0]
+        inner = part[:, 4 * context : -4 * context, 4 * context : -4 * context]
+        missed[context] = 255 * np.abs(inner - whole[:, 80:160, 80:160]).max()
+    assert missed.pop(2) > 5
+    assert 0 < max(missed.values()) < 0.25
+
+
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 256.0, float("nan")])
 def test_thresholds_that_are_none(threshold: float) -> None:
     with pytest.raises(UserError, match=r"texture_threshold: .* is not a number of grey levels"):

@@ -288,7 +288,7 @@ def _run(
         return
     upscaler, options, model = prepare(settings)
     if settings.model is None:
-        tell(f"No --model given: using {model.name} ({model.card.licence}) until Gram-GAN ships its own.")
+        tell(f"No --model given: using {model.name} ({model.card.licence}).")
     journal = None if folder is None else FolderJournal(folder, options.resume_key or "")
     finished = 0
     if journal is not None:

@@ -16,6 +16,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]  # ITU-R BT.6
 _BLUR = np.array([1, 4, 6, 4, 1], np.float32) / 16  # what passes it is coarser than about four pixels
 _WINDOW = np.array([1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1], np.float32) / 36
 _STEPS = 5
+_REACH = 5
+"""Low-resolution pixels of context for back-projection. Its steps reach 20 pixels far, but what they carry shrinks
+fivefold with each: without what is beyond, no pixel of a picture of noise is off by more than 0.11 grey levels."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ class Control:
     def overlap(self, network: int) -> int:
         """Low-resolution pixels of context that a tile needs, where the network alone needs `network`."""
         mask = len(_BLUR) // 2 + len(_WINDOW) // 2 + bicubic.CONTEXT if self._threshold is not None else 0
-        # Each step could reach 2 * CONTEXT farther, but what it carries shrinks tenfold with every pixel or two.
-        return max(network, mask) + (_STEPS * bicubic.CONTEXT if self._consistent else 0)
+        return max(network, mask) + (_REACH if self._consistent else 0)
 
     def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
         """Refine one tile: float32 `[3, h, w]` and `[3, 4h, 4w]` → `[3, 4h, 4w]` in [0, 1]."""

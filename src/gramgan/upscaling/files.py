@@ -135,9 +135,9 @@ class Settings:
 class FileOptions:
     """What `upscale_file` needs besides an `Upscaler`.
 
-    `control` is the refinement that the upscaler was made with, for its report; `resume_key` says which model and
-    settings the upscaler has: with it, what a killed job left is continued. `scientific` is for scientific files; None
-    takes them for pictures.
+    `control` is the refinement that the upscaler was made with, if its residual is to be reported; `resume_key` says
+    which model and settings the upscaler has: with it, what a killed job left is continued. `scientific` is for
+    scientific files; None takes them for pictures.
     """
 
     scale: Scale = Scale(factor=SCALE)  # noqa: RUF009 (frozen)
@@ -194,7 +194,8 @@ def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
         to_srgb=settings.icc == "srgb",
         quality=settings.quality,
         allow_huge=settings.allow_huge,
-        control=control,
+        # Told where somebody asked for it; where it is the card's wish, a line for each picture would only be noise.
+        control=control if settings.consistency else None,
         resume_key=key,
         scientific=None if settings.plain else scientific,
     )

@@ -109,8 +109,8 @@ KNOWN: dict[str, KnownWeights] = {
             files=(
                 KnownFile(
                     "gramgan-x4.safetensors",
-                    33_463_318,
-                    "f761c99fbad7699e100dbfee8beed4626f22dca45a62fdc0517d2c595ff4f18f",
+                    33_463_342,
+                    "fd90c788cecf7cb772656d1940b92bcf2923dc5339d8b844ca565707ec9cda9a",
                     "",
                 ),
             ),
@@ -125,8 +125,8 @@ KNOWN: dict[str, KnownWeights] = {
             files=(
                 KnownFile(
                     "gramgan-x4-lite.safetensors",
-                    1_530_894,
-                    "9078ce6cabe61e50b801408f0f14feefdc502f2e7d4db7e1b9d6c321482651a5",
+                    1_530_918,
+                    "4b8b34721a61c78a765361bb8680b27bb0f1b97c042c11048f7e928093cea3e2",
                     "",
                 ),
             ),
@@ -142,8 +142,8 @@ KNOWN: dict[str, KnownWeights] = {
             files=(
                 KnownFile(
                     "gramgan-x4-lite-psnr.safetensors",
-                    1_530_990,
-                    "4f29732691d05db34afefbddd9dc58997d3193802d134484ac176ffaa89ab582",
+                    1_531_014,
+                    "1461770ae9efb6d011808786d55448cee0ff16ab1928f72a3d1d7c36a6b57f05",
                     "",
                 ),
             ),
