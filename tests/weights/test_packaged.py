@@ -42,6 +42,7 @@ def test_cards_of_the_small_ones(name: str) -> None:
     assert {"CC-BY-4.0", "CC-BY-SA-4.0", "GPL-2+"} <= set(card.licences)
     assert card.started_from in card.parents
     assert not Path(card.started_from).is_absolute()
+    assert card.consistent
     assert card.scores
 
 
@@ -60,6 +61,16 @@ def test_the_small_one_beats_bicubic_by_two_and_a_half_decibels(benchmarks_folde
     assert small - bicubic > 2.5
 
 
+def test_it_is_sharper_and_nearer_to_the_truth_than_its_start(benchmarks_folder: Path) -> None:
+    if not is_cached(KNOWN["st-lpips-alex"]):
+        pytest.skip("the weights of ST-LPIPS are not in the cache (gramgan weights get st-lpips-alex)")
+    (own,) = evaluate(DEFAULT_MODEL, benchmarks_folder / "Set5", device="cpu").models
+    assert own.back_projected
+    # RealSR DF2K has 30.39 dB and 0.0490, SRGAN 29.19 dB and 0.0772.
+    assert own.mean()["psnr_y"] > 30.39 + 0.3
+    assert own.mean()["st_lpips"] < 0.92 * 0.0490
+
+
 def test_its_card_says_what_went_into_it() -> None:
     loaded = load_generator(DEFAULT_MODEL)
     assert loaded.config == RRDBConfig(64, 23, 32, "nearest")
@@ -72,6 +83,7 @@ def test_its_card_says_what_went_into_it() -> None:
     assert all(card.losses[name] > 0 for name in ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel"))
     assert card.scores
     assert card.overlap >= 32
+    assert card.consistent
 
 
 def test_it_agrees_with_its_input_and_is_sharper_than_bicubic() -> None:
