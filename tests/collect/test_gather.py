@@ -277,6 +277,17 @@ def test_licences_of_our_own_manifest(tmp_path: Path) -> None:
     assert list(known_licences(tmp_path / "out").values()) == ["CC-BY-4.0"]
 
 
+def test_collecting_keeps_the_licences_of_another_program_s_manifest(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png")):
+        picture(tmp_path / "in" / name, seed=number)
+    (tmp_path / "in" / MANIFEST).write_text("file,license\na.png,CC-BY-SA-4.0\n")
+    collect_folder(tmp_path / "in", tmp_path / "out", licence="my own")
+    assert {entry.file: entry.licence for entry in read_manifest(tmp_path / "out") or []} == {
+        "a.png": "CC-BY-SA-4.0",
+        "b.png": "my own",
+    }
+
+
 def test_a_damaged_manifest_of_another_program(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("file,licence\na.png\n")
     with pytest.raises(UserError, match="line 2 has not 2 columns"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from gramgan.collect.collection import Collected, Collection
 from gramgan.collect.examine import examine
 from gramgan.collect.holdout import group_of
-from gramgan.collect.manifest import Entry, LeftOut, Side, read_manifest
+from gramgan.collect.manifest import Entry, LeftOut, Side, known_licences, read_manifest
 from gramgan.collect.samples import SAMPLES, locate
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, sha256
@@ -69,8 +69,9 @@ def collect_folder(
 
     Files that cannot be decoded to the last pixel, have the pixels of another one, or are smaller than `min_size` in
     either direction are left out and listed in `left-out.csv`. If `source` has a manifest of this program, its
-    licences, authors, groups and sides are taken over; other photographs get `licence`. Nothing of the user's is
-    changed: a name that is taken in `output` gets a number.
+    licences, authors, groups and sides are taken over, and licences out of another program's (see
+    `manifest.known_licences`); other photographs get `licence`. Nothing of the user's is changed: a name that is taken
+    in `output` gets a number.
 
     Raises:
         UserError: `source` is missing or holds no usable image, it is `output` or lies inside of it, `output` is not
@@ -85,7 +86,8 @@ def collect_folder(
     if not paths:
         raise UserError(f"{source}: all images in this folder are in the output folder {output}; choose another one")
     known = {entry.file: entry for entry in read_manifest(source) or []}
-    candidates = [_of_user(path, path.relative_to(source), known, licence) for path in paths]
+    licences = known_licences(source)
+    candidates = [_of_user(path, path.relative_to(source), known, licences.get(path, licence)) for path in paths]
     return _gather(candidates, output, min_size, allow_huge, progress)
 
 
