@@ -199,7 +199,8 @@ def verify(
     with progress_bar("fragments") as progress:
         report = database.verify(progress)
     if report.clean:
-        say(f"{path}: version {report.version} is whole: {report.patches:,} patches in {report.fragments} fragments")
+        fragments = f"{report.fragments} fragment{'' if report.fragments == 1 else 's'}"
+        say(f"{path}: version {report.version} is whole: {report.patches:,} patches in {fragments}")
         return
     problems = "; ".join(_problem(problem) for problem in report.problems)
     if not (drop_damaged and report.damaged):
