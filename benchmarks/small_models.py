@@ -20,6 +20,8 @@ digits. The last line has the scores.
 
 import argparse
 import logging
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from gramgan.evaluation.entrants import BICUBIC
 from gramgan.evaluation.report import EvaluationReport
 from gramgan.files import ensure_folder
 from gramgan.hardware.device import resolve_device
+from gramgan.images.pairing import truths
 from gramgan.prepare.run import Wish, prepare
 from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.upscaling.export import export_generator
@@ -220,12 +223,19 @@ def ship(source: Path, target: Path, training: Training) -> None:
 
 def scored(files: Mapping[str, Path], folder: Path) -> list[EvaluationReport]:
     """The generators among `files` on the images of `folder`: those for clean input, and `photo` beside its start."""
-    clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
-    wanted = [([BICUBIC, *clean], "bicubic")] if clean else []
-    if "photo" in files:
-        wanted.append(([BICUBIC, PHOTO_START, files["photo"]], "realphoto"))
     device = resolve_device("auto")
-    return [evaluate(each, folder, device=device, precision="fp32", degradation=made) for each, made in wanted]
+    reports = []
+    clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
+    if clean:
+        reports.append(evaluate([BICUBIC, *clean], folder, device=device, precision="fp32"))
+    if "photo" in files:
+        with tempfile.TemporaryDirectory() as name:
+            alone = ensure_folder(Path(name) / folder.name)  # without LR images that are there already
+            for truth in truths(folder):
+                shutil.copy(truth, alone)
+            models = [BICUBIC, PHOTO_START, files["photo"]]
+            reports.append(evaluate(models, alone, device=device, precision="fp32", degradation="realphoto"))
+    return reports
 
 
 def main() -> None:

@@ -101,12 +101,19 @@ def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp
     assert configs["discriminator"].discriminator == load_config("finetune").discriminator
 
 
-def test_scores_are_of_what_each_is_for(tmp_path: Path, small_generator: Path) -> None:
+def test_scores_are_of_what_each_is_for(tmp_path: Path, small_generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truths = tmp_path / "truths"
     write_image(truths / "a.png", np.random.default_rng(0).random((3, 96, 96), np.float32))
     files = {"psnr": small_generator, "discriminator": tmp_path / "no generator"}
     (clean,) = small_models.scored(files, truths)
     assert [model.name for model in clean.models] == ["bicubic", small_generator.stem]
+    (truths / "a.png").rename(truths / "a_HR.png")
+    write_image(truths / "a_LR.png", np.zeros((3, 24, 24), np.float32))
+    monkeypatch.setattr(small_models, "PHOTO_START", str(small_generator))
+    (photo,) = small_models.scored({"photo": small_generator}, truths)
+    assert "realphoto" in photo.low_resolution
+    assert len(photo.models) == 3
+    assert [row.image for row in photo.models[0].images] == ["a_HR.png"]
 
 
 def test_the_small_network_stays_small(configs: dict[str, Config]) -> None:
