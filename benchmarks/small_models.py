@@ -15,7 +15,7 @@ The photographs are shrunk two and three times before cutting (`gramgan prepare`
 It goes on where it was stopped: an hour and three quarters on one core that has bf16. Each is written to FOLDER in
 half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand,
 `photo` beside its start on LR images of the kind that it was trained on. Trainings on another machine give other last
-digits. The last line has the scores.
+digits. Crops that nobody chose are in FOLDER too (see `benchmarks/peers.py`). The last line has the scores.
 """
 
 import argparse
@@ -31,16 +31,19 @@ from gramgan.config import load_config
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import BICUBIC
 from gramgan.evaluation.report import EvaluationReport
-from gramgan.files import ensure_folder
+from gramgan.few import evenly_spread
+from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
 from gramgan.images.pairing import truths
 from gramgan.prepare.run import Wish, prepare
+from gramgan.reports.evaluation import strips_picture
+from gramgan.reports.pixels import to_webp
 from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.upscaling.export import export_generator
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
 from gramgan.weights.formats import read_weights, write_safetensors
-from peers import SETS, key, table
+from peers import SETS, STRIP_SIDE, STRIPS, key, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARP = Wish(size=256, step=192, shrink=(2, 3))
@@ -171,6 +174,7 @@ TRAININGS = {
             "stages.warm_discriminator": 300,
             "stages.adversarial": 1,  # as a run that leaves no generator is none; the validation after it keeps D
             "schedule.restart_every": 1,
+            "schedule.warmup": 10,
             "train.batch_size": 4,
             "log.validate_every": 301,
             "log.validation_images": 1,
@@ -227,14 +231,16 @@ def scored(files: Mapping[str, Path], folder: Path) -> list[EvaluationReport]:
     reports = []
     clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
     if clean:
-        reports.append(evaluate([BICUBIC, *clean], folder, device=device, precision="fp32"))
+        reports.append(evaluate([BICUBIC, *clean], folder, device=device, precision="fp32", strip_side=STRIP_SIDE))
     if "photo" in files:
         with tempfile.TemporaryDirectory() as name:
             alone = ensure_folder(Path(name) / folder.name)  # without LR images that are there already
             for truth in truths(folder):
                 shutil.copy(truth, alone)
             models = [BICUBIC, PHOTO_START, files["photo"]]
-            reports.append(evaluate(models, alone, device=device, precision="fp32", degradation="realphoto"))
+            reports.append(
+                evaluate(models, alone, device=device, precision="fp32", degradation="realphoto", strip_side=STRIP_SIDE)
+            )
     return reports
 
 
@@ -254,6 +260,8 @@ def main() -> None:
         for report in scored(files, folder):
             print(f"\n{table(report)}\n\nLR images: {report.low_resolution}")
             of = key(folder.name) if "realphoto" not in report.low_resolution else f"{key(folder.name)}_realphoto"
+            picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
+            write_bytes(arguments.folder / f"{of}.webp", to_webp(picture))
             for model in report.models:
                 mean = model.mean()
                 values += [f"{of}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips")]
