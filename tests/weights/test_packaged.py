@@ -66,9 +66,9 @@ def test_it_is_sharper_and_nearer_to_the_truth_than_its_start(benchmarks_folder:
         pytest.skip("the weights of ST-LPIPS are not in the cache (gramgan weights get st-lpips-alex)")
     (own,) = evaluate(DEFAULT_MODEL, benchmarks_folder / "Set5", device="cpu").models
     assert own.back_projected
-    # RealSR DF2K has 30.39 dB and 0.0490, SRGAN 29.19 dB and 0.0772.
-    assert own.mean()["psnr_y"] > 30.39 + 0.3
-    assert own.mean()["st_lpips"] < 0.92 * 0.0490
+    # RealSR DF2K has 30.39 dB and 0.0490, SRGAN 29.19 dB and 0.0772, the ablation's L_C + L_P + L_G 30.56 and 0.0478.
+    assert own.mean()["psnr_y"] > 30.39 + 0.5
+    assert own.mean()["st_lpips"] < 0.047
 
 
 def test_its_card_says_what_went_into_it() -> None:
