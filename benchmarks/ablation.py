@@ -52,6 +52,8 @@ PRESET = "reference"
 PATCHES = 300_000
 METRICS = ("psnr_y", "st_lpips", "dss", "gram_distance")
 PROJECTED = "back-projected"
+PICTURED = ("pixel", "esrgan", "five", "reference")
+PICTURED_PROJECTED = ("esrgan", "reference")
 DUELS = ("psnr_y", "st_lpips")  # in which each row is set against `esrgan`, image by image
 SMALL_VALIDATION = 192  # so that no run measures its tiles' overlap, which takes minutes and which nothing here reads
 FINISHED = "finished"  # an empty file in the folder of a training that came to its end
@@ -243,9 +245,9 @@ def duels(report: EvaluationReport, scores: Scores, row: str) -> list[str]:
 
 
 def shown(report: EvaluationReport, alone: Scores, projected: Scores) -> EvaluationReport:
-    """The report with what the picture has: the first seed of each row, and back-projected the two rows to compare."""
-    models = [next(iter(seeds.values())) for seeds in alone.values()]
-    models += [next(iter(projected[row].values())) for row in ("esrgan", "reference") if row in projected]
+    """The report with what the picture has room for: the first seed of a few rows, and two of them back-projected."""
+    models = [next(iter(seeds.values())) for row, seeds in alone.items() if row in (START, *PICTURED)]
+    models += [next(iter(projected[row].values())) for row in PICTURED_PROJECTED if row in projected]
     return replace(report, models=tuple(models))
 
 
@@ -288,7 +290,7 @@ def main() -> None:
         if arguments.page:
             target = f"images/ablation-{key(name)}.webp"
             write_bytes(arguments.page.parent / target, to_webp(picture))
-            parts.append(f"![{name}, crops of the start, of each row and of the truth]({target})")
+            parts.append(f"![{name}, crops of the start, of some rows and of the truth]({target})")
         for suffix, scores in (("", alone), ("_projected", projected)):
             for row, models in scores.items():
                 for metric in ("psnr_y", "st_lpips", "dss"):
