@@ -42,16 +42,14 @@ from gramgan.training.loop import Observer
 from gramgan.training.run import Unwatched, is_run, train
 from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.weights.catalog import fetch_weights
-from peers import SETS, STRIP_SIDE, STRIPS, key
+from peers import PROJECTED, SETS, START, STRIP_SIDE, STRIPS, key
 from texture_study import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "photos"
-START = "realsr-df2k"
 PRESET = "reference"
 PATCHES = 300_000
 METRICS = ("psnr_y", "st_lpips", "dss", "gram_distance")
-PROJECTED = "back-projected"
 PICTURED = ("pixel", "esrgan", "five", "reference")
 PICTURED_PROJECTED = ("esrgan", "reference")
 DUELS = ("psnr_y", "st_lpips")  # in which each row is set against `esrgan`, image by image

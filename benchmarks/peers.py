@@ -57,7 +57,7 @@ from upscale import RUNS, our_file
 ROOT = Path(__file__).resolve().parents[1]
 SETS = [ROOT.parent / "shared" / "benchmarks" / name for name in ("Set5", "Set14")]
 START = "realsr-df2k"
-PROJECTED = f"{START} back-projected"
+PROJECTED = "back-projected"
 GENERATORS = (START, "real-esrgan-x4plus")
 STRIP_SIDE = 64
 SPEED_SIDE = 512
@@ -100,7 +100,7 @@ def run(folder: Path, models: Sequence[str], device: str, precision: str) -> Eva
         fetch_weights(name)
     device = resolve_device(device)
     chosen = cast(PrecisionChoice, precision)  # the engine refuses any other
-    projected = replace(open_entrant(START, device, chosen, consistency=True), name=PROJECTED)
+    projected = replace(open_entrant(START, device, chosen, consistency=True), name=f"{START} {PROJECTED}")
     peers = [BICUBIC, *(srresnet_entrant(name, device) for name in FILES), *GENERATORS, projected]
     return evaluate([*peers, *models], folder, device=device, precision=chosen, strip_side=STRIP_SIDE)
 

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation import PHOTOS, START, Told, trained
+from ablation import PHOTOS, Told, trained
 from gramgan.config import load_config
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import BICUBIC
@@ -43,7 +43,7 @@ from gramgan.upscaling.export import export_generator
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
 from gramgan.weights.formats import read_weights, write_safetensors
-from peers import SETS, STRIP_SIDE, STRIPS, key, table
+from peers import SETS, START, STRIP_SIDE, STRIPS, key, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARP = Wish(size=256, step=192, shrink=(2, 3))
@@ -226,21 +226,26 @@ def ship(source: Path, target: Path, training: Training) -> None:
     write_safetensors(target, weights.state, card, half=True)
 
 
-def scored(files: Mapping[str, Path], folder: Path) -> list[EvaluationReport]:
-    """The generators among `files` on the images of `folder`: those for clean input, and `photo` beside its start."""
+def scored(files: Mapping[str, Path], folder: Path) -> dict[str, EvaluationReport]:
+    """The generators among `files` on the images of `folder`: those for clean input, and `photo` beside its start.
+
+    The keys are names for the two: that of the folder, and with what its images were degraded by.
+    """
     device = resolve_device("auto")
-    reports = []
+    reports = {}
     clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
     if clean:
-        reports.append(evaluate([BICUBIC, *clean], folder, device=device, precision="fp32", strip_side=STRIP_SIDE))
+        reports[key(folder.name)] = evaluate(
+            [BICUBIC, *clean], folder, device=device, precision="fp32", strip_side=STRIP_SIDE
+        )
     if "photo" in files:
         with tempfile.TemporaryDirectory() as name:
             alone = ensure_folder(Path(name) / folder.name)  # without LR images that are there already
             for truth in truths(folder):
                 shutil.copy(truth, alone)
             models = [BICUBIC, PHOTO_START, files["photo"]]
-            reports.append(
-                evaluate(models, alone, device=device, precision="fp32", degradation="realphoto", strip_side=STRIP_SIDE)
+            reports[f"{key(folder.name)}_realphoto"] = evaluate(
+                models, alone, device=device, precision="fp32", degradation="realphoto", strip_side=STRIP_SIDE
             )
     return reports
 
@@ -258,9 +263,8 @@ def main() -> None:
     files = run(arguments)
     values = []
     for folder in filter(Path.is_dir, arguments.sets):
-        for report in scored(files, folder):
+        for of, report in scored(files, folder).items():
             print(f"\n{table(report)}\n\nLR images: {report.low_resolution}")
-            of = key(folder.name) if "realphoto" not in report.low_resolution else f"{key(folder.name)}_realphoto"
             picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
             write_bytes(arguments.folder / f"{of}.webp", to_webp(picture))
             for model in report.models:

@@ -105,12 +105,13 @@ def test_scores_are_of_what_each_is_for(tmp_path: Path, small_generator: Path, m
     truths = tmp_path / "truths"
     write_image(truths / "a.png", np.random.default_rng(0).random((3, 96, 96), np.float32))
     files = {"psnr": small_generator, "discriminator": tmp_path / "no generator"}
-    (clean,) = small_models.scored(files, truths)
+    (clean,) = small_models.scored(files, truths).values()
     assert [model.name for model in clean.models] == ["bicubic", small_generator.stem]
     (truths / "a.png").rename(truths / "a_HR.png")
     write_image(truths / "a_LR.png", np.zeros((3, 24, 24), np.float32))
     monkeypatch.setattr(small_models, "PHOTO_START", str(small_generator))
-    (photo,) = small_models.scored({"photo": small_generator}, truths)
+    ((name, photo),) = small_models.scored({"photo": small_generator}, truths).items()
+    assert name == "truths_realphoto"
     assert "realphoto" in photo.low_resolution
     assert len(photo.models) == 3
     assert [row.image for row in photo.models[0].images] == ["a_HR.png"]

@@ -86,7 +86,7 @@ def collect_folder(
     if not paths:
         raise UserError(f"{source}: all images in this folder are in the output folder {output}; choose another one")
     known = {entry.file: entry for entry in read_manifest(source) or []}
-    licences = known_licences(source)
+    licences = {} if known else known_licences(source)
     candidates = [_of_user(path, path.relative_to(source), known, licences.get(path, licence)) for path in paths]
     return _gather(candidates, output, min_size, allow_huge, progress)
 
