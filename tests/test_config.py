@@ -50,7 +50,7 @@ def test_presets_ask_for_the_database_that_db_build_makes_unless_told() -> None:
 
 def test_paper_is_the_published_setting() -> None:
     config = load_config("paper")
-    assert list(config.loss_weights.values()) == [1, 1, 1, 0.005, 1, 0, 0]
+    assert list(config.loss_weights.values()) == [1, 1, 1, 0.005, 1, 0, 0, 0]
     assert (config.generator.nf, config.generator.nb, config.generator.gc) == (64, 23, 32)
     assert (config.data.crop, config.train.batch_size, config.stages.total) == (192, 8, 600_000)
     assert (config.schedule.rate, config.schedule.restart_every) == (1e-4, 200_000)

@@ -48,7 +48,7 @@ class DataConfig(_Section):
         default=192, description="side of HR training crops in pixels"
     )
     augment: bool = Field(default=True, description="random flips and quarter turns")
-    degradation: Literal["bicubic", "realphoto", "satellite"] = Field(
+    degradation: Literal["bicubic", "photo", "realphoto", "satellite"] = Field(
         default="bicubic", description="how LR is made from HR, see docs/degradations.md"
     )
 
@@ -88,6 +88,9 @@ class DiscriminatorSettings(_Section):
     """The discriminator, and what it starts from."""
 
     start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
+    kind: Literal["classifier", "unet"] = Field(
+        default="classifier", description="classifier: the method's own, judges images; unet: judges every pixel"
+    )
     spectral_norm: bool = Field(default=False, description="bound the Lipschitz constant of every layer")
     r1: Weight = Field(default=0.0, description="γ of the R1 penalty on the gradient at real images; 0: none")
     r1_every: Positive = Field(
@@ -190,7 +193,7 @@ class MaskConfig(_Section):
 
 
 class LossConfig(_Section):
-    """Weights η of the paper's five losses and of two of our own; 0 leaves a loss out and saves its cost."""
+    """Weights η of the paper's five losses and of three others; 0 leaves a loss out and saves its cost."""
 
     texture: Weight = Field(default=1.0, description="η₁ of L_PT, patch texture")
     disc_perceptual: Weight = Field(default=1.0, description="η₂ of L_DP, discriminator perceptual")
@@ -199,6 +202,9 @@ class LossConfig(_Section):
     pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
     consistency: Weight = Field(default=0.0, description="of the L1 between SR and HR, both shrunk to LR's size")
     teacher: Weight = Field(default=0.0, description="of the L1 between SR and the result of generator.teacher")
+    artifact: Weight = Field(
+        default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
+    )
     trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
     layers: tuple[str, ...] | None = Field(
         default=None, description="layers of the trunk to compare, by name; none: all three"
@@ -332,6 +338,8 @@ class Config(_Section):
         crop, k, window = self.data.crop, self.texture.k, self.mask.window
         if crop % k or crop < 2 * k:
             raise ValueError(f"texture.k: crops of {crop} pixels do not divide into several patches of {k}")
+        if self.uses_discriminator and self.discriminator.kind == "unet" and crop % 8:
+            raise ValueError(f"data.crop: the U-Net discriminator needs crops of a multiple of 8 pixels, got {crop}")
         if self.uses_discriminator and crop < 64:
             raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {crop}")
         if window % 2 == 0 or window > crop:
@@ -369,7 +377,16 @@ class Config(_Section):
     @property
     def loss_weights(self) -> dict[str, float]:
         """η of each loss by name."""
-        names = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel", "consistency", "teacher")
+        names = (
+            "texture",
+            "disc_perceptual",
+            "perceptual",
+            "adversarial",
+            "pixel",
+            "consistency",
+            "teacher",
+            "artifact",
+        )
         return {name: getattr(self.losses, name) for name in names}
 
     @property

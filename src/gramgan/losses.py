@@ -1,6 +1,7 @@
 """Gram-GAN's five losses and their weighted sum (Song et al., 2023). All scalars, all in float32 (float64 stays).
 
-L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and two optional ones: consistency with LR, and a teacher.
+L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and three optional ones: consistency with LR, a
+teacher, and artifacts.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gramgan.networks.discriminator import Critique
+from gramgan.ops.patches import box_mean
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.candidates import Targets
 from gramgan.texture.descriptors import Descriptor
 
 Relativistic = Literal["average", "paired"]
+
+_WINDOW = 7  # of the artifact loss, in pixels
 
 
 def patch_texture_loss(gram_sr: Tensor, targets: Targets, descriptor: Descriptor) -> Tensor:
@@ -53,9 +57,10 @@ def generator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativisti
     Jolicoeur-Martineau, "The relativistic discriminator", 2018.
 
     Args:
-        sr: logits of SR images, `[B, 1]`.
-        hr: logits of HR images, `[B, 1]`; no gradient flows into them.
-        relativistic: `average` compares each image with the mean of the others' side; `paired` each SR with its own HR.
+        sr: logits of SR images, `[B, 1]`, or `[B, 1, H, W]` where every pixel is judged.
+        hr: logits of HR images, of the same shape; no gradient flows into them.
+        relativistic: `average` compares each image with the mean of the others' side; `paired` each SR with its own HR
+            (each pixel with the one at its place).
     """
     return _relativistic_loss(real=sr, fake=hr.detach(), relativistic=relativistic)
 
@@ -85,6 +90,28 @@ def consistency_loss(sr: Tensor, hr: Tensor, factor: int = 4) -> Tensor:
         matlab_bicubic_down(_precise(sr), factor, quantise=False),
         matlab_bicubic_down(_precise(hr), factor, quantise=False),
     )
+
+
+def artifact_loss(sr: Tensor, hr: Tensor, steady: Tensor) -> Tensor:
+    """L1 between SR and HR images `[B, 3, H, W]`, weighted by how much each pixel looks like an artifact.
+
+    Liang, Zeng, Zhang, "Details or Artifacts: A Locally Discriminative Learning Approach to Realistic Image
+    Super-Resolution" (LDL), CVPR 2022, equations 3 to 6. Where the residual |HR - SR| changes from pixel to pixel there
+    is texture, or an artifact; it is taken for an artifact where the averaged generator, which moves slowly, is
+    nearer to HR. The weight is the residual's variance in 7×7 pixels times the fifth root of that in the image.
+
+    Args:
+        sr: the generator's result; the gradient flows through it alone.
+        hr: the truth.
+        steady: the averaged generator's result for the same LR images.
+    """
+    with torch.no_grad():
+        residual = (_precise(hr) - _precise(sr)).abs().sum(1, keepdim=True)
+        of_steady = (_precise(hr) - _precise(steady)).abs().sum(1, keepdim=True)
+        spread = (box_mean(residual.square(), _WINDOW) - box_mean(residual, _WINDOW).square()).clamp_min(0)
+        whole = residual.var(dim=(-3, -2, -1), keepdim=True) ** (1 / 5)
+        weight = spread * whole * (residual >= of_steady)
+    return _l1(_precise(sr) * weight, _precise(hr) * weight)
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -46,7 +46,10 @@ def test_a_sheet_shows_the_crop_and_every_sample(
     [
         (["--crop", "200"], "picture.png: an image of 150x120 is smaller than the crop of 200; give a larger one"),
         (["--crop", "50"], "--crop 50: is not a multiple of 4; give 48"),
-        (["--profile", "foto"], "degradation foto: there is no such profile; choose one of bicubic, realphoto, sat"),
+        (
+            ["--profile", "foto"],
+            "degradation foto: there is no such profile; choose one of bicubic, photo, realphoto, sat",
+        ),
     ],
 )
 def test_mistakes(

@@ -92,7 +92,7 @@ def test_what_every_profile_gives(name: str) -> None:
     assert all(degradation.describe(5))
 
 
-@pytest.mark.parametrize("name", ["realphoto", "satellite"])
+@pytest.mark.parametrize("name", ["photo", "realphoto", "satellite"])
 def test_a_seed_decides_whatever_the_batch_and_the_global_generator(name: str) -> None:
     degradation, hr = build(name), photographs()
     torch.manual_seed(1)
@@ -126,7 +126,9 @@ def test_wrong_input() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             degradation(torch.zeros(shape), seeds)
-    with pytest.raises(UserError, match="degradation foto: there is no such profile; choose one of bicubic, realphoto"):
+    with pytest.raises(
+        UserError, match="degradation foto: there is no such profile; choose one of bicubic, photo, real"
+    ):
         build("foto")
 
 
@@ -135,8 +137,8 @@ def test_settings_name_the_profiles() -> None:
     assert [load_config("paper", overrides=[f"data.degradation={name}"]).data.degradation for name in PROFILES] == list(
         PROFILES
     )
-    with pytest.raises(UserError, match=r"data\.degradation: input should be 'bicubic', 'realphoto' or 'satellite'"):
-        load_config("paper", overrides=["data.degradation=photo"])
+    with pytest.raises(UserError, match=r"data\.degradation: input should be 'bicubic', 'photo', 'realphoto' or 'sat"):
+        load_config("paper", overrides=["data.degradation=foto"])
 
 
 def test_seeds_of_names_stay_what_they_are() -> None:

@@ -13,7 +13,7 @@ def degrade(
     output: Annotated[Path, typer.Option("--output", "-o", help="The sheet to write, a PNG or JPEG.")] = Path(
         "degradation.png"
     ),
-    profile: Annotated[str, typer.Option("--profile", help="bicubic, realphoto or satellite.")] = "realphoto",
+    profile: Annotated[str, typer.Option("--profile", help="bicubic, photo, realphoto or satellite.")] = "realphoto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first sample; the next one's is 1 higher.")] = 0,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="How many LR images to make.")] = 6,
     crop: Annotated[

@@ -4,11 +4,12 @@ from typing import Literal, get_args
 
 from gramgan.degradation.base import Degradation
 from gramgan.degradation.bicubic import Bicubic
+from gramgan.degradation.photo import Photo
 from gramgan.degradation.realphoto import RealPhoto
 from gramgan.degradation.satellite import Satellite
 from gramgan.errors import UserError
 
-Profile = Literal["bicubic", "realphoto", "satellite"]
+Profile = Literal["bicubic", "photo", "realphoto", "satellite"]
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
@@ -22,6 +23,8 @@ def build(name: str) -> Degradation:
     match name:
         case "bicubic":
             return Bicubic()
+        case "photo":
+            return Photo()
         case "realphoto":
             return RealPhoto()
         case "satellite":

@@ -31,15 +31,16 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     return blurred[..., size - 1 : size - 1 + height, size - 1 : size - 1 + width]
 
 
-def resize(image: Tensor, size: tuple[int, int], how: ResizeFilter) -> Tensor:
-    """Resize to `size` (height, width) with pixel centres in line, and without anti-aliasing where it shrinks.
+def resize(image: Tensor, size: tuple[int, int], how: ResizeFilter, *, antialias: bool = False) -> Tensor:
+    """Resize to `size` (height, width) with pixel centres in line.
 
-    That is what Real-ESRGAN's pipeline does: aliasing and overshoot are among the faults that it teaches. `area` is the
-    mean over the pixels that an output pixel touches, `bicubic` has a = -0.75, as in OpenCV.
+    `area` is the mean over the pixels that an output pixel touches. The others shrink without anti-aliasing, as
+    Real-ESRGAN's pipeline does: aliasing and overshoot are among the faults that it teaches; `bicubic` has a = -0.75
+    then, as in OpenCV. With `antialias` they shrink as picture editors do, and `bicubic` has a = -0.5, as in Pillow.
     """
     if how == "area":
         return F.interpolate(image[None], size=size, mode="area")[0]
-    return F.interpolate(image[None], size=size, mode=how, align_corners=False)[0]
+    return F.interpolate(image[None], size=size, mode=how, align_corners=False, antialias=antialias)[0]
 
 
 def sample(image: Tensor, stride: int, offset: float, dim: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""JPEG as libjpeg writes and reads it (ITU-T T.81, baseline, 4:2:0), computed in torch for many images at once.
+"""JPEG as libjpeg writes and reads it (ITU-T T.81, baseline, 4:2:0 or 4:4:4), in torch for many images at once.
 
 What loses something is done as libjpeg does it: 8-bit Y'CbCr, chroma averaged over 2×2 pixels, the tables of T.81's
 annex K scaled by quality, its integer cosine transform with all its roundings, 8-bit samples, chroma enlarged by the
@@ -61,11 +61,12 @@ class Coding:
     """How one image is coded.
 
     `offset`: rows and columns (0 to 15) by which the blocks begin before the image, as if it had been cut from a larger
-    file; else every crop would have a block's corner in its own corner.
+    file; else every crop would have a block's corner in its own corner. `subsampled`: chroma at half the size (4:2:0).
     """
 
     quality: int
     offset: tuple[int, int] = (0, 0)
+    subsampled: bool = True
 
 
 def quantisation_tables(quality: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,7 @@ def jpeg(images: Sequence[Tensor], codings: Sequence[Coding | None]) -> list[Ten
         image = done[number]
         for side, dim in zip(coding.offset, (-2, -1), strict=True):
             image = _with_mirror_before(image, side, dim)
-        planes += _planes(image)
+        planes += _planes(image, subsampled=coding.subsampled)
         luma, chroma = quantisation_tables(coding.quality)
         steps += [luma, chroma, chroma]
     planes = _through_blocks(planes, steps)
@@ -113,7 +114,7 @@ def jpeg(images: Sequence[Tensor], codings: Sequence[Coding | None]) -> list[Ten
         coding = codings[number]
         assert coding is not None
         (top, left), (height, width) = coding.offset, images[number].shape[-2:]
-        read = _rgb(planes[3 * position : 3 * position + 3], (top + height, left + width))
+        read = _rgb(planes[3 * position : 3 * position + 3], (top + height, left + width), subsampled=coding.subsampled)
         done[number] = read[:, top:, left:].to(images[number].dtype)
     return done
 
@@ -122,15 +123,16 @@ def _with_mirror_before(image: Tensor, side: int, dim: int) -> Tensor:
     return mirrored(image, side, dim).narrow(dim, 0, side + image.shape[dim]) if side else image
 
 
-def _planes(image: Tensor) -> list[Tensor]:
-    """8-bit Y', Cb and Cr, the latter two at half the size, each padded to whole blocks as libjpeg pads them."""
+def _planes(image: Tensor, *, subsampled: bool) -> list[Tensor]:
+    """8-bit Y', Cb and Cr, the latter two at half the size if `subsampled`, padded to whole blocks as libjpeg does."""
     red, green, blue = image.clamp(0, 1).mul(255).round().unbind(0)
     # In 16-bit fractions, as libjpeg: whole numbers below 2²⁴, which float32 holds exactly.
     luma = ((19595 * red + 38470 * green + 7471 * blue) / 65536 + 0.5).floor()
     half = 0.5 - 1 / 65536
     cb = ((-11059 * red - 21709 * green + 32768 * blue) / 65536 + half).floor() + 128
     cr = ((32768 * red - 27439 * green - 5329 * blue) / 65536 + half).floor() + 128
-    return [_padded(luma, _BLOCK, _BLOCK), *(_padded(_halved(plane), _BLOCK, _BLOCK) for plane in (cb, cr))]
+    chroma = (_halved(cb), _halved(cr)) if subsampled else (cb, cr)
+    return [_padded(plane, _BLOCK, _BLOCK) for plane in (luma, *chroma)]
 
 
 def _halved(plane: Tensor) -> Tensor:
@@ -195,17 +197,24 @@ def _matrix() -> Tensor:
     return torch.cat((halves, signs * halves.flip(1)), dim=1)
 
 
-def _rgb(planes: list[Tensor], size: tuple[int, int]) -> Tensor:
+def _rgb(planes: list[Tensor], size: tuple[int, int], *, subsampled: bool) -> Tensor:
     """8-bit Y', Cb, Cr as RGB `[3, H, W]` in [0, 1]."""
     height, width = size
     luma = planes[0][:height, :width]
-    # libjpeg's "fancy upsampling" is the bilinear filter with pixel centres in line; it adds 8/16 and 7/16 in turn
-    # before it drops what is behind the point.
-    halves = torch.stack([plane[: -(-height // 2), : -(-width // 2)] for plane in planes[1:]])
-    chroma = F.interpolate(halves[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
-    bias = 0.5 - (torch.arange(width, device=luma.device) % 2) / 16
-    cb, cr = ((chroma[:, :height, :width] + bias).floor() - 128).unbind(0)
+    chroma = _enlarged(planes[1:], size) if subsampled else torch.stack(planes[1:])[:, :height, :width]
+    cb, cr = (chroma - 128).unbind(0)
     red = luma + (91881 * cr / 65536 + 0.5).floor()
     green = luma + ((-22554 * cb - 46802 * cr) / 65536 + 0.5).floor()
     blue = luma + (116130 * cb / 65536 + 0.5).floor()
     return torch.stack((red, green, blue)).clamp(0, 255).div(255)
+
+
+def _enlarged(planes: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """8-bit planes of half the size, `[2, H, W]`."""
+    height, width = size
+    # libjpeg's "fancy upsampling" is the bilinear filter with pixel centres in line; it adds 8/16 and 7/16 in turn
+    # before it drops what is behind the point.
+    halves = torch.stack([plane[: -(-height // 2), : -(-width // 2)] for plane in planes])
+    chroma = F.interpolate(halves[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    bias = 0.5 - (torch.arange(width, device=halves.device) % 2) / 16
+    return (chroma[:, :height, :width] + bias).floor()

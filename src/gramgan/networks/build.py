@@ -1,4 +1,4 @@
-"""Generators out of weight files: the one place that puts an `RRDBNet` and its weights together."""
+"""Networks out of weight files and settings: the one place that knows the architectures by name."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights
 from gramgan.weights.locate import HINT, locate_generator
@@ -54,6 +56,11 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
         network = RRDBNet(config)
     load_strict(network, weights.state, path)
     return LoadedGenerator(network.eval().to(device), config, card)
+
+
+def build_discriminator(config: DiscriminatorConfig) -> Discriminator | UNetDiscriminator:
+    """A new discriminator of the kind that `config` names."""
+    return UNetDiscriminator(config) if config.kind == "unet" else Discriminator(config)
 
 
 def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> RRDBConfig:

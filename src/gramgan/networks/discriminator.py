@@ -1,7 +1,7 @@
 """The discriminator, whose features also serve as a perceptual loss (Song et al., 2023)."""
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,26 +14,32 @@ _SLOPE = 0.2
 MINIMUM_SIZE = 64
 
 
+DiscriminatorKind = Literal["classifier", "unet"]
+
+
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Architecture of a `Discriminator`.
+    """Architecture of a discriminator.
 
     `spectral_norm` bounds the Lipschitz constant of every layer (Miyato et al., ICLR 2018). `width` is the number of
-    channels of the first layer, which all others follow; 64 is the method's own.
+    channels of the first layer, which all others follow; 64 is the method's own. `kind` is the method's own
+    `classifier`, one judgement for each image, or a `unet`, one for each pixel (see `networks.build`).
     """
 
     spectral_norm: bool = False
     width: int = 64
+    kind: DiscriminatorKind = "classifier"
 
-    def to_dict(self) -> dict[str, bool | int]:
+    def to_dict(self) -> dict[str, bool | int | str]:
         """Plain values for a card or a checkpoint; `DiscriminatorConfig(**values)` reads them back."""
         return asdict(self)
 
 
 class Critique(NamedTuple):
-    """What the discriminator says: `logit` `[B, 1]` (larger: more real), and features before activation.
+    """What a discriminator says: `logit` (larger: more real), and features before activation.
 
-    `early` is conv 5's output `[B, 4 width, H/4, W/4]`, `late` conv 11's `[B, 8 width, H/32, W/32]`.
+    Of a `Discriminator`, `logit` is `[B, 1]`, `early` conv 5's output `[B, 4 width, H/4, W/4]` and `late` conv 11's
+    `[B, 8 width, H/32, W/32]`; of a `UNetDiscriminator`, see there.
     """
 
     logit: Tensor

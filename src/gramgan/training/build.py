@@ -16,10 +16,11 @@ from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
-from gramgan.networks.build import load_generator
+from gramgan.networks.build import build_discriminator, load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import load_trunk
+from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.progress import Progress, silent
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
 from gramgan.texture.descriptors import Descriptor
@@ -53,7 +54,7 @@ class Parts:
     generator: RRDBNet
     ema: AveragedModel
     generator_optimizer: torch.optim.Optimizer
-    discriminator: Discriminator | None
+    discriminator: Discriminator | UNetDiscriminator | None
     discriminator_optimizer: torch.optim.Optimizer | None
     source: Source
     degradation: Degradation
@@ -171,6 +172,7 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
             _targets(config, texture_random, processes),
             processes,
             teacher,
+            ema.module,
         ),
         generator=generator,
         ema=ema,
@@ -224,10 +226,11 @@ def _described(config: RRDBConfig) -> str:
     return f"nf={config.nf} nb={config.nb} gc={config.gc} upsampler={config.upsampler}"
 
 
-def _discriminator(config: Config) -> Discriminator | None:
+def _discriminator(config: Config) -> Discriminator | UNetDiscriminator | None:
     if not config.uses_discriminator:
         return None
-    network = Discriminator(DiscriminatorConfig(config.discriminator.spectral_norm, config.discriminator.width))
+    settings = config.discriminator
+    network = build_discriminator(DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind))
     if config.discriminator.start is not None:
         load_strict(network, read_weights(config.discriminator.start).state, config.discriminator.start)
     return network

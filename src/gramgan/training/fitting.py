@@ -17,7 +17,8 @@ from lightning_fabric import Fabric
 from gramgan.config import Config
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.hardware.device import free_device_bytes
-from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.build import build_discriminator
+from gramgan.networks.discriminator import DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import LocalSource
@@ -120,8 +121,9 @@ class _Trained:
         shape = config.generator
         with torch.random.fork_rng(devices=[]):
             self.generator = RRDBNet(RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler))
-            discriminator = Discriminator(
-                DiscriminatorConfig(config.discriminator.spectral_norm, config.discriminator.width)
+            settings = config.discriminator
+            discriminator = build_discriminator(
+                DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind)
             )
             trunk = PerceptualTrunk(config.losses.trunk, config.losses.layers) if config.losses.perceptual else None
         if trunk is not None and config.train.precision == "bf16":

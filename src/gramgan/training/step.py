@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from gramgan.config import Config
 from gramgan.losses import (
+    artifact_loss,
     consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
@@ -82,6 +83,7 @@ class TrainingStep:
         targets: TargetSource | None,
         processes: Processes | None = None,
         teacher: Teacher | None = None,
+        average: nn.Module | None = None,
     ) -> None:
         self._fabric = fabric
         self._config = config
@@ -91,6 +93,7 @@ class TrainingStep:
         self._trunk = trunk
         self._targets = targets
         self._teacher = teacher
+        self._average = average
         self._generator_parameters = list(generator.parameters())
         self._discriminator_parameters = list(discriminator.parameters()) if discriminator is not None else []
         self._weights = config.loss_weights
@@ -163,6 +166,11 @@ class TrainingStep:
             with self._fabric.autocast():
                 taught = self._teacher.answer(lr)
             losses["teacher"] = pixel_loss(sr, taught)
+        if self._weights["artifact"]:
+            assert self._average is not None
+            with torch.no_grad(), self._fabric.autocast():
+                steady = self._average(lr)
+            losses["artifact"] = artifact_loss(sr, hr, steady)
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
             judged, report, more = self._judge(sr, hr, number, then_generator=True)
@@ -295,7 +303,7 @@ def _means(values: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _judgement(sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-    """Whom D believes: logits `[B, 1]` of SR and HR images.
+    """Whom D believes: logits `[B, 1]` or `[B, 1, H, W]` of SR and HR images.
 
     `ranked_right` is the share of SR images that it finds less real than their own HR, `accuracy_real` that of HR
     images above the mean of SR, and `accuracy_fake` that of SR images below the mean of HR.

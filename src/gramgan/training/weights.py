@@ -12,6 +12,7 @@ from gramgan import __version__
 from gramgan.networks.build import load_generator
 from gramgan.networks.context import SIDE, measure_overlap
 from gramgan.networks.discriminator import Discriminator
+from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_pth, write_safetensors
 
@@ -24,7 +25,9 @@ _MEASURED_ON = 2  # images; each takes three passes of a generator in fp32
 log = logging.getLogger(__name__)
 
 
-def write_best(folder: Path, card: Card, generator: nn.Module, discriminator: Discriminator | None) -> None:
+def write_best(
+    folder: Path, card: Card, generator: nn.Module, discriminator: Discriminator | UNetDiscriminator | None
+) -> None:
     """Write `gramgan_G_best` and, where there is one, `gramgan_G_best_D`, in both formats.
 
     Raises:
