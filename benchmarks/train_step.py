@@ -35,6 +35,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from gramgan.config import Config
+from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.casting import memory_format
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.probe import probe_training
@@ -245,6 +246,7 @@ def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
         run = plain_runner(networks, source, config)
         layout = torch.contiguous_format
     else:
+        keep_memory()  # as every command does; the peer has the system's allocator as it is
         verdict = probe_training("cpu")
         step = our_step(
             networks,

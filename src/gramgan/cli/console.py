@@ -20,6 +20,9 @@ def run_application(application: typer.Typer, arguments: list[str], name: str) -
         0 if all went well, 1 if some of several inputs failed or a run was stopped, 2 for input that the user can put
         right.
     """
+    from gramgan.hardware.allocator import keep_memory
+
+    keep_memory()
     try:
         application(arguments, prog_name=name)
     except ReportedError:

@@ -50,6 +50,7 @@ def _examine(fresh: bool) -> dict[str, Any]:
 
     from gramgan import __version__
     from gramgan.hardware import doctor as examine
+    from gramgan.hardware.allocator import keep_memory
     from gramgan.paths import cache_folder
     from gramgan.weights.catalog import KNOWN, is_cached
 
@@ -62,6 +63,7 @@ def _examine(fresh: bool) -> dict[str, Any]:
         "system": system,
         "libraries": [asdict(library) for library in libraries],
         "devices": [asdict(device) for device in examine.devices()],
+        "memory": keep_memory(),
         **(_measured(fresh) if torch_works else {"device": None, "speed": {}, "batch": {}}),
         "extras": [asdict(extra) for extra in examine.extras()],
         "weights": {name: is_cached(known) for name, known in KNOWN.items()},
@@ -143,6 +145,7 @@ def _show(findings: dict[str, Any]) -> None:
     for title, lines in (
         ("Gram-GAN", _versions(findings)),
         ("devices", _devices(findings)),
+        ("memory", iter([f"what computations free is {findings['memory']}"])),
         ("speed", _speed(findings)),
         ("batch", _batch(findings)),
         ("data", _data(findings)),

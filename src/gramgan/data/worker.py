@@ -17,6 +17,7 @@ from gramgan.data.cutting import cut
 from gramgan.data.items import Item, Place
 from gramgan.data.order import Draw
 from gramgan.errors import UserError
+from gramgan.hardware.allocator import keep_memory
 
 HEADER = struct.Struct("<cI")
 """Kind of a reply and its length in bytes."""
@@ -33,6 +34,7 @@ def request(item: Item, draw: Draw, side: int, augment: bool) -> bytes:
 
 def main() -> None:
     """Answer requests until the training closes its end, or is gone."""
+    keep_memory()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get between the replies
     try:

@@ -15,6 +15,7 @@ from gramgan.evaluation.entrants import Entrant, PrecisionChoice, open_entrant, 
 from gramgan.evaluation.protocols import SR_Y_CROP4, Protocol, protocol_named
 from gramgan.evaluation.report import EvaluationReport, ImageScores, ModelScores
 from gramgan.evaluation.scoring import MIN_SIZE, ST_LPIPS_WEIGHTS, Scorer
+from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
 from gramgan.images.pairing import Pair, pair_low, pair_with
@@ -72,6 +73,7 @@ def evaluate(
         UserError: a folder is missing or empty, files have no partner, sizes do not fit, an image is damaged or too
             small, weights are missing, a protocol, metric or degradation is unknown or cannot be used.
     """
+    keep_memory()
     hr_folder = Path(hr_folder)
     make_low = build(degradation)
     protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol

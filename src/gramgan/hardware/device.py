@@ -5,7 +5,7 @@ import re
 import torch
 
 from gramgan.errors import UserError
-from gramgan.hardware.memory import available_bytes
+from gramgan.hardware.allocator import usable_bytes
 
 
 def resolve_device(device: str = "auto", *, mps: bool = False) -> str:
@@ -43,6 +43,6 @@ def resolve_device(device: str = "auto", *, mps: bool = False) -> str:
 def free_device_bytes(device: str) -> int:
     """Bytes that a new computation on `device` may take: the GPU's, what torch holds there unused, or main memory's."""
     if torch.device(device).type != "cuda":
-        return available_bytes()  # Apple's GPU shares it
+        return usable_bytes()  # Apple's GPU shares it
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

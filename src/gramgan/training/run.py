@@ -13,6 +13,7 @@ from typing import Any
 from gramgan.config import Config, DatabaseConfig, Stage, load_config
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, remove_leftovers, write_text
+from gramgan.hardware.allocator import keep_memory
 from gramgan.locks import claim, release
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
@@ -104,6 +105,7 @@ def train(
             stay not finite, the disk is full.
     """
     folder = Path(folder)
+    keep_memory()
     quieten_others()
     databases_before = ()
     if resume:

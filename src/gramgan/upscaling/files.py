@@ -13,6 +13,7 @@ import numpy as np
 
 from gramgan import __version__
 from gramgan.errors import UserError
+from gramgan.hardware.allocator import keep_memory
 from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
 from gramgan.images.resize import resize_array
 from gramgan.progress import Progress, silent
@@ -157,6 +158,7 @@ def prepare(settings: Settings) -> "tuple[Upscaler, FileOptions, OpenModel]":
     """
     from gramgan.upscaling.models import DEFAULT_MODEL, open_model
 
+    keep_memory()
     scale = settings.check()
     spec = DEFAULT_MODEL if settings.model is None else settings.model
     blend: tuple[str | Path, float] | None = None

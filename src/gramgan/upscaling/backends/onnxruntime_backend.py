@@ -8,7 +8,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors  # pyright: ignore[reportAttributeAccessIssue]
 
 from gramgan.errors import UserError
-from gramgan.hardware.memory import available_bytes
+from gramgan.hardware.allocator import usable_bytes
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.processor import threads
 from gramgan.upscaling.backends import OutOfMemory
@@ -41,7 +41,7 @@ class OnnxRuntimeBackend:
 
     def free_bytes(self) -> int:
         """See `Backend.free_bytes`."""
-        return available_bytes()
+        return usable_bytes()
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """See `Backend.run`."""

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 
 from gramgan.errors import UserError
 from gramgan.files import write_bytes
-from gramgan.hardware.memory import available_bytes
+from gramgan.hardware.allocator import usable_bytes
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.processor import threads
 from gramgan.upscaling.backends import OutOfMemory
@@ -70,7 +70,7 @@ class OpenVinoBackend:
 
     def free_bytes(self) -> int:
         """See `Backend.free_bytes`."""
-        return available_bytes()
+        return usable_bytes()
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """See `Backend.run`. A result that is not finite in reduced precision is computed again in fp32."""
