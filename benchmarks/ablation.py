@@ -37,10 +37,9 @@ from gramgan.ops.resize import back_project
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_png, to_webp
 from gramgan.texture.database import TextureDatabase, sources_of
-from gramgan.training.logbook import Record
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, Record
 from gramgan.training.loop import Observer
 from gramgan.training.run import Unwatched, is_run, train
-from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.weights.catalog import fetch_weights
 from peers import PROJECTED, SETS, START, STRIP_SIDE, STRIPS, key
 from texture_study import fill

@@ -38,7 +38,7 @@ from gramgan.images.pairing import truths
 from gramgan.prepare.run import Wish, prepare
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_webp
-from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.upscaling.export import export_generator
 from gramgan.upscaling.models import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights

@@ -13,7 +13,7 @@ from gramgan.config import Config
 from gramgan.images import write_image
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.prepare.run import Wish
-from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.weights.card import Card
 from gramgan.weights.formats import read_weights, write_safetensors
 

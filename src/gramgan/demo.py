@@ -31,7 +31,7 @@ from gramgan.texture.candidates import DatabaseSource, combined_query
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.texture.mask import texture_mask
 from gramgan.training.checkpoint import checkpoints
-from gramgan.training.logbook import read_log
+from gramgan.training.folder import read_log
 from gramgan.training.loop import Observer
 from gramgan.training.run import train
 from gramgan.upscaling.engine import Upscaler

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,11 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "holds no training run" in capsys.readouterr().out
     assert run(["runs", str(tmp_path / "nowhere")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_a_list_waits_for_no_framework(tmp_path: Path) -> None:
+    make(tmp_path / "run", 40, psnr_y=27.1)
+    code = "import sys; from gramgan.cli.app import run; run(['runs', sys.argv[1]]); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert "27.1" in shown
+    assert shown.splitlines()[-1] == "False"

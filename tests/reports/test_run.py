@@ -136,7 +136,7 @@ def test_report_of_a_real_run(finished_run: Path) -> None:
 
 
 def test_database_figures_are_those_of_the_log(finished_run: Path) -> None:
-    from gramgan.training.logbook import read_log
+    from gramgan.training.folder import read_log
 
     write_run_report(finished_run)
     ratios = [record["database"]["target_ratio"] for record in read_log(finished_run) if record.get("database")]

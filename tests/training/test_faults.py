@@ -23,7 +23,7 @@ from gramgan.images import write_image
 from gramgan.networks import discriminator
 from gramgan.texture.database import TextureDatabase
 from gramgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from gramgan.training.logbook import read_log
+from gramgan.training.folder import read_log
 from gramgan.training.run import Unwatched, train
 
 Tiny = Callable[..., Config]

@@ -17,8 +17,8 @@ from gramgan.networks.build import load_generator
 from gramgan.training import step as steps
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.ema import Average
+from gramgan.training.folder import Record, read_log
 from gramgan.training.guard import Guard
-from gramgan.training.logbook import Record, read_log
 from gramgan.training.processes import Processes
 from gramgan.training.run import train
 from gramgan.training.step import StepResult

@@ -21,8 +21,8 @@ from gramgan.networks.build import load_generator
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.training import images as run_images
 from gramgan.training.checkpoint import load_checkpoint
+from gramgan.training.folder import read_log
 from gramgan.training.images import images_of, settled_way
-from gramgan.training.logbook import read_log
 from gramgan.training.run import Unwatched, train
 
 Tiny = Callable[..., Config]

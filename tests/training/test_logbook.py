@@ -9,7 +9,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gramgan.errors import UserError
-from gramgan.training.logbook import Logbook, Look, Meter, read_log
+from gramgan.training.folder import read_log
+from gramgan.training.logbook import Logbook, Look, Meter
 from gramgan.training.step import StepResult
 
 

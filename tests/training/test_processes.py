@@ -16,7 +16,7 @@ import torch
 from gramgan.cli.app import run
 from gramgan.config import Config
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
-from gramgan.training.logbook import Record, read_log
+from gramgan.training.folder import Record, read_log
 
 Tiny = Callable[..., Config]
 Results = dict[str, dict[str, Any]]

@@ -22,7 +22,7 @@ from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.texture.database import TextureDatabase
 from gramgan.training.checkpoint import load_checkpoint
-from gramgan.training.logbook import Record, read_log
+from gramgan.training.folder import Record, read_log
 from gramgan.training.run import Unwatched, train
 from gramgan.weights.formats import load_strict, read_weights, write_pth
 

@@ -10,8 +10,9 @@ from gramgan.config import Config
 from gramgan.networks.build import load_generator
 from gramgan.networks.context import SIDE, measure_overlap
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.training.folder import BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.training.run import train
-from gramgan.training.weights import BEST_GENERATOR, PSNR_GENERATOR, name_overlap, write_best
+from gramgan.training.weights import name_overlap, write_best
 from gramgan.weights.card import Card
 from gramgan.weights.formats import read_weights, write_pth
 from gramgan.weights.interpolate import find_partner

@@ -45,7 +45,7 @@ def browse(
 def _folder_of(run: Path, known: list[Path]) -> list[Path]:
     """The folder that a run's photographs came from, if it is still there."""
     from gramgan.config import load_config
-    from gramgan.training.run import settings_path
+    from gramgan.training.folder import settings_path
 
     folder = load_config(file=settings_path(run)).data.photos
     return [folder] if folder.is_dir() and folder not in known else []

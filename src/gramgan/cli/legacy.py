@@ -179,7 +179,7 @@ class SavePath:
         import shutil
 
         from gramgan.files import atomic_path
-        from gramgan.training.weights import BEST_DISCRIMINATOR, BEST_GENERATOR
+        from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
 
         saved = []
         for name, target in ((BEST_GENERATOR, self.generator), (BEST_DISCRIMINATOR, self.discriminator)):
@@ -260,7 +260,7 @@ def scaled_to(preset: "Config", iterations: int) -> dict[str, object]:
 def _of_run(run: Path, iterations: int | None, overrides: list[str]) -> "Config":
     """A run's own settings; another number of iterations lengthens or shortens its last stage."""
     from gramgan.config import load_config
-    from gramgan.training.run import settings_path
+    from gramgan.training.folder import settings_path
 
     path = settings_path(run)
     stages = load_config(file=path).stages

@@ -101,6 +101,6 @@ def run_live(config: "Config", folder: Path, *, resume: bool = False) -> "RunRes
 
 
 def _settings_of(run: Path) -> Path:
-    from gramgan.training.run import settings_path
+    from gramgan.training.folder import settings_path
 
     return settings_path(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gramgan.errors import UserError
 from gramgan.reports.recorded import Recorded
-from gramgan.training.run import is_run
+from gramgan.training.folder import is_run
 
 
 @dataclass(frozen=True)

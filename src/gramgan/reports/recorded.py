@@ -8,13 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gramgan.config import Config, load_config
-from gramgan.training.logbook import read_log
-from gramgan.training.run import settings_path
-from gramgan.training.weights import BEST_GENERATOR
+from gramgan.training.folder import BEST_GENERATOR, Record, read_log, settings_path
 from gramgan.weights.card import Card
-from gramgan.weights.formats import read_weights
-
-Record = dict[str, Any]
 
 TROUBLES = ("warning", "skip", "rollback")
 """Events of the log that tell of something going wrong."""
@@ -59,6 +54,8 @@ class Recorded:
         Raises:
             UserError: the weights are damaged.
         """
+        from gramgan.weights.formats import read_weights  # torch, for which a list of runs need not wait
+
         path = self.folder / f"{BEST_GENERATOR}.safetensors"
         return read_weights(path).card if path.exists() else None
 

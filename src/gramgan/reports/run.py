@@ -16,8 +16,8 @@ from gramgan.reports.recorded import Recorded, pace, told
 from gramgan.reports.strips import Panel, comparison
 from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, duration, flat, higher_is_better, shown_value
 from gramgan.training.databases import described, opened
+from gramgan.training.folder import BEST_GENERATOR
 from gramgan.training.machines import read_machines
-from gramgan.training.weights import BEST_GENERATOR
 from gramgan.weights.card import Card
 
 SAMPLE_SIDE = 104  # HR pixels: six of them, twice enlarged, fill the page's width

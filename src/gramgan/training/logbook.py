@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from gramgan.errors import UserError
 from gramgan.files import write_error, write_text
+from gramgan.training.folder import Record, read_log
 from gramgan.training.step import StepResult
-
-Record = dict[str, Any]
 
 
 class Logbook:
@@ -54,29 +52,6 @@ class Logbook:
     def close(self) -> None:
         """Flush what TensorBoard has not yet written."""
         self._board.close()
-
-
-def read_log(run: Path) -> list[Record]:
-    """All whole records of a run's log; a line that a crash cut short at the end is left out.
-
-    Raises:
-        UserError: another line is damaged.
-    """
-    path = run / "log.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # behind the last end of a line is nothing, or what a crash left
-    return [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
-
-
-def _record(line: bytes, where: str) -> Record:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not {"event", "iteration"} <= record.keys():
-        raise UserError(f"{where} is damaged, it is no record of a training; delete that line")
-    return record
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from gramgan.evaluation.protocols import Metric
 from gramgan.images import write_image
 from gramgan.training.build import Parts
 from gramgan.training.checkpoint import checkpoints, drop_checkpoints, load_checkpoint, save_checkpoint
+from gramgan.training.folder import Record, read_log
 from gramgan.training.guard import Guard
-from gramgan.training.logbook import Logbook, Meter, Record, read_log
+from gramgan.training.logbook import Logbook, Meter
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.usage import PatchUsage
 from gramgan.training.validation import Validation

@@ -19,13 +19,12 @@ from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.databases import described, resumed_entries, tag_versions
-from gramgan.training.logbook import Record, read_log
+from gramgan.training.folder import BEST_GENERATOR, CONFIG, Record, read_log, settings_path
 from gramgan.training.loop import Loop, Observer
 from gramgan.training.machines import note_machine
 from gramgan.training.processes import Processes, launch, quieten_others
-from gramgan.training.weights import BEST_GENERATOR, name_overlap
+from gramgan.training.weights import name_overlap
 
-_CONFIG = "config.yaml"
 _LOCK = ".lock"
 _FIRST = 0  # the iteration of the checkpoint that a run makes before its first step
 
@@ -124,7 +123,7 @@ def train(
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
         if saved is not None:
             processes.together(lambda: loop.restore(saved))
-        processes.alone(lambda: write_text(folder / _CONFIG, config.to_yaml()))
+        processes.alone(lambda: write_text(folder / CONFIG, config.to_yaml()))
         processes.alone(lambda: note_machine(folder, config.train.device, loop.iteration))
         finished = loop.run()
         if finished and loop.best:
@@ -139,23 +138,6 @@ def train(
         loop.best.scores if loop.best else {},
         processes.first,
     )
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a training has been started in the folder: it holds settings, and a log or checkpoints beside them."""
-    return (folder / _CONFIG).is_file() and ((folder / "log.jsonl").exists() or (folder / "checkpoints").is_dir())
-
-
-def settings_path(folder: Path) -> Path:
-    """The file with a run's resolved settings.
-
-    Raises:
-        UserError: the folder is no run.
-    """
-    path = folder / _CONFIG
-    if not path.exists():
-        raise UserError(f"{folder}: is not a training run (it has no {_CONFIG}); give the run's folder")
-    return path
 
 
 def _resumed(config: Config, folder: Path) -> Config:
@@ -196,8 +178,8 @@ def _settled(config: Config, folder: Path, databases_before: Sequence[DatabaseCo
         config = resolve(config)
         if config.uses_database:
             tag_versions(folder, config.texture.databases, databases_before)
-        if not (folder / _CONFIG).exists():  # from here on the run can be resumed, whatever happens
-            write_text(folder / _CONFIG, config.to_yaml())
+        if not (folder / CONFIG).exists():  # from here on the run can be resumed, whatever happens
+            write_text(folder / CONFIG, config.to_yaml())
 
     processes.alone(settle)
     return config

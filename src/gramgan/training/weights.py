@@ -13,12 +13,9 @@ from gramgan.networks.build import load_generator
 from gramgan.networks.context import SIDE, measure_overlap
 from gramgan.networks.discriminator import Discriminator
 from gramgan.networks.unet_discriminator import UNetDiscriminator
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_pth, write_safetensors
-
-BEST_GENERATOR = "gramgan_G_best"
-BEST_DISCRIMINATOR = "gramgan_G_best_D"
-PSNR_GENERATOR = "gramgan_G_psnr"
 
 _MEASURED_ON = 2  # images; each takes three passes of a generator in fp32
 

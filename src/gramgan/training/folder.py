@@ -1,0 +1,55 @@
+"""What a run leaves in its folder, for whoever lists or shows runs: names, settings, log. Imports no framework."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gramgan.errors import UserError
+
+CONFIG = "config.yaml"
+BEST_GENERATOR = "gramgan_G_best"
+BEST_DISCRIMINATOR = "gramgan_G_best_D"
+PSNR_GENERATOR = "gramgan_G_psnr"
+
+Record = dict[str, Any]
+"""A line of the log: `event`, `iteration`, and what belongs to the event."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training has been started in the folder: it holds settings, and a log or checkpoints beside them."""
+    return (folder / CONFIG).is_file() and ((folder / "log.jsonl").exists() or (folder / "checkpoints").is_dir())
+
+
+def settings_path(folder: Path) -> Path:
+    """The file with a run's resolved settings.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise UserError(f"{folder}: is not a training run (it has no {CONFIG}); give the run's folder")
+    return path
+
+
+def read_log(run: Path) -> list[Record]:
+    """All whole records of a run's log; a line that a crash cut short at the end is left out.
+
+    Raises:
+        UserError: another line is damaged.
+    """
+    path = run / "log.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]  # behind the last end of a line is nothing, or what a crash left
+    return [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _record(line: bytes, where: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {"event", "iteration"} <= record.keys():
+        raise UserError(f"{where} is damaged, it is no record of a training; delete that line")
+    return record
