@@ -115,7 +115,7 @@ def test_unknown_setting_far_from_all_names() -> None:
         (["train.batch_size=0"], "train.batch_size: input should be greater than 0"),
         (["train.batch_size=2.5"], "train.batch_size: input should be a valid integer"),
         (["schedule.rate=.inf"], "schedule.rate: "),
-        (["losses.trunk=vgg11"], "losses.trunk: input should be 'vgg19' or 'st-vgg16'"),
+        (["losses.trunk=vgg11"], "losses.trunk: input should be 'vgg19', 'vgg16' or 'st-vgg16'"),
         (["data.source=pairs"], "data: source: pairs needs the folder of LR images; set data.low"),
         (["data.source=shards", "data.low=lr"], "data: low: LR images are not used with data.source=shards"),
         (["data.workers=0"], "data.workers: input should be greater than 0"),

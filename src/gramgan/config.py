@@ -205,7 +205,7 @@ class LossConfig(_Section):
     artifact: Weight = Field(
         default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
     )
-    trunk: Literal["vgg19", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
+    trunk: Literal["vgg19", "vgg16", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
     layers: tuple[str, ...] | None = Field(
         default=None, description="layers of the trunk to compare, by name; none: all three"
     )

@@ -46,7 +46,7 @@ def plain_network(config: list, shift_tolerant: bool) -> tuple[nn.Sequential, di
     return nn.Sequential(*layers), indices
 
 
-@pytest.fixture(scope="module", params=["vgg19", "st-vgg16"])
+@pytest.fixture(scope="module", params=["vgg19", "vgg16", "st-vgg16"])
 def trunk(request: pytest.FixtureRequest) -> PerceptualTrunk:
     torch.manual_seed(0)
     made = PerceptualTrunk(request.param)
@@ -58,7 +58,7 @@ def trunk(request: pytest.FixtureRequest) -> PerceptualTrunk:
 
 def reference(trunk: PerceptualTrunk) -> tuple[nn.Sequential, dict[str, int]]:
     shift_tolerant = trunk.name == "st-vgg16"
-    network, indices = plain_network(VGG16 if shift_tolerant else VGG19, shift_tolerant)
+    network, indices = plain_network(VGG19 if trunk.name == "vgg19" else VGG16, shift_tolerant)
     own = {key.removeprefix("features."): value for key, value in trunk.state_dict().items()}
     missing = network.load_state_dict(own, strict=False)
     assert not missing.unexpected_keys
@@ -78,6 +78,7 @@ def test_vgg19_layers_are_torchvisions() -> None:
 
 def test_layer_weights() -> None:
     assert PerceptualTrunk("vgg19").weights == {"conv3_4": 1 / 8, "conv4_4": 1 / 4, "conv5_4": 1 / 2}
+    assert PerceptualTrunk("vgg16").weights == {"conv3_3": 1 / 8, "conv4_3": 1 / 4, "conv5_3": 1 / 2}
     assert PerceptualTrunk("st-vgg16").weights == {"conv3_3": 2.0, "conv4_3": 0.17, "conv5_3": 0.0125}
 
 
@@ -101,7 +102,7 @@ def test_features_are_those_of_a_plain_network(trunk: PerceptualTrunk, size: tup
 
 def test_nothing_is_computed_behind_the_last_layer(trunk: PerceptualTrunk) -> None:
     last = list(trunk.weights)[-1]
-    indices = plain_network(VGG19 if trunk.name == "vgg19" else VGG16, trunk.name != "vgg19")[1]
+    indices = plain_network(VGG19 if trunk.name == "vgg19" else VGG16, trunk.name == "st-vgg16")[1]
     assert max(int(index) for index in trunk.features) == indices[last]
 
 
@@ -157,12 +158,13 @@ def test_refuses_other_inputs(trunk: PerceptualTrunk, shape: tuple[int, ...]) ->
 
 PUBLISHED = {
     "vgg19": lambda index: f"features.{index}",
+    "vgg16": lambda index: f"features.{index}",
     # The authors cut the network into five slices that begin with the pooling of each block.
     "st-vgg16": lambda index: f"net.slice{1 + sum(index >= start for start in (4, 10, 18, 26))}.{index}",
 }
 
 
-@pytest.fixture(scope="module", params=["vgg19", "st-vgg16"])
+@pytest.fixture(scope="module", params=["vgg19", "vgg16", "st-vgg16"])
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrunkName, Path]:
     """A file with the key names and shapes of the published one, and with more than the trunk needs."""
     name: TrunkName = request.param

