@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from gramgan.errors import UserError
-from gramgan.images import Raster, RasterWriter, Window, read_rgb8, scratch, write_image
+from gramgan.images import Raster, RasterWriter, Window, canvas, read_rgb8, write_image
 from gramgan.images.formats import tiff
 
 RNG = np.random.default_rng(11)
@@ -138,7 +138,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     def full(*_arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gramgan.images.scratch._allocate", full)
+    monkeypatch.setattr("gramgan.images.canvas._allocate", full)
     with pytest.raises(UserError, match="disk is full") as caught:
         write_image(tmp_path / "a.png", random(3))
     assert "\n" not in str(caught.value)
@@ -317,8 +317,8 @@ def test_bigtiff_when_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def prompt_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every window gets into the journal at once."""
-    monkeypatch.setattr(scratch, "_SYNC_SECONDS", 0)
-    monkeypatch.setattr(scratch, "_SYNC_SHARE", 0)
+    monkeypatch.setattr(canvas, "_SYNC_SECONDS", 0)
+    monkeypatch.setattr(canvas, "_SYNC_SHARE", 0)
 
 
 ROWS = [Window(0, top, 53, 1) for top in range(37)]
@@ -388,11 +388,11 @@ def test_an_interrupted_encoder_leaves_what_can_be_encoded_again(
 ) -> None:
     path, array = tmp_path / "a.png", random(3)
 
-    def interrupted(_writer: RasterWriter) -> None:
+    def interrupted(_canvas: canvas.Canvas, _access: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RasterWriter, "_raw", interrupted)
+        patch.setattr(canvas.Canvas, "image", interrupted)
         with resumable(path, bits=16) as writer:
             writer.write(Window(0, 0, 53, 37), array)
     assert names(tmp_path) == [".a.png.journal", ".a.png.part"]
@@ -499,14 +499,14 @@ def test_windows_are_in_the_journal_only_after_their_samples(
 ) -> None:
     """What a sudden loss of power leaves: a window that is named is on the disk."""
     events: list[str] = []
-    sync = scratch.Scratch.sync
+    sync = canvas.Canvas._sync
 
-    def noting(self: scratch.Scratch) -> None:
+    def noting(self: canvas.Canvas) -> None:
         journal = (tmp_path / ".a.png.journal").read_text()
         events.append(f"{journal.count('window')}")
         sync(self)
 
-    monkeypatch.setattr(scratch.Scratch, "sync", noting)
+    monkeypatch.setattr(canvas.Canvas, "_sync", noting)
     begin(tmp_path / "a.png", random(3), 4)
     assert events == ["0", "1", "2", "3"]
 
@@ -516,11 +516,11 @@ def test_the_journal_does_not_wait_for_the_disk_at_every_window(
 ) -> None:
     calls = 0
 
-    def counting(_scratch: scratch.Scratch) -> None:
+    def counting(_canvas: canvas.Canvas) -> None:
         nonlocal calls
         calls += 1
 
-    monkeypatch.setattr(scratch.Scratch, "sync", counting)
+    monkeypatch.setattr(canvas.Canvas, "_sync", counting)
     begin(tmp_path / "a.png", random(3), 37)
     assert calls < 10
 

@@ -219,7 +219,7 @@ def upscale(folder: Path, small_generator: Path, *options: str, kill_at: int | N
 
 
 def test_killed_and_continued(tmp_path: Path, small_generator: Path, scene: Scene) -> None:
-    values = scene(4, 220, 220, 100, 9000).astype(np.uint16)
+    values = scene(4, 330, 330, 100, 9000).astype(np.uint16)  # some seconds: the journal waits for one
     values[:, 100:140, 120:200] = 0
     raster(tmp_path / "in.tif", values, nodata=0)
     options = ["--bands", "3,2,1", "--radiometry", "reflectance", "--tile", "24", "--no-consistency"]

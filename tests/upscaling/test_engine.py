@@ -56,8 +56,8 @@ def upscaler_of(backend: Backend, tile: int | None = None, overlap: int = 20, re
 @pytest.fixture
 def prompt_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every window gets into the journal at once."""
-    monkeypatch.setattr("gramgan.images.scratch._SYNC_SECONDS", 0)
-    monkeypatch.setattr("gramgan.images.scratch._SYNC_SHARE", 0)
+    monkeypatch.setattr("gramgan.images.canvas._SYNC_SECONDS", 0)
+    monkeypatch.setattr("gramgan.images.canvas._SYNC_SHARE", 0)
 
 
 def writer_for(raster: Raster, target: Path, resume_key: str | None = None) -> RasterWriter:
@@ -615,8 +615,8 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {folder!r})
 from test_engine import Smooth, upscale_file, upscaler_of
-from gramgan.images import scratch
-scratch._SYNC_SECONDS = scratch._SYNC_SHARE = 0
+from gramgan.images import canvas
+canvas._SYNC_SECONDS = canvas._SYNC_SHARE = 0
 
 class Slow(Smooth):
     def run(self, tiles):
@@ -705,7 +705,7 @@ def test_a_writer_that_fails_ends_the_job_at_once(tmp_path: Path, monkeypatch: p
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gramgan.images.scratch.Scratch.write", full)
+    monkeypatch.setattr("gramgan.images.canvas.Canvas._put", full)
     with pytest.raises(UserError, match="disk is full"):
         upscale_file(upscaler_of(backend, 16, 4), tmp_path / "in.png", tmp_path / "out.png", "key")
     assert len(backend.shapes) < 8

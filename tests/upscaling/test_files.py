@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 import gramgan
 from gramgan.errors import UserError
-from gramgan.images import Raster, RasterWriter, Window, read_rgb, write_image
+from gramgan.images import Raster, RasterWriter, Window, canvas, read_rgb, write_image
 from gramgan.images.resize import resize_array
 from gramgan.networks.build import LoadedGenerator
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
@@ -65,8 +66,8 @@ def same_pixels(one: Path, other: Path) -> bool:
 @pytest.fixture
 def prompt_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every window gets into the journal at once."""
-    monkeypatch.setattr("gramgan.images.scratch._SYNC_SECONDS", 0)
-    monkeypatch.setattr("gramgan.images.scratch._SYNC_SHARE", 0)
+    monkeypatch.setattr("gramgan.images.canvas._SYNC_SECONDS", 0)
+    monkeypatch.setattr("gramgan.images.canvas._SYNC_SHARE", 0)
 
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 4, 5, 8, 16])
@@ -305,11 +306,12 @@ def test_a_failed_job_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 _KILLED = """
 import sys, time
 from pathlib import Path
-import gramgan.images.scratch as scratch
-scratch._SYNC_SECONDS = scratch._SYNC_SHARE = 0
+import gramgan.images.canvas as canvas
+canvas._SYNC_SECONDS = canvas._SYNC_SHARE = 0
 from test_files import Bicubic, upscaler
 from gramgan.upscaling.files import FileOptions, upscale_file
 from gramgan.upscaling.scales import Scale
@@ -327,7 +329,7 @@ def test_a_killed_job_goes_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _KILLED],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(gramgan.__file__).parents[1]}", **ONE_THREAD},
     )
     journal = tmp_path / ".out.png.pass1.journal"
     deadline = time.monotonic() + 60
@@ -460,19 +462,19 @@ def test_two_processes_do_not_write_one_intermediate(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gramgan.images.scratch import Scratch
+    allocate, sizes = canvas._allocate, []
 
-    allocate = Scratch.allocate
-
-    def full(self: Scratch) -> None:
-        if self.path.name.startswith(".out.png.") and self.path.name != ".out.png.part":  # the intermediate's
+    def full(handle: int, size: int) -> None:
+        sizes.append(size)
+        if len(sizes) % 2 == 0:  # the one between the passes
             raise OSError(errno.ENOSPC, "No space left on device")
-        allocate(self)
+        allocate(handle, size)
 
-    monkeypatch.setattr(Scratch, "allocate", full)
     write_image(tmp_path / "in.png", smooth())
+    monkeypatch.setattr(canvas, "_allocate", full)
     for key in (None, "key"):
         options = FileOptions(scale=Scale(factor=2), resume_key=key)
         with pytest.raises(UserError, match=r"out\.png: the disk is full"):
             upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", options)
+    assert sizes == 2 * [3 * 80 * 60, 2 * 3 * 160 * 120]
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+import gramgan
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.images.formats import vips_reader
@@ -154,7 +155,13 @@ def test_the_folder_job_lists_them_and_goes_on(damaged: Path, weights: Path, tmp
         text=True,
         timeout=300,
         check=False,
-        env={"PATH": "", "GRAMGAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        env={
+            "PATH": "",
+            "PYTHONPATH": str(Path(gramgan.__file__).parents[1]),
+            "GRAMGAN_CACHE": str(tmp_path / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "HOME": str(tmp_path),
+        },
     )
     assert finished.returncode == 1, finished.stderr
     failed = [line for line in finished.stderr.splitlines() if line.startswith("failed: ")]

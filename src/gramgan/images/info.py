@@ -43,14 +43,14 @@ class RasterInfo:
     colour_channels: Literal[1, 3]
     has_alpha: bool
     dtype: Dtype
-    icc: bytes | None
-    exif: bytes | None
-    xmp: bytes | None
-    iptc: bytes | None
-    dpi: tuple[float, float] | None
-    format: str
-    pages: int
-    animation: Animation | None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    format: str = ""
+    pages: int = 1
+    animation: Animation | None = None
 
     @property
     def channels(self) -> int:

@@ -14,11 +14,12 @@ from typing import Literal
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, ensure_folder, write_text
 from gramgan.images import metadata
+from gramgan.images.canvas import claim_for
 from gramgan.images.formats import MULTI_PAGE_SUFFIXES, writing_for
 from gramgan.images.info import Animation, RasterInfo
 from gramgan.images.vips import pyvips, reason
 from gramgan.images.writer import RasterWriter
-from gramgan.locks import claim, release
+from gramgan.locks import release
 
 _log = logging.getLogger(__name__)
 
@@ -188,9 +189,7 @@ def _taken_over(output: Path, folder: Path, key: str) -> Iterator[None]:
     ensure_folder(folder)
     # Beside the folder and not in it, where deleting it would be a matter of chance.
     lock = folder.with_name(f"{folder.name}.lock")
-    handle = claim(lock)
-    if handle is None:
-        raise UserError(f"{output}: another process is writing this file; wait for it or choose another name")
+    handle = claim_for(output, lock)
     try:
         note = folder / "key"
         if not (note.exists() and note.read_text(encoding="utf-8") == key):

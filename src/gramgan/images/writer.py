@@ -13,17 +13,16 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import metadata
+from gramgan.images.canvas import Canvas, Plan
 from gramgan.images.formats import writing_for
 from gramgan.images.info import RasterInfo, Window
-from gramgan.images.scratch import Plan, Resumable, Scratch
 from gramgan.images.stream import EncodingAhead, Frontier
 from gramgan.images.vips import pyvips, reason
 
 _log = logging.getLogger(__name__)
 
 _DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
-_ROWS = 64
-_VIPS_FORMATS = {8: "uchar", 16: "ushort", 32: "float"}
+_ROWS = 64  # that are put on white at a time
 _GREY = {8: "b-w", 16: "grey16", 32: "b-w"}
 _RGB = {8: "srgb", 16: "rgb16", 32: "scrgb"}
 
@@ -31,15 +30,11 @@ _RGB = {8: "srgb", 16: "rgb16", 32: "scrgb"}
 class RasterWriter:
     """Writes one image; a context manager.
 
-    Windows may be written in any order, from one thread at a time. They are collected, in their final sample type, in a
-    scratch file beside the output, which is allocated at once so that a full disk shows at the start. From there they
-    are streamed through the encoder into a temporary file: integer samples in another thread, while windows farther
-    down are still to come, float samples on leaving the block. Then it is renamed to `path`. If the block raises,
-    nothing is left behind and a file that stood at `path` before is untouched.
-
-    With a `resume_key` the work of a killed job is taken up again: the scratch file is `.NAME.part` beside the output
-    `NAME`, and `.NAME.journal` says which windows are in it. Both stay if the process is killed or the block is left
-    by Ctrl-C, and are deleted when the image is done or the block raises an `Exception`.
+    Windows may be written in any order, from one thread at a time. They are collected, in their final sample type, on a
+    `Canvas`. From there they are streamed through the encoder into a temporary file: integer samples in another thread,
+    while windows farther down are still to come, float samples on leaving the block. Then it is renamed to `path`. If
+    the block raises, nothing is left behind and a file that stood at `path` before is untouched. With a `resume_key`
+    the canvas takes up the work of a killed job again.
 
     The suffix chooses the format: PNG (8, 16 bits), JPEG (8), WebP (8), AVIF (8; 16 bits are kept as 12), GIF (256
     colours), TIFF (8, 16, 32 = float; BigTIFF when needed).
@@ -97,34 +92,21 @@ class RasterWriter:
             _log.info("%s: %s holds %d bits; %d-bit samples are rounded", self.path, form.name, self._bits, bits)
         if self._flattened:
             _log.info("%s: %s has no transparency; the image is put on white", self.path, form.name)
-        self._bands = colour_channels + (has_alpha and not self._flattened)
-        self._resume_key = resume_key
-        self._written: set[Window] = set()
-        self._plan: Plan | None = None
+        bands = colour_channels + (has_alpha and not self._flattened)
+        self._canvas = Canvas(self.path, (height, width, bands), np.dtype(_DTYPES[self._bits]), resume_key)
         self._encoding: EncodingAhead | None = None
 
     def __enter__(self) -> "RasterWriter":
-        """Allocate the scratch file.
+        """Allocate the canvas.
 
         Raises:
             UserError: the folder is not writable, the disk has no room for the image, or (with a `resume_key`) another
                 process is writing it.
         """
-        shape, dtype = (self.height, self.width, self._bands), np.dtype(_DTYPES[self._bits])
         with contextlib.ExitStack() as stack:
-            self._journal: Resumable | None = None
-            if self._resume_key is not None:
-                self._journal = Resumable(self.path, self._resume_key, shape, dtype)
-                stack.push(self._leave_journal)
+            stack.enter_context(self._canvas)
             self._temporary = stack.enter_context(atomic_path(self.path))
-            if self._journal is None:
-                self._scratch = Scratch.private(self.path, shape, dtype)
-                stack.callback(self._scratch.close)
-            else:
-                self._scratch = self._journal.scratch
-                self._journal.note_temporary(self._temporary)
-                self._written, self._plan = set(self._journal.finished), self._journal.plan
-            self._scratch.allocate()
+            self._canvas.note_temporary(self._temporary)
             self._note_finished_rows()
             stack.push(self._stop_encoding)
             self._stack = stack.pop_all()
@@ -133,71 +115,47 @@ class RasterWriter:
     @property
     def finished(self) -> frozenset[Window]:
         """The windows that are in the image: those of this job and of the killed one that it continues."""
-        return frozenset(self._written)
+        return self._canvas.finished
 
     def holds(self, window: Window) -> bool:
         """Whether this very window is in the image already."""
-        return window in self._written
+        return self._canvas.holds(window)
 
     @property
     def plan(self) -> Plan | None:
         """What `follow` was told last, perhaps by the job that this one continues; None if it was not."""
-        return self._plan
+        return self._canvas.plan
 
     def follow(self, plan: Plan) -> None:
         """Say by what numbers the image is cut into windows; windows of another plan are forgotten.
 
-        They could neither be found again by `holds` nor told from those that are still to come.
-
         Raises:
             ValueError: the plan changes when windows have been written in this block.
         """
-        if plan != self._plan:
+        if plan != self._canvas.plan:
             if self._encoding is not None:
                 raise ValueError("the plan must be known before the first window is written")
-            self._plan = plan
-            self._written.clear()
+            self._canvas.follow(plan)
             self._note_finished_rows()
-            if self._journal is not None:
-                self._journal.restart(plan)
 
     def write(self, window: Window, array: np.ndarray) -> None:
-        """Put pixels into the image.
+        """Put pixels into the image (see `Canvas.write`).
 
         Args:
             window: where; windows must not overlap, and none may be written twice.
-            array: `[channels, height, width]` in [0, 1], colour and then straight alpha. Clamped and rounded half up
-                for 8 and 16 bits; kept as it is for float.
+            array: `[channels, height, width]` in [0, 1], colour and then straight alpha.
 
         Raises:
             ValueError: the array does not fit the window or holds NaN or infinity, or the window leaves the image or is
                 in it already.
-            UserError: the encoder failed.
+            UserError: the encoder failed, or the disk is full.
         """
-        expected = (self._colour_channels + self._has_alpha, window.height, window.width)
-        if array.shape != expected:
-            raise ValueError(f"window needs an array of shape {expected}, got {array.shape}")
-        if (
-            window.x < 0
-            or window.y < 0
-            or window.x + window.width > self.width
-            or window.y + window.height > self.height
-        ):
-            raise ValueError(f"{window} does not lie inside of the image of {self.width}x{self.height}")
-        if window in self._written:
-            raise ValueError(f"{window} is in the image already")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{window} holds NaN or infinity")
-        for top in range(0, window.height, _ROWS):  # what is made on the way to samples is several times as large
-            part = array[:, top : top + _ROWS]
-            if self._flattened:
-                colour, alpha = part[:-1], part[-1:]
-                part = colour * alpha + (1 - alpha)
-            rows = Window(window.x, window.y + top, window.width, part.shape[1])
-            self._scratch.write(rows, _samples(part, self._bits).transpose(1, 2, 0))
-        self._written.add(window)
-        if self._journal is not None:
-            self._journal.add(window)
+        if self._flattened:
+            expected = (self._colour_channels + 1, window.height, window.width)
+            if array.shape != expected:
+                raise ValueError(f"window needs an array of shape {expected}, got {array.shape}")
+            array = _on_white(array)
+        self._canvas.write(window, array)
         self._frontier.add(window)
         self._encode_ahead()
 
@@ -213,30 +171,16 @@ class RasterWriter:
         if error is not None:
             return self._stack.__exit__(kind, error, trace)
         with self._stack:
-            self._check_complete()
+            self._canvas.finish()
             if self._encoding is None:
-                self._save(self._raw())
+                self._save(self._canvas.image("sequential"))
             else:
                 self._encoding.finish()
         return None
 
-    def _leave_journal(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        assert self._journal is not None
-        if error is None or isinstance(error, Exception) or not self._written:
-            self._journal.close()
-        else:
-            self._journal.keep()
-
-    def _check_complete(self) -> None:
-        missing = self.width * self.height - sum(window.width * window.height for window in self._written)
-        if missing > 0:
-            raise ValueError(f"{self.path}: {missing} pixels were never written")
-
     def _note_finished_rows(self) -> None:
         self._frontier = Frontier(self.width, self.height)
-        for window in self._written:
+        for window in self._canvas.finished:
             self._frontier.add(window)
 
     def _encode_ahead(self) -> None:
@@ -244,8 +188,8 @@ class RasterWriter:
         if self._encoding is None:
             if self._bits == 32 or self._frontier.rows == self.height:
                 return
-            shape = (self.height, self.width, self._bands)
-            self._encoding = EncodingAhead(self._scratch.path, shape, self._bits // 8, self._save)
+            shape = (self.height, self.width, self._canvas.bands)
+            self._encoding = EncodingAhead(self._canvas.path, shape, self._bits // 8, self._save)
         if self._encoding.error is not None:
             raise self._encoding.error
         self._encoding.advance(self._frontier.rows)
@@ -256,16 +200,6 @@ class RasterWriter:
         if self._encoding is not None:
             self._encoding.stop()
             self._encoding = None
-
-    def _raw(self) -> pyvips.Image:
-        return pyvips.Image.rawload(
-            str(self._scratch.path),
-            self.width,
-            self.height,
-            self._bands,
-            format=_VIPS_FORMATS[self._bits],
-            access="sequential",
-        )
 
     def _save(self, image: pyvips.Image) -> None:
         """Encode an image of this one's size, channels and depth into the temporary file."""
@@ -312,8 +246,11 @@ def write_image(
         writer.write(Window(0, 0, width, height), array)
 
 
-def _samples(array: np.ndarray, bits: int) -> np.ndarray:
-    if bits == 32:
-        return array.astype(np.float32, copy=False)
-    white = 2**bits - 1
-    return np.floor(np.clip(array, 0, 1) * np.float32(white) + np.float32(0.5)).astype(_DTYPES[bits])
+def _on_white(array: np.ndarray) -> np.ndarray:
+    """Colours with straight alpha as they look on white, a few rows at a time."""
+    result = np.empty_like(array[:-1])
+    for top in range(0, array.shape[1], _ROWS):
+        rows = slice(top, top + _ROWS)
+        alpha = array[-1, rows]
+        result[:, rows] = array[:-1, rows] * alpha + (1 - alpha)
+    return result

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -88,31 +87,10 @@ def _channel(file: ScientificFile, index: int, radiometry: Radiometry) -> Channe
     return Channel(index, found, float(values.mean(dtype=np.float64)))
 
 
-def picture_info(
-    file: ScientificFile, colour_channels: Literal[1, 3], dtype: Literal["uint16", "float32"] = "float32"
-) -> RasterInfo:
-    """What is known of a group's picture as a picture: its size and channels."""
-    return RasterInfo(
-        path=file.path,
-        width=file.width,
-        height=file.height,
-        colour_channels=colour_channels,
-        has_alpha=False,
-        dtype=dtype,
-        icc=None,
-        exif=None,
-        xmp=None,
-        iptc=None,
-        dpi=None,
-        format=file.form,
-        pages=1,
-        animation=None,
-    )
-
-
 def group_raster(file: ScientificFile, group: tuple[Channel, ...]) -> Raster:
     """The picture that the network sees: one or three channels in [0, 1], float32, holes filled."""
-    info = picture_info(file, 1 if len(group) == 1 else 3)
+    colour_channels = 1 if len(group) == 1 else 3
+    info = RasterInfo(file.path, file.width, file.height, colour_channels, has_alpha=False, dtype="float32")
 
     def samples(window: Window) -> np.ndarray:
         values = filled(file, group, window)

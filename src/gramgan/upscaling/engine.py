@@ -11,7 +11,7 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.images import Raster, Window
-from gramgan.images.scratch import Plan
+from gramgan.images.canvas import Plan
 from gramgan.progress import Progress, silent
 from gramgan.upscaling.alpha import CONTEXT, REACH, enlarge_alpha, extend_colours
 from gramgan.upscaling.backends import Backend, OutOfMemory

@@ -15,6 +15,7 @@ from gramgan import __version__
 from gramgan.errors import UserError
 from gramgan.hardware.allocator import keep_memory
 from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
+from gramgan.images.canvas import remove_steps
 from gramgan.images.resize import resize_array
 from gramgan.progress import Progress, silent
 from gramgan.scientific.bands import parse_bands
@@ -24,7 +25,6 @@ from gramgan.scientific.radiometry import parse_radiometry
 from gramgan.scientific.record import fit_bands, fit_radiometry
 from gramgan.upscaling.control import TEXTURE_THRESHOLD, Control
 from gramgan.upscaling.engine import SCALE, Upscaler
-from gramgan.upscaling.intermediate import remove_leftovers
 from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
 from gramgan.upscaling.scales import Scale, ScalePlan, parse_scale
 from gramgan.upscaling.scientific import ScientificJob, upscale_scientific
@@ -254,7 +254,7 @@ def upscale_file(
     key = resume_key(source, options.resume_key)
     plan = _plan(first.info, options)
     writer = RasterWriter(target, plan.width, plan.height, **_form(first.info, plan, options), resume_key=key)
-    remove_leftovers(target, intermediates(plan) + 1)
+    remove_steps(target, intermediates(plan) + 1)
     with writer:
         run_passes(upscaler, first, writer, plan, key, options.control, Parts(progress or silent, plan).part)
     return target

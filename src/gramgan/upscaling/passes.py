@@ -5,14 +5,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from gramgan.images import Raster, Window
+from gramgan.images.canvas import Canvas
 from gramgan.progress import Progress
 from gramgan.upscaling.control import Control
 from gramgan.upscaling.engine import SCALE, Sink, Upscaler
-from gramgan.upscaling.intermediate import Intermediate
 from gramgan.upscaling.scales import Scale, ScalePlan
 
 _STRIP = 256  # rows of the result that are resized at a time
@@ -21,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class NamedSink(Sink, Protocol):
-    """A sink beside whose `path` the pictures between the passes are kept."""
+    """A sink beside whose `path` the canvases between the passes are kept."""
 
     @property
     def path(self) -> Path: ...  # noqa: D102
@@ -52,26 +55,20 @@ def run_passes(
     """
     name = str(raster.info.path)
     with contextlib.ExitStack() as stack:
-        steps = [
-            stack.enter_context(
-                Intermediate(
-                    writer.path,
-                    number + 1,
-                    SCALE * plan.stages[number].width,
-                    SCALE * plan.stages[number].height,
-                    like=raster.info,
-                    resume_key=key,
-                )
-            )
-            for number in range(intermediates(plan))
-        ]
+        dtype = np.dtype(np.float32 if raster.info.bits == 32 else np.uint16)
+        steps: list[Canvas] = []
+        for number, stage in enumerate(plan.stages[: intermediates(plan)], start=1):
+            shape = (SCALE * stage.height, SCALE * stage.width, raster.info.channels)
+            steps.append(stack.enter_context(Canvas(writer.path, shape, dtype, key, step=number)))
         for number, stage in enumerate(plan.stages):
-            source = raster if number == 0 else steps[number - 1].read_as(stage.width, stage.height)
+            source = raster
+            if number:
+                source = steps[number - 1].read_as(replace(raster.info, width=stage.width, height=stage.height))
             sink = steps[number] if number < len(steps) else writer
             upscaler.upscale_raster(source, sink, progress(number))
             report_residual(name, number, plan, control)
         if not plan.native:
-            _copy(steps[-1].read_as(plan.width, plan.height), writer)
+            _copy(steps[-1].read_as(replace(raster.info, width=plan.width, height=plan.height)), writer)
 
 
 def _copy(raster: Raster, writer: NamedSink) -> None:

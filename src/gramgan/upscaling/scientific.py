@@ -1,23 +1,24 @@
 """Scientific files enlarged: every group of layers through the network, and all of them back into stored values."""
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
-from gramgan.images import Window
+from gramgan.images import Raster, RasterInfo, Window
+from gramgan.images.canvas import Canvas, Plan, remove_steps
 from gramgan.progress import Progress
-from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster, picture_info
+from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster
 from gramgan.scientific.base import Note, Reading, ScientificFile, spare_path
 from gramgan.upscaling import bicubic
 from gramgan.upscaling.control import Control
 from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.intermediate import remove_leftovers
-from gramgan.upscaling.layers import Layers
 from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
 from gramgan.upscaling.scales import Scale
 
@@ -73,15 +74,17 @@ def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, p
         _log.warning("%s: all its layers are classes; they are repeated, and the network has nothing to do", name)
     drawn = arrangement.drawn
     planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
-    like = picture_info(file, 1, "float32" if file.dtype.kind == "f" else "uint16")
+    dtype = np.dtype(np.float32 if file.dtype.kind == "f" else np.uint16)
     parts = Parts(progress, plan, max(len(arrangement.groups), 1))
     is_few = len(drawn) <= _FEW
-    with Layers(target, plan.width, plan.height, len(drawn), like, key) as layers:
+    with Canvas(target, (plan.height * len(drawn), plan.width, 1), dtype, key, step=1) as canvas:
+        remove_steps(target, 2)
+        layers = _Layers(canvas, plan.height)
         for number, group in enumerate(arrangement.groups):
             own = [planes[channel.layer] for channel in group]
             first = number * parts.stages
-            sink = layers.sink(own)
-            remove_leftovers(sink.path, intermediates(plan) + 1)
+            sink = _LayerSink(layers, own)
+            remove_steps(sink.path, intermediates(plan) + 1)
             if not layers.complete(own):
                 raster = group_raster(file, group)
                 passes = lambda stage, first=first: parts.part(first + stage)  # noqa: E731
@@ -89,8 +92,8 @@ def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, p
         if not is_few:
             report_residual(name, len(plan.stages) - 1, plan, job.control)
         with atomic_path(target) as temporary:
-            layers.note_temporary(temporary)
-            layers.note_temporary(spare_path(temporary))
+            canvas.note_temporary(temporary)
+            canvas.note_temporary(spare_path(temporary))
             result = _Result(file, arrangement, layers, planes)
             file.save(result, temporary, _note(file, target, arrangement, job))
         result.report()
@@ -111,10 +114,69 @@ def _note(file: ScientificFile, target: Path, arrangement: Arrangement, job: Sci
     return Note(target, comment(job.scale), details, job.settings or "")
 
 
+class _Layers:
+    """Planes of one size below one another on a canvas of one band."""
+
+    def __init__(self, canvas: Canvas, height: int) -> None:
+        self.canvas, self.width, self.height = canvas, canvas.width, height
+        self._finished: Counter[int] = Counter()  # pixels of each plane
+        for window in canvas.finished:
+            self._finished[window.y // height] += window.width * window.height
+
+    def complete(self, planes: Iterable[int]) -> bool:
+        """Whether nothing of these planes is missing."""
+        return all(self._finished[plane] == self.width * self.height for plane in planes)
+
+    def below(self, plane: int, window: Window) -> Window:
+        """Where a window of a plane lies on the canvas."""
+        return Window(window.x, plane * self.height + window.y, window.width, window.height)
+
+    def follow(self, plan: Plan) -> None:
+        """See `Canvas.follow`; of planes that are complete nothing is forgotten."""
+        if plan != self.canvas.plan:
+            self.canvas.follow(plan, keep=lambda window: self.complete([window.y // self.height]))
+            self._finished = Counter({plane: area for plane, area in self._finished.items() if self.complete([plane])})
+
+    def write(self, plane: int, window: Window, values: np.ndarray) -> None:
+        """Put `[height, width]` in [0, 1] where `window` is; nothing if it is there, from a job that was killed."""
+        place = self.below(plane, window)
+        if not self.canvas.holds(place):
+            self.canvas.write(place, values[None])
+            self._finished[plane] += window.width * window.height
+
+    @cached_property
+    def finished(self) -> Raster:
+        """All planes, float32 in [0, 1], when they are complete."""
+        canvas = self.canvas
+        return canvas.read_as(RasterInfo(canvas.target, canvas.width, canvas.height, 1, False, "float32"))
+
+
+class _LayerSink:
+    """Takes a picture of one or three channels, each of which is a plane of `_Layers`."""
+
+    def __init__(self, layers: _Layers, planes: Sequence[int]) -> None:
+        target = layers.canvas.target
+        self.path = target.with_name(f"{target.name}.layer{planes[0] + 1}")
+        self.width, self.height = layers.width, layers.height
+        self.follow = layers.follow
+        self._layers, self._planes = layers, planes
+
+    @property
+    def plan(self) -> Plan | None:
+        return self._layers.canvas.plan
+
+    def holds(self, window: Window) -> bool:
+        return all(self._layers.canvas.holds(self._layers.below(plane, window)) for plane in self._planes)
+
+    def write(self, window: Window, array: np.ndarray) -> None:
+        for plane, values in zip(self._planes, array, strict=True):
+            self._layers.write(plane, window, values)
+
+
 class _Result:
     """The `Enlarged` of a file whose planes are finished."""
 
-    def __init__(self, file: ScientificFile, arrangement: Arrangement, layers: Layers, planes: dict[int, int]) -> None:
+    def __init__(self, file: ScientificFile, arrangement: Arrangement, layers: _Layers, planes: dict[int, int]) -> None:
         self.width, self.height = layers.width, layers.height
         self._file, self._layers, self._planes = file, layers, planes
         self._channels = {channel.layer: channel for channel in arrangement.drawn}
@@ -176,7 +238,8 @@ class _Result:
 
     def _drawn(self, channel: Channel, window: Window) -> np.ndarray:
         """Stored values, float64, not rounded."""
-        values = channel.range.from_unit(self._layers.read(self._planes[channel.layer], window))
+        place = self._layers.below(self._planes[channel.layer], window)
+        values = channel.range.from_unit(self._layers.finished.read(place)[0])
         if channel.range.covers(self._file.dtype):
             return values
         rows = bicubic.taps(self._file.height, self.height, window.y, window.y + window.height)
