@@ -1,6 +1,5 @@
 """Opening weights: which backend, what is kept in the cache, and torch only where it is needed."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,9 +13,8 @@ from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.networks.build import LoadedGenerator
-from gramgan.upscaling import choice as choice_module
 from gramgan.upscaling import models as models_module
-from gramgan.upscaling.choice import Candidate, choose, probe_picture
+from gramgan.upscaling.choice import Candidate, Choice, Tried, probe_picture
 from gramgan.upscaling.graph_files import write_graph
 from gramgan.upscaling.models import open_model
 from gramgan.weights.formats import write_safetensors
@@ -79,7 +77,9 @@ def test_the_command_says_it_in_one_line(
 
 def test_auto_passes_over_what_is_not_installed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models_module, "is_installed", lambda _: False)
-    assert open_model(weights, device="cpu").backend.name.startswith("torch cpu")
+    assert {one.backend for one in models_module._candidates(models_module.WeightsInUse(weights), "auto", None)[1]} == {
+        "torch"
+    }
 
 
 def test_the_converted_network_is_kept_and_changes_with_the_weights(
@@ -127,73 +127,11 @@ def test_blended_weights_lie_between(weights: Path, generator: LoadedGenerator, 
         assert model.card.overlap == 31
 
 
-class _Fake:
-    """A backend that needs so many runs of patience and is off by so much."""
-
-    side, batch, bytes_per_pixel = None, 1, 1
-
-    def __init__(self, name: str, seconds: float, error: float, clock: list[float]) -> None:
-        self.name, self.seconds, self.error, self.clock = name, seconds, error, clock
-        self.disturbed = 0  # so many runs take ten times as long
-
-    def free_bytes(self) -> int:
-        return 1
-
-    def run(self, tiles: np.ndarray) -> np.ndarray:
-        self.clock[0] += self.seconds * (10 if self.disturbed > 0 else 1)
-        self.disturbed -= 1
-        return np.full((1, 3, 8, 8), 0.5 + self.error, np.float32)
-
-
-def chosen(
-    monkeypatch: pytest.MonkeyPatch, key: str, *table: tuple[Candidate, float, float], disturbed: int = 0
-) -> choice_module.Choice:
-    """What is chosen from candidates, their seconds and errors; the last one's first runs are disturbed."""
-    clock = [0.0]
-    monkeypatch.setattr(choice_module.time, "perf_counter", lambda: clock[0])
-    fakes = {one: _Fake(str(one), seconds, off, clock) for one, seconds, off in table}
-    fakes[table[-1][0]].disturbed = disturbed
-    candidates = [one for one, _, _ in table]
-    return choose(key, lambda: (candidates[0], candidates), lambda *one: fakes[Candidate(*one)])
-
-
-TORCH, OPENVINO, BF16 = Candidate("torch", "fp32"), Candidate("openvino", "fp32"), Candidate("openvino", "bf16")
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(0.004, BF16), (0.009, OPENVINO), (float("nan"), OPENVINO)],
-)
-def test_the_fastest_that_is_right(monkeypatch: pytest.MonkeyPatch, error: float, expected: Candidate) -> None:
-    found = chosen(monkeypatch, "k", (TORCH, 1.0, 0.0), (OPENVINO, 0.5, 0.0), (BF16, 0.1, error))
-    assert (found.backend, found.precision) == expected
-    assert found.speedup == pytest.approx(10 if expected == BF16 else 2)
-
-
-def test_a_small_network_is_measured_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes milliseconds, and what else the machine does for some of them must not decide for good."""
-    table = ((TORCH, 0.06, 0.0), (OPENVINO, 0.025, 0.0), (BF16, 0.012, 0.0))
-    assert chosen(monkeypatch, "small", *table, disturbed=4).precision == "bf16"
-
-
-def test_a_choice_is_remembered_and_a_damaged_one_made_again(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    first = chosen(monkeypatch, "k", (TORCH, 1.0, 0.0), (OPENVINO, 0.5, 0.0))
-    assert chosen(monkeypatch, "k", (TORCH, 1.0, 0.0), (OPENVINO, 5.0, 0.0)) == first
-    assert chosen(monkeypatch, "other", (TORCH, 1.0, 0.0), (OPENVINO, 5.0, 0.0)).backend == "torch"
-    for text in ("", "{}", "[1]", json.dumps({**first.__dict__, "backend": "abacus"})):
-        for path in (cache / "probe").iterdir():
-            path.write_text(text)
-        assert chosen(monkeypatch, "k", (TORCH, 1.0, 0.0), (OPENVINO, 5.0, 0.0)).backend == "torch"
-
-
 @pytest.mark.parametrize("backend", ["auto", "openvino", "onnxruntime"])
 def test_torch_is_not_imported_when_all_is_in_the_cache(backend: str, weights: Path, tmp_path: Path) -> None:
     if backend == "auto":  # as if measured: a tiny network may well be fastest on torch
-        choice = choice_module.Choice("openvino", "fp32", 2.0, 0.0, 0.0)
-        key = f"{models_module.WeightsInUse(weights).key} auto auto"
-        path = tmp_path / "cache" / "probe" / f"backend-{choice_module._cache_key(key)}.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(choice.__dict__))
+        choice = Choice(f"{models_module.WeightsInUse(weights).key} auto auto", [Candidate("openvino", "fp32")])
+        choice.compare({Candidate("openvino", "fp32"): Tried(0.0, 0.0, 0.1, 1.0)})
     for name, channels in (("a", 3), ("b", 4)):
         write_image(tmp_path / f"{name}.png", np.resize(probe_picture(16), (channels, 16, 16)), bits=8)
     arguments = ["upscale", str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(weights)]

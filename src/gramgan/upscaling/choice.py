@@ -1,16 +1,15 @@
-"""Which backend runs given weights best on this machine: measured once for each weight file, then remembered.
+"""Which backend runs given weights best on this machine: what the work itself has shown, remembered and doubted.
 
-Speed alone does not decide: a backend or precision whose result is too far from torch's in fp32 is not used.
+Speed alone does not decide: a backend or precision whose result is too far from torch's in fp32 is not used. The rest
+is decided on the tiles of jobs: whoever may be best takes turns, the fastest goes on, and the others get a turn again
+when the fastest has become slower, or when so much work was done that a turn costs next to nothing.
 """
 
 import hashlib
 import json
 import logging
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,44 +19,34 @@ from gramgan.files import write_text
 from gramgan.hardware.precision import PRECISIONS, Precision
 from gramgan.hardware.processor import package_version, processor_key, threads
 from gramgan.paths import cache_folder
-from gramgan.upscaling.backends import Backend
 
 BackendName = Literal["torch", "openvino", "onnxruntime"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
+CUT = 64
+"""Side of the part of a picture on which all are compared with the reference."""
 MAX_RMS = 0.005
 """Largest root mean square difference from torch in fp32, of values in [0, 1].
 
 It costs a result that is 26 dB from the truth 0.04 dB. With the known weights bf16 leaves 0.0018 and 0.0031 on the
 probe's picture, and 0.0007 to 0.0053 on photographs; wrong pixels are far above.
 """
+MAX_OF_DETAIL = 0.05
+"""Or that much of the detail which the network synthesised: on noise everything differs more, and matters less.
+
+Detail is what is left of a result when each 4x4 pixels have their mean taken off.
+"""
 MAX_ERROR = 0.25
 """Largest difference of any single value: bf16 moves a few pixels at synthesised edges by 0.1."""
 
-_SIDE = 64
-_ROUNDS, _MORE_ROUNDS = 2, 10  # at least and at most: of a small network, which takes milliseconds, more are made
-_HOPELESS = 4.0  # a first run this many times slower than the fastest one settles the matter
-_LONG_ENOUGH = 3.0  # seconds of rounds, where there were enough of them
-_BUDGET = 6.0  # seconds after which no further round is begun
-_MOMENT = 1.0  # seconds: a first run as short as that settles nothing, it may have been disturbed, or have compiled
+_HOPELESS = 1.5  # so many times slower than the fastest on a small cut: gets no turn on tiles of that size
+_GROWTH = 0.25  # more on larger tiles, for each doubling of their pixels: there the order may be another
+_DOMINATED = 1.3  # fp32 gets none beside a lower precision of the same backend that is so many times as fast
+_LOOKS = 0.03  # share of the time that may go into turns of those that are not the fastest
+_KEPT = 3  # newest measurements, of which the least counts: a disturbance makes slower, never faster
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A backend and a precision; how many times faster than the reference they were, and their differences from it.
-
-    The reference is torch in fp32, or for networks that torch cannot read the first candidate, in fp32. Both
-    differences are NaN where nothing was right and the first candidate was taken all the same.
-    """
-
-    backend: BackendName
-    precision: Precision
-    speedup: float
-    rms: float
-    max_error: float
 
 
 class Candidate(NamedTuple):
@@ -66,32 +55,176 @@ class Candidate(NamedTuple):
     backend: BackendName
     precision: Precision
 
+    def __str__(self) -> str:
+        """Such as `openvino bf16`."""
+        return f"{self.backend} {self.precision}"
 
-def choose(
-    key: str,
-    candidates: Callable[[], tuple[Candidate, list[Candidate]]],
-    make: Callable[[BackendName, Precision], Backend],
-) -> Choice:
-    """The fastest candidate that is right, from the cache or measured (some seconds).
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate on a small cut: differences from the reference (see `difference`), that one's detail, and seconds."""
+
+    rms: float
+    largest: float
+    detail: float
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        """Whether its results can be used; NaN cannot."""
+        return self.rms <= max(MAX_RMS, MAX_OF_DETAIL * self.detail) and self.largest <= MAX_ERROR
+
+
+@dataclass
+class _Pace:
+    """A candidate on tiles of one size: seconds a pixel, and the seconds of work since it was last measured.
+
+    `first` are those of a process's first tile, opening and compiling included, `then` those of the others.
+    """
+
+    first: list[float] = field(default_factory=list)
+    then: list[float] = field(default_factory=list)
+    waited: float = 0.0
+
+    def next(self, *, opened: bool, shared: int) -> float:
+        """What the next pixel is expected to cost; the opening is shared by as many tiles as were done."""
+        then = min(self.then, default=min(self.first, default=0.0))
+        return then if opened else then + max(0.0, min(self.first, default=then) - then) / max(shared, 1)
+
+
+class Choice:
+    """What is known of the candidates for given weights, and which of them is next. Not for several threads at once.
 
     Args:
         key: of the weights, and of what was asked for.
-        candidates: gives the reference, and what to choose from; the first of these if nothing is right.
-        make: gives the backend to measure.
+        candidates: what may be chosen; the first of them if none is right.
     """
-    path = cache_folder() / "probe" / f"backend-{_cache_key(key)}.json"
-    stored = _read(path)
-    if stored is not None:
-        return stored
-    choice = _measure(*candidates(), make)
-    try:
-        write_text(path, json.dumps(asdict(choice), indent=2) + "\n")
-    except UserError as error:
-        _log.warning("the choice of a backend is not kept, so the next run measures again: %s", error)
-    return choice
+
+    def __init__(self, key: str, candidates: Iterable[Candidate]) -> None:
+        self._path = cache_folder() / "probe" / f"turns-{_cache_key(key)}.json"
+        self._all = list(candidates)
+        self._tried: dict[Candidate, Tried] = {}
+        self._paces: dict[int, dict[Candidate, _Pace]] = {}
+        self._read()
+        self._opened: set[tuple[int, Candidate]] = set()  # of this process
+        self._done: dict[int, int] = {}  # tiles of this process, by size
+
+    @property
+    def tried(self) -> bool:
+        """Whether all candidates have been compared with the reference."""
+        return bool(self._tried)
+
+    def contenders(self, pixels: int = 2**20) -> list[Candidate]:
+        """Those that are right, and were fast enough on the cut to be given whole tiles of so many pixels."""
+        right = {one: found.seconds for one, found in self._tried.items() if found.right}
+        if not right:
+            return self._all[:1]
+        enough = (_HOPELESS + _GROWTH * max(0, _size(pixels) - _size(CUT * CUT))) * min(right.values())
+
+        def dominated(one: Candidate) -> bool:
+            return one.precision == "fp32" and any(
+                other.backend == one.backend and _DOMINATED * seconds <= right[one] for other, seconds in right.items()
+            )
+
+        return [one for one in self._all if one in right and right[one] <= enough and not dominated(one)]
+
+    def compare(self, found: Mapping[Candidate, Tried]) -> None:
+        """Keep how all candidates did on a cut of a real tile."""
+        self._tried = dict(found)
+        for one, tried in found.items():
+            _log.debug("%s: %.0f ms, rms difference %.5f", one, 1000 * tried.seconds, tried.rms)
+            if not tried.right:
+                _log.info("%s: not used, differs by %.4f rms and %.4f at most", one, tried.rms, tried.largest)
+        self._write()
+
+    def best(self) -> Candidate:
+        """The fastest so far, on tiles of the largest size that has been measured."""
+        size = max(self._paces, default=0)
+        known = [one for one in self.contenders() if one in self._paces.get(size, {})]
+        if known:
+            return min(known, key=lambda one: self._expected(size, one))
+        return min(self.contenders(), key=lambda one: self._tried[one].seconds if one in self._tried else 0.0)
+
+    def next(self, pixels: int) -> Candidate:
+        """Who computes the next tile, of so many pixels."""
+        contenders, size = self.contenders(pixels), _size(pixels)
+        if len(contenders) == 1:
+            return contenders[0]
+        paces = self._paces.setdefault(size, {})
+        for one in contenders:
+            paces.setdefault(one, _Pace())
+        done = self._done.get(size, 0)
+        for one in sorted(contenders, key=lambda one: (not self._is_open(size, one), self._tried[one].seconds)):
+            pace = paces[one]
+            if not pace.first and not pace.then:
+                return one
+            # In a short job nobody is opened for the sake of a second measurement.
+            if done and not pace.then and (self._is_open(size, one) or done > len(contenders)):
+                return one
+        best = min(contenders, key=lambda one: self._expected(size, one))
+        for one in contenders:
+            costs = paces[one].next(opened=self._is_open(size, one), shared=1) - self._expected(size, best)
+            if one != best and costs * pixels <= _LOOKS * paces[one].waited:
+                return one
+        return best
+
+    def took(self, candidate: Candidate, pixels: int, seconds: float) -> None:
+        """Keep what a tile has cost."""
+        size = _size(pixels)
+        first = not self._is_open(size, candidate)
+        paces = self._paces.setdefault(size, {})
+        pace = paces.setdefault(candidate, _Pace())
+        measured = pace.first if first else pace.then
+        new = first or not measured or pace.waited > 0
+        if pace.waited > 0:  # since the last time others had their turns, and the machine may be another
+            measured.clear()
+            if first:
+                pace.then.clear()
+        measured.append(seconds / pixels)
+        del measured[:-_KEPT]
+        for one, other in paces.items():
+            other.waited = 0.0 if one == candidate else other.waited + seconds
+        self._opened.add((size, candidate))
+        self._done[size] = self._done.get(size, 0) + 1
+        if new:
+            self._write()
+
+    def _is_open(self, size: int, candidate: Candidate) -> bool:
+        return (size, candidate) in self._opened
+
+    def _expected(self, size: int, one: Candidate) -> float:
+        return self._paces[size][one].next(opened=self._is_open(size, one), shared=self._done.get(size, 0))
+
+    def _read(self) -> None:
+        try:
+            values = json.loads(self._path.read_text(encoding="utf-8"))
+            tried = {_candidate(name): Tried(**found) for name, found in values["tried"].items()}
+            sum(sum(asdict(found).values()) for found in tried.values())  # all of them numbers
+            paces = {
+                int(size): {_candidate(name): _pace(**one) for name, one in each.items()}
+                for size, each in values["paces"].items()
+            }
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            _log.info("%s: unreadable record of the backends' speed (%s); measuring again", self._path, error)
+            return
+        self._tried, self._paces = tried, paces
+
+    def _write(self) -> None:
+        values = {
+            "tried": {str(one): asdict(found) for one, found in self._tried.items()},
+            "paces": {
+                size: {str(one): asdict(pace) for one, pace in paces.items()} for size, paces in self._paces.items()
+            },
+        }
+        try:
+            write_text(self._path, json.dumps(values, indent=2) + "\n")
+        except UserError as error:
+            _log.warning("what the backends took is not kept, so the next run measures again: %s", error)
 
 
-def probe_picture(side: int = _SIDE) -> np.ndarray:
+def probe_picture(side: int = 64) -> np.ndarray:
     """float32 `[3, side, side]` in [0, 1]: shades, edges, fine lines and a little noise, the same everywhere."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / 96
     waves = 0.5 + 0.25 * np.sin(40 * x * x + 9 * y) + 0.15 * np.sin(70 * y * y - 20 * x)
@@ -102,44 +235,11 @@ def probe_picture(side: int = _SIDE) -> np.ndarray:
     return np.clip(planes + noise, 0, 1).astype(np.float32)
 
 
-def _measure(
-    reference: Candidate, candidates: list[Candidate], make: Callable[[BackendName, Precision], Backend]
-) -> Choice:
-    if len(candidates) > 1:
-        _log.info("measuring which of %s suits these weights on this machine, once", _names(candidates))
-    tile = probe_picture()[None]
-    trusted = make(*reference)
-    truth, first = _timed(trusted, tile)
-    backends: dict[Candidate, Backend] = {reference: trusted}
-    seconds: dict[Candidate, float] = {reference: first}
-    differences: dict[Candidate, tuple[float, float]] = {reference: (0.0, 0.0)}
-    for candidate in candidates:
-        if candidate == reference:
-            continue
-        backend = make(*candidate)
-        result, first = _timed(backend, tile)
-        rms, largest = difference(result, truth)
-        if rms <= MAX_RMS and largest <= MAX_ERROR:
-            backends[candidate], seconds[candidate], differences[candidate] = backend, first, (rms, largest)
-        else:
-            _log.info("%s: not used, differs by %.4f rms and %.4f at most", backend.name, rms, largest)
-    enough = max(_HOPELESS * min(seconds.values()), _MOMENT)
-    hopeful = [candidate for candidate in backends if candidate == reference or seconds[candidate] <= enough]
-    begun = time.perf_counter()
-    for number in range(_MORE_ROUNDS):  # interleaved, so that another process's load meets all alike
-        spent = time.perf_counter() - begun
-        if (number and spent > _BUDGET) or (number >= _ROUNDS and spent > _LONG_ENOUGH):
-            break
-        for candidate in hopeful:
-            again = _timed(backends[candidate], tile)[1]
-            # The first run compiles, too.
-            seconds[candidate] = again if number == 0 else min(again, seconds[candidate])
-    for candidate, took in seconds.items():
-        _log.debug("%s %s: %.0f ms, rms difference %.5f", *candidate, 1000 * took, differences[candidate][0])
-    right = [candidate for candidate in candidates if candidate in seconds]
-    best = min(right, key=lambda candidate: seconds[candidate], default=candidates[0])
-    rms, largest = differences.get(best, (math.nan, math.nan))
-    return Choice(*best, seconds[reference] / seconds.get(best, math.inf), rms, largest)
+def detail(result: np.ndarray) -> float:
+    """How much of `[1, 3, 4h, 4w]` is finer than its low-resolution pixels, root mean square."""
+    result = np.clip(result, 0, 1)
+    blocks = result.reshape(3, result.shape[2] // 4, 4, result.shape[3] // 4, 4)
+    return float(np.sqrt(np.square(blocks - blocks.mean((2, 4), keepdims=True)).mean()))
 
 
 def difference(result: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
@@ -148,30 +248,23 @@ def difference(result: np.ndarray, reference: np.ndarray) -> tuple[float, float]
     return float(np.sqrt(np.square(delta).mean())), float(np.abs(delta).max())
 
 
-def _timed(backend: Backend, tile: np.ndarray) -> tuple[np.ndarray, float]:
-    start = time.perf_counter()
-    result = backend.run(tile)
-    return result, time.perf_counter() - start
+def _size(pixels: int) -> int:
+    """Tiles are of one size when their pixels are about the same power of two."""
+    return round(np.log2(max(pixels, 1)))
 
 
-def _names(candidates: list[Candidate]) -> str:
-    return ", ".join(f"{backend} {precision}" for backend, precision in candidates)
+def _pace(first: list[float], then: list[float], waited: float) -> _Pace:
+    return _Pace([*map(float, first)], [*map(float, then)], float(waited))
+
+
+def _candidate(name: str) -> Candidate:
+    backend, precision = name.split()
+    if backend not in BACKEND_NAMES or precision not in PRECISIONS:
+        raise ValueError(f"unknown {name!r}")
+    return Candidate(backend, precision)
 
 
 def _cache_key(key: str) -> str:
     versions = [f"{name} {package_version(name)}" for name in _PACKAGES]
     parts = (key, processor_key(), str(threads()), *versions)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
-
-def _read(path: Path) -> Choice | None:
-    try:
-        choice = Choice(**json.loads(path.read_text(encoding="utf-8")))
-        if choice.backend not in BACKEND_NAMES or choice.precision not in PRECISIONS:
-            raise ValueError(f"unknown {choice.backend!r} or {choice.precision!r}")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        _log.info("%s: unreadable choice of a backend (%s); measuring again", path, error)
-        return None
-    return choice

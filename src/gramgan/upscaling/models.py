@@ -1,21 +1,29 @@
 """Weights opened for upscaling: found, converted where need be, and given to the backend that runs them best.
 
-torch is imported only where it runs the network, or where weights are converted or a backend is chosen for the first
+torch is imported only where it runs the network, or where weights are converted or backends are compared for the first
 time; after that OpenVINO and ONNX Runtime find all they need in the user's cache.
 """
 
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
 from gramgan.errors import UserError
 from gramgan.hardware.precision import Precision, check_precision
-from gramgan.hardware.processor import is_installed, may_have_accelerator, package_version, processor_key
+from gramgan.hardware.processor import (
+    bf16_instructions,
+    is_installed,
+    may_have_accelerator,
+    package_version,
+    processor_key,
+)
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.backends.common import bytes_per_pixel
-from gramgan.upscaling.choice import BackendName, Candidate, Choice, choose
+from gramgan.upscaling.backends.turns import TurnsBackend
+from gramgan.upscaling.choice import BackendName, Candidate, Choice
 from gramgan.upscaling.graph_files import require
 from gramgan.upscaling.weights_in_use import Graph, WeightsInUse
 from gramgan.weights.card import Card
@@ -49,8 +57,8 @@ def open_model(
 ) -> OpenModel:
     """Open a generator for upscaling.
 
-    `auto` takes a GPU where torch sees one, and on a CPU what a cached measurement found to be fastest and right (see
-    `gramgan.upscaling.choice`); backends that are not installed are passed over.
+    `auto` takes a GPU where torch sees one. On a CPU the backends that are installed, and right, take turns until the
+    work has shown which is fastest (see `gramgan.upscaling.choice`).
 
     Args:
         spec: a name of `gramgan weights list`, a weight file, or a network written by `gramgan export` (`.onnx`,
@@ -72,14 +80,38 @@ def open_model(
     if backend == "onnxruntime" and wanted not in (None, "fp32"):
         raise UserError(f"precision {wanted!r}: onnxruntime computes in fp32 here; use auto or fp32")
 
-    choice = _only_choice(weights, backend, wanted) or choose(
-        f"{weights.key} {backend} {precision}",
-        lambda: _candidates(weights, backend, wanted),
-        lambda *candidate: _make(weights, *candidate)[0],
-    )
-    made, card = _make(weights, choice.backend, choice.precision)
+    only = _only_choice(weights, backend, wanted)
+    if only is not None:
+        made, card = _make(weights, *only)
+    else:
+        made, card = _by_turns(weights, backend, precision, wanted)
     _log.debug("%s: runs on %s", card.name, made.name)
     return OpenModel(made, card, card.name, weights.sha256)
+
+
+def _by_turns(
+    weights: WeightsInUse, backend: str, precision: str, wanted: Precision | None
+) -> tuple[TurnsBackend, Card]:
+    reference, candidates = _candidates(weights, backend, wanted)
+    choice = Choice(f"{weights.key} {backend} {precision}", candidates)
+    card = _card(weights, choice)
+    room = partial(bytes_per_pixel, _features(card))
+    return (
+        TurnsBackend(
+            choice, candidates, reference, lambda *one: _make(weights, *one)[0], room, f"{backend} cpu {precision}"
+        ),
+        card,
+    )
+
+
+def _card(weights: WeightsInUse, choice: Choice) -> Card:
+    """The card, from where it costs least: torch takes a second to import, and may not be needed."""
+    if weights.located.is_graph:
+        return weights.card(weights.located.path)
+    if choice.tried and choice.best().backend != "torch":
+        graph: Graph = "xml" if choice.best().backend == "openvino" else "onnx"
+        return weights.card(weights.graph(graph))
+    return weights.generator.card
 
 
 def _on_torch(backend: str, device: str, weights: WeightsInUse) -> bool:
@@ -105,7 +137,7 @@ def _has_accelerator(backend: str) -> bool:
     return resolve_device("auto", mps=True) != "cpu"
 
 
-def _only_choice(weights: WeightsInUse, backend: str, precision: Precision | None) -> Choice | None:
+def _only_choice(weights: WeightsInUse, backend: str, precision: Precision | None) -> Candidate | None:
     """What the user, or what is installed, leaves no choice of."""
     if backend != "auto":
         require(backend)
@@ -113,8 +145,8 @@ def _only_choice(weights: WeightsInUse, backend: str, precision: Precision | Non
             require("onnx")
             if weights.located.path.suffix.lower() == ".xml":
                 raise UserError(f"{weights.located.path}: onnxruntime does not read this kind of file; use openvino")
-            return Choice("onnxruntime", "fp32", 1.0, 0.0, 0.0)
-        return None if precision is None else Choice(cast(BackendName, backend), precision, 1.0, 0.0, 0.0)
+            return Candidate("onnxruntime", "fp32")
+        return None if precision is None else Candidate(cast(BackendName, backend), precision)
     if weights.located.is_graph and not _installed(weights):
         require("openvino" if weights.located.path.suffix.lower() == ".xml" else "onnxruntime")
         require("onnx")
@@ -155,7 +187,9 @@ def _candidates(weights: WeightsInUse, backend: str, precision: Precision | None
 def _torch_precisions(precision: Precision | None) -> list[Precision]:
     if precision is not None:
         return [precision]
-    from gramgan.hardware.probe import probe
+    if bf16_instructions():
+        return ["fp32", "bf16"]
+    from gramgan.hardware.probe import probe  # where nothing says what the processor has
 
     probed = probe("cpu").precision
     return ["fp32"] if probed == "fp32" else ["fp32", probed]
@@ -176,8 +210,7 @@ def _make(weights: WeightsInUse, backend: BackendName, precision: Precision) -> 
     graph: Graph = "xml" if backend == "openvino" else "onnx"
     path = weights.graph(graph)
     card = weights.card(path)
-    nf = card.architecture.get("nf")
-    room = bytes_per_pixel(nf if isinstance(nf, int) else _FULL_NF, precision)
+    room = bytes_per_pixel(_features(card), precision)
     if backend == "onnxruntime":
         from gramgan.upscaling.backends.onnxruntime_backend import OnnxRuntimeBackend
 
@@ -187,3 +220,8 @@ def _make(weights: WeightsInUse, backend: BackendName, precision: Precision) -> 
     release = f"{package_version('openvino')} {processor_key()}"
     blobs = weights.folder / hashlib.sha256(release.encode()).hexdigest()[:16]
     return OpenVinoBackend(path, card.name, precision, room, blobs), card
+
+
+def _features(card: Card) -> int:
+    nf = card.architecture.get("nf")
+    return nf if isinstance(nf, int) else _FULL_NF
