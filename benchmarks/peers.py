@@ -47,7 +47,7 @@ from gramgan.images.pairing import truths as truths_of
 from gramgan.networks.build import load_generator
 from gramgan.reports.evaluation import evaluation_page, strips_picture
 from gramgan.reports.pixels import to_png, to_webp
-from gramgan.upscaling.models import DEFAULT_MODEL
+from gramgan.upscaling.model import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
 from srresnet import FILES, SRResNet
 from srresnet import load as load_srresnet

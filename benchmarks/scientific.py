@@ -23,9 +23,10 @@ from affine import Affine
 from PIL import Image
 
 from gramgan.images import write_image
+from gramgan.ops import bicubic
 from gramgan.reports.strips import Panel, comparison
-from gramgan.upscaling import bicubic
-from gramgan.upscaling.files import Settings, prepare, upscale_file
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.settings import Settings
 
 SIDE = (200, 150)
 CROP = 64
@@ -168,8 +169,7 @@ def main() -> None:
         stem, _, suffix = example.name.partition(".")
         target = folder / f"{stem}_x4.{suffix}"
         if not target.exists():
-            upscaler, options, _ = prepare(Settings(model=arguments.model, **example.options))
-            upscale_file(upscaler, source, target, options)
+            Upscaling(Settings(model=arguments.model, **example.options)).file(source, target)
         given, result = (example.physical(example.read(path)) for path in (source, target))
         valid = given.min(axis=0) > -0.05 if example.unit == "reflectance" else np.ones(given.shape[1:], bool)
         print(row(example, given, result, valid))

@@ -22,8 +22,9 @@ from gramgan.files import ensure_folder
 from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
 from gramgan.networks.context import SIDE, context_error, sufficient_overlap
+from gramgan.ops.bicubic import SCALE
 from gramgan.upscaling.backends.torch_backend import TorchBackend
-from gramgan.upscaling.engine import SCALE, Upscaler
+from gramgan.upscaling.engine import Upscaler
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 WEIGHTS = ("real-esrgan-x4plus", "realsr-df2k")

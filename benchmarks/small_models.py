@@ -40,7 +40,7 @@ from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_webp
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
 from gramgan.upscaling.export import export_generator
-from gramgan.upscaling.models import DEFAULT_MODEL
+from gramgan.upscaling.model import DEFAULT_MODEL
 from gramgan.weights.catalog import fetch_weights
 from gramgan.weights.formats import read_weights, write_safetensors
 from peers import SETS, START, STRIP_SIDE, STRIPS, key, table

@@ -38,7 +38,7 @@ from gramgan.images import find_images, read_rgb8, write_image
 from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.upscaling.models import open_model
+from gramgan.upscaling.model import open_model
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 LITE = "gramgan-x4-lite-psnr"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gramgan.networks.build import load_generator
     from gramgan.texture.database import TextureDatabase
     from gramgan.training.run import train
-    from gramgan.upscaling.files import upscale
+    from gramgan.upscaling.api import upscale
 
 _HOME = {
     "UserError": "gramgan.errors",
@@ -22,7 +22,7 @@ _HOME = {
     "evaluate": "gramgan.evaluation.compare",
     "load_generator": "gramgan.networks.build",
     "train": "gramgan.training.run",
-    "upscale": "gramgan.upscaling.files",
+    "upscale": "gramgan.upscaling.api",
 }
 
 __all__ = ["TextureDatabase", "UserError", "__version__", "evaluate", "load_generator", "train", "upscale"]

@@ -19,7 +19,6 @@ from gramgan.evaluation.crops import most_textured
 from gramgan.evaluation.report import EvaluationReport
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.images import read_rgb, write_image
-from gramgan.networks.build import load_generator
 from gramgan.ops.patches import patch_grid
 from gramgan.ops.resize import bicubic_up
 from gramgan.progress import Progress
@@ -34,8 +33,8 @@ from gramgan.training.checkpoint import checkpoints
 from gramgan.training.folder import read_log
 from gramgan.training.loop import Observer
 from gramgan.training.run import train
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.files import upscale_file
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.settings import Settings
 from gramgan.weights.catalog import KNOWN, fetch_weights, is_cached
 
 WEIGHTS = ("real-esrgan-x4plus", "st-lpips-alex", "st-lpips-vgg16")
@@ -169,11 +168,11 @@ def _upscale(folder: Path, held_out: list[Path], models: dict[str, str], progres
         done += 1
         progress(done, total)
     for label, spec in models.items():
-        upscaler = Upscaler.for_generator(load_generator(spec))
+        upscaling = Upscaling(Settings(model=spec, backend="torch"))
         for photo in held_out:
             target = folder / _FOLDERS[label] / f"{photo.stem}.png"
             ensure_folder(target.parent)
-            upscale_file(upscaler, folder / "low-resolution" / f"{photo.stem}.png", target)
+            upscaling.file(folder / "low-resolution" / f"{photo.stem}.png", target)
             done += 1
             progress(done, total)
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from gramgan.ops.resize import back_project, bicubic_up, matlab_bicubic_down
-from gramgan.upscaling import control
+from gramgan.upscaling import refine
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_up_takes_the_smallest_images(size: tuple[int, int]) -> None:
 def test_back_projection_is_that_of_the_upscaling() -> None:
     random = np.random.default_rng(5)
     lr, sr = random.random((3, 9, 12), dtype=np.float32), random.random((3, 36, 48), dtype=np.float32)
-    expected, _, _ = control.back_project(lr, sr)
+    expected, _, _ = refine.back_project(lr, sr)
     result = back_project(torch.from_numpy(lr)[None], torch.from_numpy(sr)[None])[0]
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-5)
 

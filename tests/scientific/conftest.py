@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gramgan.scientific.bands import parse_bands
-from gramgan.scientific.base import Reading
-from gramgan.scientific.radiometry import parse_radiometry
-from gramgan.upscaling.control import Control
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.files import FileOptions, upscale_file
-from gramgan.upscaling.scales import Scale
-from gramgan.upscaling.scientific import ScientificJob
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.model import OpenModel
+from gramgan.upscaling.settings import Settings
+from gramgan.weights.card import Card
 
 OVERLAP = 4
 
@@ -38,28 +34,14 @@ class Blurring:
 Enlarge = Callable[..., Path]
 
 
-def job(**options: Any) -> ScientificJob:
-    control = Control(consistent=True) if options.pop("consistent", True) else None
-    overlap = OVERLAP if control is None else control.overlap(OVERLAP)
-    bands, radiometry = parse_bands(options.pop("bands", ())), parse_radiometry(options.pop("radiometry", None))
-    return ScientificJob(
-        upscaler=Upscaler(Blurring(), name="blurring", overlap=overlap, tile=options.pop("tile", 64), refine=control),
-        control=control,
-        scale=Scale(factor=options.pop("scale", 4)),
-        reading=Reading(bands, radiometry, options.pop("cog", False)),
-        model="blurring",
-        settings="test",
-        **options,
-    )
-
-
 @pytest.fixture
 def enlarge() -> Enlarge:
-    """`enlarge(source, target, **options)` → `target`."""
+    """`enlarge(source, target, **settings)` → `target`."""
 
-    def run(source: Path, target: Path, **options: Any) -> Path:
-        own = job(**options)
-        return upscale_file(own.upscaler, source, target, FileOptions(scale=own.scale, scientific=own))
+    def run(source: Path, target: Path, **settings: Any) -> Path:
+        card = Card(name="blurring", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=OVERLAP)
+        model = OpenModel(Blurring(), card, "blurring", "test")
+        return Upscaling(Settings(**{"tile": 64, **settings}), model).file(source, target)
 
     return run
 

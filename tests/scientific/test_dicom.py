@@ -19,7 +19,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from gramgan.errors import UserError
-from gramgan.upscaling import bicubic
+from gramgan.ops import bicubic
 from gramgan.upscaling.jobs import plan_jobs
 
 Enlarge = Callable[..., Path]

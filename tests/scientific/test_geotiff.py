@@ -20,10 +20,10 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 from gramgan.errors import UserError
+from gramgan.ops import bicubic
 from gramgan.ops.extend import REACH
 from gramgan.scientific import detect
-from gramgan.upscaling import bicubic
-from gramgan.upscaling.files import upscale
+from gramgan.upscaling.api import upscale
 
 Enlarge = Callable[..., Path]
 Scene = Callable[..., np.ndarray]

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from gramgan.errors import UserError
-from gramgan.upscaling import bicubic
+from gramgan.ops import bicubic
 
 Enlarge = Callable[..., Path]
 Scene = Callable[..., np.ndarray]

@@ -17,7 +17,7 @@ from gramgan.upscaling.backends.onnxruntime_backend import OnnxRuntimeBackend
 from gramgan.upscaling.backends.openvino_backend import OpenVinoBackend, supported_precisions
 from gramgan.upscaling.backends.torch_backend import TorchBackend
 from gramgan.upscaling.choice import difference, probe_picture
-from gramgan.upscaling.graph_files import read_graph_card, require, write_graph
+from gramgan.upscaling.convert import read_graph_card, require, write_graph
 
 
 def picture(*shape: int) -> np.ndarray:
@@ -157,7 +157,7 @@ def test_damaged_networks_are_one_line(name: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gramgan.upscaling.graph_files.is_installed", lambda _: False)
+    monkeypatch.setattr("gramgan.upscaling.convert.is_installed", lambda _: False)
     with pytest.raises(UserError, match=r"openvino runs networks fast on CPUs .* `pip install 'gramgan\[openvino\]'`"):
         require("openvino")
     with pytest.raises(UserError, match=r"pip install 'gramgan\[onnx\]'"):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from gramgan.images import Window
-from gramgan.upscaling.compose import Composer, Place, final_window, needed_tiles
-from gramgan.upscaling.tiles import TilePlan, plan_tiles
+from gramgan.upscaling.tiles import Composer, Place, TilePlan, final_window, needed_tiles, plan_tiles
 
 SCALE = 4
 SHAPES = [(1, 1, 16, 0), (40, 50, 16, 3), (97, 64, 16, 0), (200, 30, 33, 5), (64, 200, 3, 1)]

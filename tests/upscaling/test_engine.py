@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,12 @@ from gramgan.errors import UserError
 from gramgan.images import Raster, RasterWriter, Window, read_rgb, write_image
 from gramgan.networks.build import LoadedGenerator
 from gramgan.networks.rrdb import RRDBNet
+from gramgan.ops.bicubic import SCALE
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.backends.torch_backend import TorchBackend
-from gramgan.upscaling.control import Control, back_project
-from gramgan.upscaling.engine import SCALE, TILES, Refine, Upscaler
-from gramgan.upscaling.tiles import plan_tiles
+from gramgan.upscaling.engine import TILES, Upscaler
+from gramgan.upscaling.refine import Refine, back_project
+from gramgan.upscaling.tiles import final_window, plan_tiles
 
 
 class Nearest:
@@ -49,8 +49,8 @@ class Nearest:
         return repeated(tiles)
 
 
-def upscaler_of(backend: Backend, tile: int | None = None, overlap: int = 20, refine: Refine | None = None) -> Upscaler:
-    return Upscaler(backend, name="tiny", overlap=overlap, tile=tile, refine=refine)
+def upscaler_of(backend: Backend, tile: int | None = None, overlap: int = 20) -> Upscaler:
+    return Upscaler(backend, name="tiny", overlap=overlap, tile=tile)
 
 
 @pytest.fixture
@@ -110,18 +110,23 @@ def test_the_card_says_the_overlap(generator: LoadedGenerator) -> None:
     assert Upscaler.for_generator(generator, "fp32", "cpu", overlap=3).overlap == 3
 
 
-def test_the_card_says_whether_results_are_consistent(generator: LoadedGenerator) -> None:
+def test_results_are_consistent_where_the_refinement_says_so(generator: LoadedGenerator) -> None:
     image = picture(3, 40, 30)
-    plain = Upscaler.for_generator(generator, "fp32", "cpu").upscale_array(image)
-    consistent = replace(generator, card=generator.card.model_copy(update={"consistent": True}))
-    upscaler = Upscaler.for_generator(consistent, "fp32", "cpu")
-    assert upscaler.overlap == Control(consistent=True).overlap(20)
-    result = upscaler.upscale_array(image)
+    upscaler = Upscaler.for_generator(generator, "fp32", "cpu")
+    plain = upscaler.upscale_array(image)
+    result = upscaler.upscale_array(image, Refine(consistent=True))
     np.testing.assert_allclose(result, back_project(image, plain)[0], atol=1e-5)
     assert np.abs(result - plain).max() > 0.1
-    for asked, other, wanted in ((False, consistent, plain), (True, generator, result)):
-        upscaler = Upscaler.for_generator(other, "fp32", "cpu", consistency=asked)
-        assert np.array_equal(upscaler.upscale_array(image), wanted)
+    assert np.array_equal(upscaler.upscale_array(image), plain), "it belongs to the picture, not to the engine"
+
+
+def test_what_a_refinement_looks_at_is_added_to_the_overlap() -> None:
+    seen = []
+    for refine in (None, Refine(consistent=True)):
+        backend = Nearest()
+        upscaler_of(backend, 16, 4).upscale_array(picture(3, 300, 20), refine)
+        seen.append(max(shape[2] for shape in backend.shapes))
+    assert seen[1] - seen[0] == 2 * (Refine(consistent=True).overlap(4) - 4)
 
 
 def test_tiles_are_as_large_as_asked_for() -> None:
@@ -188,7 +193,7 @@ def test_alpha_is_enlarged_without_fringes(generator: LoadedGenerator) -> None:
 def test_progress_counts_tiles(generator: LoadedGenerator) -> None:
     seen: list[tuple[int, int]] = []
     upscaler = upscaler_of(Nearest(), tile=16, overlap=4)
-    upscaler.upscale_array(picture(3, 40, 60), lambda done, total: seen.append((done, total)))
+    upscaler.upscale_array(picture(3, 40, 60), None, lambda done, total: seen.append((done, total)))
     total = seen[0][1]
     assert total > 4
     assert seen == [(done, total) for done in range(total + 1)]
@@ -453,16 +458,17 @@ def test_refine_sees_whole_tiles_and_its_result_is_used() -> None:
     image = picture(3, 65, 90)
     seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
-    def refine(lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
-        seen.append((lr.shape, sr.shape))
-        assert np.array_equal(sr, repeated(lr))
-        return 1 - sr
+    class Inverting(Refine):
+        def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
+            seen.append((lr.shape, sr.shape))
+            assert np.array_equal(sr, repeated(lr))
+            return 1 - sr
 
     backend = Nearest()
-    result = upscaler_of(backend, 16, 4, refine).upscale_array(image)
+    result = upscaler_of(backend, 16, 4).upscale_array(image, Inverting())
     np.testing.assert_allclose(result, 1 - repeated(image), atol=1e-6)
     assert seen == [(shape[1:], (3, 4 * shape[2], 4 * shape[3])) for shape in backend.shapes]
-    grey = upscaler_of(Nearest(), 16, 4, refine).upscale_array(image[:1])
+    grey = upscaler_of(Nearest(), 16, 4).upscale_array(image[:1], Inverting())
     np.testing.assert_allclose(grey, 1 - repeated(image[:1]), atol=1e-6)
 
 
@@ -470,12 +476,14 @@ def test_refine_sees_whole_tiles_when_memory_is_short() -> None:
     image = picture(3, 65, 90)
     shapes: list[tuple[int, ...]] = []
 
-    def refine(lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
-        shapes.append(lr.shape)
-        return sr
+    class Noting(Refine):
+        def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
+            shapes.append(lr.shape)
+            return sr
 
     backend = Nearest(limit=40)
-    np.testing.assert_allclose(upscaler_of(backend, 64, 4, refine).upscale_array(image), repeated(image), atol=1e-6)
+    result = upscaler_of(backend, 64, 4).upscale_array(image, Noting())
+    np.testing.assert_allclose(result, repeated(image), atol=1e-6)
     assert shapes[0][1] > 60
     assert len(backend.shapes) > 2 * len(shapes)
 
@@ -547,8 +555,6 @@ def test_a_job_that_is_interrupted_goes_on_where_it_was(
 
 def test_what_is_missing_may_lie_anywhere(tmp_path: Path) -> None:
     """Windows are finished in reading order, but nothing depends on that."""
-    from gramgan.upscaling.compose import final_window
-
     image = picture(3, 97, 131)
     write_image(tmp_path / "in.tif", image, bits=32)
     upscale_file(upscaler_of(Smooth(), 24, 2), tmp_path / "in.tif", tmp_path / "whole.tif")

@@ -129,7 +129,7 @@ def test_bad_requests_are_one_line(
         error = capsys.readouterr().err
         assert message in error
         assert len(error.splitlines()) == 1
-    monkeypatch.setattr("gramgan.upscaling.graph_files.is_installed", lambda _: False)
+    monkeypatch.setattr("gramgan.upscaling.convert.is_installed", lambda _: False)
     assert run(["export", str(weights), "-o", str(tmp_path / "a.xml")]) == 2
     assert "pip install 'gramgan[openvino]'" in capsys.readouterr().err
     assert not list(tmp_path.glob("a*"))

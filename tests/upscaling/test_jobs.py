@@ -7,8 +7,7 @@ from PIL import Image
 
 from gramgan.errors import UserError
 from gramgan.upscaling import jobs as module
-from gramgan.upscaling.folder_journal import JOURNAL_NAME, FolderJournal
-from gramgan.upscaling.jobs import FORMATS, Job, NameTemplate, plan_jobs
+from gramgan.upscaling.jobs import FORMATS, JOURNAL_NAME, FolderJournal, Job, NameTemplate, plan_jobs
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,10 @@ import gramgan
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.images.formats import vips_reader
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.files import upscale_file
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.model import OpenModel
+from gramgan.upscaling.settings import Settings
+from gramgan.weights.card import Card
 
 COUNT = 300
 SECONDS = 20  # for one file, on a busy machine; the usual is 0.02
@@ -118,14 +120,15 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_one_line_or_a_whole_result(
     damaged: Path, tmp_path: Path, small_limit: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    upscaler = Upscaler(Nearest(), name="nearest", overlap=4)
+    card = Card(name="nearest", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
+    upscaling = Upscaling(Settings(), OpenModel(Nearest(), card, "nearest", "0"))
     done = refused = 0
     for source in sorted(damaged.iterdir()):
         suffix = source.suffix if seed_of(source) % 2 else ".png"
         target = tmp_path / f"out{suffix}"
         start = time.perf_counter()
         try:
-            upscale_file(upscaler, source, target)
+            upscaling.file(source, target)
         except UserError as error:
             refused += 1
             assert str(source) in str(error), source

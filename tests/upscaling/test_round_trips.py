@@ -19,8 +19,10 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from gramgan.images import RasterInfo
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.files import FileOptions, upscale_file
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.model import OpenModel
+from gramgan.upscaling.settings import Settings
+from gramgan.weights.card import Card
 
 COMMENT = "Upscaled 4x with Gram-GAN; fine texture is synthesised, not measured."
 HEIGHT, WIDTH = 24, 36
@@ -41,7 +43,8 @@ class Nearest:
 
 
 def upscale(source: Path, target: Path, **options: Any) -> Path:
-    return upscale_file(Upscaler(Nearest(), name="nearest", overlap=4), source, target, FileOptions(**options))
+    card = Card(name="nearest", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
+    return Upscaling(Settings(plain=True, **options), OpenModel(Nearest(), card, "nearest", "0")).file(source, target)
 
 
 def smooth(channels: int, white: int = 255, seed: int = 5) -> np.ndarray:
@@ -501,7 +504,7 @@ def test_icc_is_converted_when_asked(tmp_path: Path, alpha: bool) -> None:
     assert wanted is not None
     wanted = np.asarray(wanted).astype(int)
     assert np.abs(wanted - pixels).mean() > 3  # the test can fail
-    with Image.open(upscale(tmp_path / "in.png", tmp_path / "out.png", to_srgb=True)) as image:
+    with Image.open(upscale(tmp_path / "in.png", tmp_path / "out.png", icc="srgb")) as image:
         got = np.asarray(image)[2::4, 2::4]
         written = image.info.get("icc_profile")
     seen = slice(None, 2 * THIRD) if alpha else slice(None)
@@ -519,7 +522,7 @@ def test_icc_is_converted_in_depth(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "in.tif", deep, photometric="rgb", iccprofile=WIDE)
     source = ImageCms.ImageCmsProfile(io.BytesIO(WIDE))
     wanted = ImageCms.profileToProfile(Image.fromarray(pixels), source, ImageCms.createProfile("sRGB"), RELATIVE)
-    got = tifffile.imread(upscale(tmp_path / "in.tif", tmp_path / "out.tif", to_srgb=True))
+    got = tifffile.imread(upscale(tmp_path / "in.tif", tmp_path / "out.tif", icc="srgb"))
     assert str(got.dtype) == dtype
     assert np.abs(unit(got)[2::4, 2::4] - np.asarray(wanted) / 255).max() <= 2 / 255
 
@@ -529,7 +532,7 @@ def test_grey_profile_is_kept_and_converted(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "in.png", icc_profile=profile)
     with Image.open(upscale(tmp_path / "in.png", tmp_path / "kept.png")) as image:
         assert (image.mode, image.info["icc_profile"]) == ("L", profile)
-    with Image.open(upscale(tmp_path / "in.png", tmp_path / "out.png", to_srgb=True)) as image:
+    with Image.open(upscale(tmp_path / "in.png", tmp_path / "out.png", icc="srgb")) as image:
         assert image.mode == "L"
         assert "icc_profile" not in image.info
         got = np.asarray(image)[2::4, 2::4].astype(int)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gramgan.cli.app import run
+from gramgan.progress import Progress
 
 Run = Callable[..., int]
 
@@ -173,10 +174,10 @@ def test_a_model_that_is_not_here_yet_says_how_to_get_it(
 def test_without_a_model_the_one_it_takes_is_named(
     upscale: Run, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gramgan.upscaling import models
+    from gramgan.upscaling import api
 
     save("in.png")
-    monkeypatch.setattr(models, "DEFAULT_MODEL", str(weights))
+    monkeypatch.setattr(api, "DEFAULT_MODEL", str(weights))
     assert run(["upscale", "in.png", "-o", "out.png", "--precision", "fp32", "--backend", "torch"]) == 0
     assert "No --model given: using tiny (CC0-1.0)" in capsys.readouterr().out
 
@@ -297,22 +298,22 @@ def test_existing_results_are_skipped_if_asked(upscale: Run, capsys: pytest.Capt
 def test_a_folder_job_that_was_stopped_goes_on(
     upscale: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gramgan.upscaling import files
+    from gramgan.upscaling.api import Upscaling
 
     for name in "abcd":
         save(f"photos/{name}.png")
-    original, done = files.upscale_file, []
+    original, done = Upscaling.file, []
 
-    def stopped(upscaler, source: Path, target: Path, options, progress) -> Path:
+    def stopped(self: Upscaling, source: Path, target: Path, progress: Progress) -> Path:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(source.name)
-        return original(upscaler, source, target, options, progress)
+        return original(self, source, target, progress)
 
-    monkeypatch.setattr(files, "upscale_file", stopped)
+    monkeypatch.setattr(Upscaling, "file", stopped)
     assert upscale("photos", "-o", "out") == 130
     assert "the same command again goes on from here" in capsys.readouterr().err
-    monkeypatch.setattr(files, "upscale_file", original)
+    monkeypatch.setattr(Upscaling, "file", original)
     times = {name: Path(f"out/{name}").stat().st_mtime_ns for name in done}
 
     assert upscale("photos", "-o", "out") == 0
@@ -366,7 +367,6 @@ def test_only_what_is_needed_is_imported_for_the_help() -> None:
 
 def test_what_needs_no_torch_does_not_import_it() -> None:
     code = (
-        "import sys, gramgan.upscaling.files, gramgan.upscaling.jobs, gramgan.upscaling.folder_journal, "
-        "gramgan.upscaling.streams; print('torch' in sys.modules)"
+        "import sys, gramgan.upscaling.api, gramgan.upscaling.jobs, gramgan.cli.streams; print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

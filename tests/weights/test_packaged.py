@@ -13,7 +13,7 @@ from gramgan.files import sha256
 from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
-from gramgan.upscaling.models import DEFAULT_MODEL
+from gramgan.upscaling.model import DEFAULT_MODEL
 from gramgan.weights.catalog import KNOWN, fetch_weights, is_cached, weight_path
 from gramgan.weights.interpolate import find_partner, interpolate
 

@@ -91,7 +91,7 @@ def evaluate(
     from gramgan.evaluation.entrants import BICUBIC, PrecisionChoice
     from gramgan.files import ensure_folder
     from gramgan.reports.evaluation import evaluation_page
-    from gramgan.upscaling.models import DEFAULT_MODEL
+    from gramgan.upscaling.model import DEFAULT_MODEL
 
     models = list(model or [])
     if not models and not results:

@@ -42,7 +42,7 @@ def bicubic_up(images: Tensor, factor: int = 4) -> Tensor:
 def back_project(lr: Tensor, sr: Tensor, steps: int = 5) -> Tensor:
     """Iterated back-projection (Irani and Peleg, 1991): move `sr` until its shrunken copy is `lr`.
 
-    Each step adds the bicubic enlargement of what is missing. `gramgan.upscaling.control` does the same without torch.
+    Each step adds the bicubic enlargement of what is missing. `gramgan.upscaling.refine` does the same without torch.
 
     Args:
         lr: `[B, C, H, W]` in [0, 1].

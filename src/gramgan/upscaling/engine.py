@@ -12,28 +12,23 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.images import Raster, Window
 from gramgan.images.canvas import Plan
+from gramgan.ops.bicubic import CONTEXT, SCALE, enlarge
+from gramgan.ops.extend import REACH, extend_colours
 from gramgan.progress import Progress, silent
-from gramgan.upscaling.alpha import CONTEXT, REACH, enlarge_alpha, extend_colours
 from gramgan.upscaling.backends import Backend, OutOfMemory
-from gramgan.upscaling.compose import Composer, Place, Put, final_window, needed_tiles
-from gramgan.upscaling.control import Control
 from gramgan.upscaling.pipeline import Behind, ahead
-from gramgan.upscaling.tiles import TilePlan, plan_tiles
+from gramgan.upscaling.refine import Refine
+from gramgan.upscaling.tiles import Composer, Place, Put, TilePlan, final_window, needed_tiles, plan_tiles
 
 if TYPE_CHECKING:
     from gramgan.networks.build import LoadedGenerator
 
-SCALE = 4
 MIN_TILE = 16
 """Smallest side of the part of a tile that is used, in low-resolution pixels."""
 TILES = (512, 256, 128, 64, 32, MIN_TILE)
 """Sides that are chosen from where none is asked for. Few, so that a picture comes out alike on most days."""
 MEMORY_SHARE = 0.5
 """Of the free memory, what the network may take; the rest is for the picture's rows, the results and other programs."""
-
-Refine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(low-resolution tile `[3, h, w]`, the network's result `[3, 4h, 4w]`) → what is to be used instead, of the same
-shape; all float32 in [0, 1]. Called from one thread, for whole tiles, with their context."""
 
 _MIN_SIDE = 16  # smaller windows are padded: no network has learned from pictures that are nothing but border
 
@@ -76,32 +71,24 @@ class Upscaler:
     Args:
         backend: what runs the network.
         name: of the weights, for messages.
-        overlap: low-resolution pixels of context around every pixel that is used: what the weights' card says, and on
-            top of it what `refine` looks at.
+        overlap: low-resolution pixels of context around every pixel that is used: what the weights' card says. A
+            refinement may look at more.
         tile: largest side of the part of a tile that is used, in low-resolution pixels. The network sees `overlap` more
             on each side. None: one of `TILES`, the largest that fits into the free memory.
-        refine: applied to the network's result of each tile.
 
     Raises:
         UserError: `tile` or `overlap` is out of range.
     """
 
-    def __init__(
-        self, backend: Backend, *, name: str, overlap: int, tile: int | None = None, refine: Refine | None = None
-    ) -> None:
+    def __init__(self, backend: Backend, *, name: str, overlap: int, tile: int | None = None) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UserError(f"tile: {tile} is too small; use at least {MIN_TILE}, or leave it out")
         if overlap < 0:
             raise UserError(f"overlap: {overlap} is negative; use 0 or more, or leave it out")
-        if backend.side is not None and backend.side < 2 * overlap + MIN_TILE:
-            raise UserError(
-                f"overlap: {overlap} is too much for the tiles of {backend.name}, which have {backend.side} pixels a "
-                "side; use a smaller one, or the backend torch"
-            )
         self.backend, self.name, self.overlap = backend, name, overlap
+        self._check_overlap(overlap)
         self._tile = tile
-        self._refine = refine
-        self._limit: int | None = None  # largest tile that memory has been found to suffice for
+        self._limit: int | None = None  # largest side of a tile, with context, that memory is known to suffice for
         self._batch = max(backend.batch, 1)
 
     @classmethod
@@ -113,31 +100,25 @@ class Upscaler:
         *,
         overlap: int | None = None,
         tile: int | None = None,
-        consistency: bool | None = None,
     ) -> "Upscaler":
         """For a network that is at hand, on torch; `precision` and `device` as in `open_model`.
 
-        `overlap` and `consistency` (results are back-projected) None are what the card says.
+        `overlap` None is what the card says.
         """
         from gramgan.upscaling.backends.torch_backend import TorchBackend  # imports torch
 
         card = generator.card
         backend = TorchBackend(generator.network, card.name, precision, device)
-        overlap = card.overlap if overlap is None else overlap
-        control = Control(consistent=True) if (card.consistent if consistency is None else consistency) else None
-        return cls(
-            backend,
-            name=card.name,
-            overlap=overlap if control is None else control.overlap(overlap),
-            tile=tile,
-            refine=control,
-        )
+        return cls(backend, name=card.name, overlap=card.overlap if overlap is None else overlap, tile=tile)
 
-    def upscale_array(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+    def upscale_array(
+        self, image: np.ndarray, refine: Refine | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
         """Enlarge a picture in memory.
 
         Args:
             image: float32 `[C, H, W]` in [0, 1]; C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+            refine: applied to the network's result of each tile.
             progress: told (tiles done, tiles in all).
 
         Returns:
@@ -157,12 +138,14 @@ class Upscaler:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
         picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image")
-        overlap = self._overlap_for(picture)
+        overlap = self._overlap_for(picture, refine)
         plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap)
-        self._run(picture, plan, list(_places(plan)), put, progress or silent)
+        self._run(picture, refine, plan, list(_places(plan)), put, progress or silent)
         return result
 
-    def upscale_raster(self, raster: Raster, writer: Sink, progress: Progress | None = None) -> None:
+    def upscale_raster(
+        self, raster: Raster, writer: Sink, refine: Refine | None = None, progress: Progress | None = None
+    ) -> None:
         """Enlarge a picture from file to file: read, computed and written at the same time, in bounded memory.
 
         Of what `writer` holds already (see its `resume_key`) nothing is computed again, except for the tiles that
@@ -171,6 +154,7 @@ class Upscaler:
         Args:
             raster: the picture.
             writer: entered, four times as large, with the picture's channels.
+            refine: applied to the network's result of each tile.
             progress: told (tiles done, tiles in all); tiles that were found done count as done.
 
         Raises:
@@ -186,25 +170,36 @@ class Upscaler:
             return raster.read(Window(0, top, info.width, bottom - top))
 
         picture = _Picture(read, info.channels, info.height, info.width, str(info.path))
-        overlap = self._overlap_for(picture)
+        overlap = self._overlap_for(picture, refine)
         tile = self._choose_tile(picture, overlap)
         if self._tile is None and writer.plan is not None and self._can_follow(writer.plan, overlap):
             # As it was begun; what was free then need not be free now, so such a tile may be computed in parts.
-            self._limit = tile if self._limit is None else min(tile, self._limit)
+            side = tile + 2 * overlap
+            self._limit = side if self._limit is None else min(side, self._limit)
             tile = writer.plan["tile"]
         plan = plan_tiles(info.height, info.width, tile, overlap)
         writer.follow({"tile": tile, "overlap": overlap})
         missing = [place for place in _places(plan) if not writer.holds(final_window(plan, place, SCALE))]
-        self._run(picture, plan, missing, writer.write, progress or silent)
+        self._run(picture, refine, plan, missing, writer.write, progress or silent)
 
-    def _overlap_for(self, picture: _Picture) -> int:
-        return max(self.overlap, CONTEXT) if picture.has_alpha else self.overlap
+    def _overlap_for(self, picture: _Picture, refine: Refine | None) -> int:
+        overlap = self.overlap if refine is None else refine.overlap(self.overlap)
+        self._check_overlap(overlap)
+        return max(overlap, CONTEXT) if picture.has_alpha else overlap
+
+    def _check_overlap(self, overlap: int) -> None:
+        backend = self.backend
+        if backend.side is not None and backend.side < 2 * overlap + MIN_TILE:
+            raise UserError(
+                f"overlap: {overlap} is too much for the tiles of {backend.name}, which have {backend.side} pixels a "
+                "side; use a smaller one, or the backend torch"
+            )
 
     def _choose_tile(self, picture: _Picture, overlap: int) -> int:
         """The side of the used part of this picture's tiles."""
         tile = self._tile or self._fitting_tile(picture, overlap)
         if self._limit is not None:
-            tile = min(tile, self._limit)
+            tile = min(tile, max(self._limit - 2 * overlap, MIN_TILE))
         return tile if self.backend.side is None else min(tile, self.backend.side - 2 * overlap)
 
     def _fitting_tile(self, picture: _Picture, overlap: int) -> int:
@@ -220,7 +215,15 @@ class Upscaler:
         tile, side = plan.get("tile", 0), self.backend.side
         return plan.get("overlap") == overlap and tile >= MIN_TILE and (side is None or tile + 2 * overlap <= side)
 
-    def _run(self, picture: _Picture, plan: TilePlan, missing: list[Place], put: Put, progress: Progress) -> None:
+    def _run(
+        self,
+        picture: _Picture,
+        refine: Refine | None,
+        plan: TilePlan,
+        missing: list[Place],
+        put: Put,
+        progress: Progress,
+    ) -> None:
         """Compute the windows of the tiles in `missing` and `put` them."""
         read = _checked(picture.read, picture.source)
         if picture.has_alpha:
@@ -235,7 +238,8 @@ class Upscaler:
             while batch := list(islice(cut, self._batch)):
                 results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
                 for (place, tile), result in zip(batch, results, strict=True):
-                    behind.submit(partial(self._compose, composer, place, tile, result, self._drawn_alpha(tile)))
+                    alpha = self._drawn_alpha(tile)
+                    behind.submit(partial(self._compose, composer, refine, place, tile, result, alpha))
                     done += 1
                     progress(done, len(plan))
 
@@ -246,20 +250,26 @@ class Upscaler:
         return self._enlarge(np.repeat(tile[None, -1:], 3, axis=1))[0].mean(axis=0)
 
     def _compose(
-        self, composer: Composer, place: Place, tile: np.ndarray, result: np.ndarray, alpha: np.ndarray | None
+        self,
+        composer: Composer,
+        refine: Refine | None,
+        place: Place,
+        tile: np.ndarray,
+        result: np.ndarray,
+        alpha: np.ndarray | None,
     ) -> None:
         """What follows the network: refined, in the picture's own channels, blended, put."""
         has_alpha = tile.shape[0] in (2, 4)
         np.clip(result, 0, 1, out=result)
-        if self._refine is not None:
-            result = np.clip(self._refine(_as_rgb(tile, has_alpha), result), 0, 1)
+        if refine is not None:
+            result = np.clip(refine(_as_rgb(tile, has_alpha), result), 0, 1)
         if not np.isfinite(result).all():
             raise UserError(
                 f"{self.name}: {self.backend.name} gives values that are not finite; use fp32 or another backend"
             )
         if tile.shape[0] <= 2:
             result = result.mean(axis=0, keepdims=True)
-        composer.add(place, np.concatenate([result, enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
+        composer.add(place, np.concatenate([result, _enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
 
     def _enlarge(self, tiles: np.ndarray) -> list[np.ndarray]:
         """The network on `[B, 3, h, w]`, in smaller batches and then smaller tiles where memory does not suffice."""
@@ -267,7 +277,7 @@ class Upscaler:
         results: list[np.ndarray] = []
         while len(results) < len(tiles):
             batch = tiles[len(results) : len(results) + self._batch]
-            if self._limit is not None and side > self._limit + 2 * self.overlap:
+            if self._limit is not None and side > self._limit:
                 # A tile is a picture like any other: what it lacks in context at its border is the same as before.
                 results.extend(self._enlarge_in_parts(tile) for tile in batch)
                 continue
@@ -282,7 +292,7 @@ class Upscaler:
         return results
 
     def _enlarge_in_parts(self, tile: np.ndarray) -> np.ndarray:
-        """The network on `[3, h, w]`, in tiles of `_limit`."""
+        """The network on `[3, h, w]`, in tiles of at most `_limit` pixels a side."""
         assert self._limit is not None
         _, height, width = tile.shape
         result = np.empty((3, SCALE * height, SCALE * width), dtype=np.float32)
@@ -290,7 +300,7 @@ class Upscaler:
         def put(window: Window, pixels: np.ndarray) -> None:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
-        plan = plan_tiles(height, width, self._limit, self.overlap)
+        plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap)
         places = list(_places(plan))
         composer = Composer(plan, 3, SCALE, places, put)
         for place in places:
@@ -301,14 +311,15 @@ class Upscaler:
 
     def _halve_tile(self, side: int, error: OutOfMemory) -> None:
         """Choose the next smaller tile after one of `side` pixels was too large; it holds for all that follows."""
-        used = side - 2 * self.overlap if self._limit is None else min(self._limit, side - 2 * self.overlap)
+        used = side - 2 * self.overlap
         if used <= MIN_TILE:
             raise UserError(
                 f"not enough memory for a tile of {side}x{side} pixels with {self.name}; "
                 "close other programs, or use a smaller overlap or a lower precision"
             ) from error
-        self._limit = max(used // 2, MIN_TILE)
-        _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, self._limit)
+        smaller = max(used // 2, MIN_TILE)
+        self._limit = smaller + 2 * self.overlap
+        _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, smaller)
 
 
 def _places(plan: TilePlan) -> Iterator[Place]:
@@ -327,6 +338,28 @@ def _cut(plan: TilePlan, tiles: list[Place], strips: Iterator[np.ndarray]) -> It
 def _as_rgb(tile: np.ndarray, has_alpha: bool) -> np.ndarray:
     colours = tile[:-1] if has_alpha else tile
     return np.repeat(colours, 3, axis=0) if colours.shape[0] == 1 else colours
+
+
+def _enlarge_alpha(alpha: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+    """Alpha four times larger: as the network draws it, within what the input says.
+
+    Bicubic alpha has steps where the colours beside it have smooth edges. The network's result is clipped to the range
+    of the 3×3 input pixels around, so that what is opaque or transparent stays exactly so.
+
+    Args:
+        alpha: float32 `[H, W]` in [0, 1].
+        drawn: the network's result `[4H, 4W]` for it; None for bicubic, which is the same where alpha is constant.
+
+    Returns:
+        `[4H, 4W]` in [0, 1].
+    """
+    if drawn is None:
+        return np.clip(enlarge(alpha[None])[0], 0, 1)
+    height, width = alpha.shape
+    padded = np.pad(alpha, 1, "edge")
+    around = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
+    low, high = (one.repeat(SCALE, 0).repeat(SCALE, 1) for one in (around.min(0), around.max(0)))
+    return np.clip(drawn, low, high)
 
 
 def _run_padded(backend: Backend, tiles: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from gramgan.hardware.precision import Precision
 from gramgan.networks.build import LoadedGenerator, load_generator
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.choice import difference, probe_picture
-from gramgan.upscaling.graph_files import require, write_graph
+from gramgan.upscaling.convert import require, write_graph
 from gramgan.weights.formats import old_esrgan_names, write_pth, write_safetensors
 
 FORMATS = ("safetensors", "pth", "onnx", "xml")

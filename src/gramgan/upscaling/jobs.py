@@ -1,6 +1,7 @@
-"""Which files are read and where each result goes, settled and checked before any work begins."""
+"""Which files are read and where each result goes, settled before any work begins, and what of it is finished."""
 
 import glob
+import json
 import os
 import string
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder
+from gramgan.files import ensure_folder, write_text
 from gramgan.images import IMAGE_SUFFIXES, MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
 from gramgan.images.formats import writing_for
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
@@ -17,6 +18,7 @@ FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif"
 """Names of the formats that results can have, and their suffixes."""
 NAME_FIELDS = ("stem", "suffix", "scale", "model")
 """What a template for the results' names may have in braces."""
+JOURNAL_NAME = ".gramgan-upscale.jsonl"
 
 _KEPT_SUFFIXES = (".png", ".tif", ".tiff")  # lossless; what comes in any other format goes out as PNG
 
@@ -108,6 +110,70 @@ def plan_jobs(
     _check_names(jobs)
     ensure_folder(output if jobs[0].target != output else output.parent)
     return jobs
+
+
+class FolderJournal:
+    """A file in the output folder with one JSON line for each finished result.
+
+    A line holds the settings' key, the paths, sizes and times of source and result; a result counts as finished only
+    while all of them are still the same. The journal is deleted when everything is done.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        """Read what an earlier job left.
+
+        Args:
+            folder: the output folder.
+            key: a text that says all settings that decide the results' pixels.
+        """
+        self._path = folder / JOURNAL_NAME
+        self._folder = folder
+        self._key = key
+        self._lines = self._read()
+        self._known = set(self._lines)
+
+    def holds(self, job: Job) -> bool:
+        """Whether the result of `job` is there, finished with these settings from this very source."""
+        return self._line(job) in self._known
+
+    def add(self, job: Job) -> None:
+        """Enter the finished result of `job`."""
+        line = self._line(job)
+        if line is None or line in self._known:
+            return
+        self._known.add(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" + line + "\n")  # what stands before may have been cut off
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        """Everything is done: forget the results with this key, and the file if there are no others."""
+        others = [line for line in self._read() if json.loads(line)["key"] != self._key]
+        if others:
+            write_text(self._path, "".join(line + "\n" for line in others))
+        else:
+            self._path.unlink(missing_ok=True)
+
+    def _read(self) -> list[str]:
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if _is_entry(line)]
+
+    def _line(self, job: Job) -> str | None:
+        source, result = _stamp(job.source), _stamp(job.target)
+        if source is None or result is None:
+            return None
+        entry = {
+            "key": self._key,
+            "source": str(job.source.resolve()),
+            "source_stamp": source,
+            "result": os.path.relpath(job.target, self._folder),
+            "result_stamp": result,
+        }
+        return json.dumps(entry, sort_keys=True)
 
 
 def _is_one_file(given: Path) -> bool:
@@ -243,3 +309,19 @@ def _upward(folder: Path) -> Iterable[Path]:
 
 def _missing(path: Path) -> UserError:
     return UserError(f"{path}: no such file or folder; check the name")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_entry(line: str) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False  # the last line of a job that was killed while it wrote
+    return isinstance(entry, dict) and "key" in entry

@@ -1,26 +1,167 @@
-"""The passes of the network that lead to a size, one picture after the other, and what is said about them."""
+"""How large a result is to be, and the passes of the network with the resizes between them that lead there."""
 
 import contextlib
 import hashlib
 import json
 import logging
+import math
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from gramgan.images import Raster, Window
+from gramgan.errors import UserError
+from gramgan.images import Raster, RasterInfo, Window
 from gramgan.images.canvas import Canvas
+from gramgan.images.resize import resize_array
+from gramgan.ops.bicubic import SCALE
 from gramgan.progress import Progress
-from gramgan.upscaling.control import Control
-from gramgan.upscaling.engine import SCALE, Sink, Upscaler
-from gramgan.upscaling.scales import Scale, ScalePlan
+from gramgan.upscaling.engine import Sink, Upscaler
+from gramgan.upscaling.refine import Refine
+
+MAX_FACTOR = 64.0
+"""How many times larger than the picture a result may be."""
 
 _STRIP = 256  # rows of the result that are resized at a time
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass: the picture of `width` × `height` pixels that the network enlarges four times."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ScalePlan:
+    """The passes, and the size of the result.
+
+    Before each pass but the first, the picture is shrunk to the stage's size; after the last, to `width` × `height`
+    where that is not the size it has by then.
+    """
+
+    stages: tuple[Stage, ...]
+    width: int
+    height: int
+
+    @property
+    def native(self) -> bool:
+        """Whether the last pass gives the result's size by itself."""
+        last = self.stages[-1]
+        return (SCALE * last.width, SCALE * last.height) == (self.width, self.height)
+
+    @property
+    def between(self) -> int:
+        """How many passes write a picture that is read again: all but the last one if that gives the result's size."""
+        return len(self.stages) - self.native
+
+    def describe(self) -> str:
+        """The way in words, such as `160x120, x4, shrunk to 320x240, x4, shrunk to 1200x900 (Lanczos)`."""
+        steps = [f"{self.stages[0].width}x{self.stages[0].height}"]
+        width, height = self.stages[0].width, self.stages[0].height
+        shrunk = False
+        for stage in self.stages:
+            if (stage.width, stage.height) != (width, height):
+                steps.append(f"shrunk to {stage.width}x{stage.height}")
+                shrunk = True
+            steps.append("x4")
+            width, height = SCALE * stage.width, SCALE * stage.height
+        if not self.native:
+            steps.append(f"shrunk to {self.width}x{self.height}")
+            shrunk = True
+        return ", ".join(steps) + (" (Lanczos)" if shrunk else "")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What was asked for: a factor, or a width, a height, or both in pixels (one alone keeps the proportions)."""
+
+    factor: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+    def __str__(self) -> str:
+        if self.factor is not None:
+            return f"{self.factor:g}"
+        return f"{self.width or ''}x{self.height or ''}"
+
+    def plan(self, width: int, height: int, name: str) -> ScalePlan:
+        """The way from `width` × `height` to the size that was asked for.
+
+        Every pass works on no more pixels than its own result needs: ×8 is ×4, shrunk to ×2, ×4.
+
+        Args:
+            width: of the input.
+            height: of the input.
+            name: of the input, for messages.
+
+        Raises:
+            UserError: the result would be smaller than the input, or more than `MAX_FACTOR` times larger.
+        """
+        target_width, target_height = self._target(width, height)
+        if target_width < width or target_height < height:
+            raise UserError(
+                f"{name}: {width}x{height} is larger than the {target_width}x{target_height} asked for; "
+                "leave it out or ask for a larger size"
+            )
+        factor = max(target_width / width, target_height / height)
+        if factor > MAX_FACTOR + 1:  # one pixel wide pictures round upwards
+            raise UserError(
+                f"{name}: {target_width}x{target_height} is {factor:.0f} times its size; ask for at most "
+                f"{MAX_FACTOR:.0f} times"
+            )
+        return ScalePlan(_stages(width, height, target_width, target_height), target_width, target_height)
+
+    def _target(self, width: int, height: int) -> tuple[int, int]:
+        if self.factor is not None:
+            return max(1, round(width * self.factor)), max(1, round(height * self.factor))
+        if self.width is not None and self.height is not None:
+            return self.width, self.height
+        if self.width is not None:
+            return self.width, max(1, round(height * self.width / width))
+        assert self.height is not None
+        return max(1, round(width * self.height / height)), self.height
+
+
+def parse_scale(scale: float | None, size: str | None) -> Scale:
+    """A factor (`scale`, 4 where both are None) or a size such as `1920x1080`, `1920x` or `x1080`.
+
+    Raises:
+        UserError: both are given, or the size is not readable.
+    """
+    if scale is not None and size is not None:
+        raise UserError(f"scale {scale:g} and size {size}: both say how large the result is to be; give one of them")
+    if size is None:
+        return Scale(factor=float(SCALE if scale is None else scale))
+    found = re.fullmatch(r"([1-9]\d{0,8})?[xX×]([1-9]\d{0,8})?", size.strip())
+    if found is None or not any(found.groups()):
+        raise UserError(f"size {size!r}: not a size in pixels; write 1920x1080, or 1920x or x1080 to keep proportions")
+    width, height = (int(one) if one else None for one in found.groups())
+    return Scale(width=width, height=height)
+
+
+def _stages(width: int, height: int, target_width: int, target_height: int) -> tuple[Stage, ...]:
+    stages = [Stage(width, height)]
+    while not _reaches(stages[-1], target_width, target_height):
+        last = stages[-1]
+        # No larger than the last pass needs it, and never larger than the pass before has made it.
+        stages.append(
+            Stage(
+                min(SCALE * last.width, max(last.width, math.ceil(target_width / SCALE))),
+                min(SCALE * last.height, max(last.height, math.ceil(target_height / SCALE))),
+            )
+        )
+    return tuple(stages)
+
+
+def _reaches(stage: Stage, width: int, height: int) -> bool:
+    return SCALE * stage.width >= width and SCALE * stage.height >= height
 
 
 class NamedSink(Sink, Protocol):
@@ -30,82 +171,111 @@ class NamedSink(Sink, Protocol):
     def path(self) -> Path: ...  # noqa: D102
 
 
-def run_passes(
-    upscaler: Upscaler,
-    raster: Raster,
-    writer: NamedSink,
-    plan: ScalePlan,
-    key: str | None,
-    control: Control | None,
-    progress: Callable[[int], Progress],
-) -> None:
-    """One picture, by all passes of `plan`, into `writer`.
+@dataclass(frozen=True)
+class Enlarger:
+    """What enlarges the pictures of one file.
 
-    Args:
-        upscaler: the network.
-        raster: the picture.
-        writer: entered; takes the result, in the picture's channels.
-        plan: the passes.
-        key: says all that decides the pixels, so that passes go on after a crash (see `RasterWriter`); or None.
-        control: the refinement that the upscaler was made with, for its report.
-        progress: gives the callback of a pass, by its number from 0.
-
-    Raises:
-        UserError: see `Upscaler.upscale_raster`.
+    Attributes:
+        engine: the network.
+        scale: how much larger.
+        refine: what is done to every tile after the network, if anything.
+        identity: a text that says which network and settings these are, as far as they decide pixels.
+        tells: whether the log says how far results are from their input.
     """
-    name = str(raster.info.path)
-    with contextlib.ExitStack() as stack:
-        dtype = np.dtype(np.float32 if raster.info.bits == 32 else np.uint16)
-        steps: list[Canvas] = []
-        for number, stage in enumerate(plan.stages[: intermediates(plan)], start=1):
-            shape = (SCALE * stage.height, SCALE * stage.width, raster.info.channels)
-            steps.append(stack.enter_context(Canvas(writer.path, shape, dtype, key, step=number)))
+
+    engine: Upscaler
+    scale: Scale
+    refine: Refine | None
+    identity: str
+    tells: bool = False
+
+    def plan(self, info: RasterInfo) -> ScalePlan:
+        """The passes for a picture, and a line in the log about them if they are not plain.
+
+        Raises:
+            UserError: the size that is asked for is out of range.
+        """
+        name = str(info.path)
+        plan = self.scale.plan(info.width, info.height, name)
+        if len(plan.stages) > 1 or not plan.native:
+            _log.info("%s: %s", name, plan.describe())
+        asked = plan.width / plan.height * info.height / info.width
+        if self.scale.factor is None and not 0.99 < asked < 1.01:
+            change = 100 * abs(asked - 1)
+            _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, change)
+        return plan
+
+    def resume_key(self, source: Path) -> str:
+        """What decides the pixels of the result of a file (see `Canvas`)."""
+        status = source.stat()
+        text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, self.identity])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def raster(
+        self, raster: Raster, sink: NamedSink, plan: ScalePlan, key: str, progress: Callable[[int], Progress]
+    ) -> None:
+        """One picture, by all passes of `plan`, into `sink`.
+
+        Args:
+            raster: the picture.
+            sink: entered; takes the result, in the picture's channels.
+            plan: the passes.
+            key: says all that decides the pixels, so that passes go on after a crash (see `Canvas`).
+            progress: gives the callback of a pass, by its number from 0.
+
+        Raises:
+            UserError: see `Upscaler.upscale_raster`.
+        """
+        info = raster.info
+        with contextlib.ExitStack() as stack:
+            dtype = np.dtype(np.float32 if info.bits == 32 else np.uint16)
+            steps: list[Canvas] = []
+            for number, stage in enumerate(plan.stages[: plan.between], start=1):
+                shape = (SCALE * stage.height, SCALE * stage.width, info.channels)
+                steps.append(stack.enter_context(Canvas(sink.path, shape, dtype, key, step=number)))
+            for number, stage in enumerate(plan.stages):
+                if number:
+                    raster = steps[number - 1].read_as(replace(info, width=stage.width, height=stage.height))
+                into = steps[number] if number < len(steps) else sink
+                self.engine.upscale_raster(raster, into, self.refine, progress(number))
+                self.tell(str(info.path), number, plan)
+            if not plan.native:
+                _copy(steps[-1].read_as(replace(info, width=plan.width, height=plan.height)), sink)
+
+    def array(self, pixels: np.ndarray, name: str, progress: Progress) -> np.ndarray:
+        """A picture in memory by all passes: `[C, H, W]` in [0, 1] → `[C, height, width]` in [0, 1]."""
+        channels, height, width = pixels.shape
+        colours = 3 if channels > 2 else 1
+        info = RasterInfo(Path(name), width, height, colours, has_alpha=channels in (2, 4), dtype="float32")
+        plan = self.plan(info)
+        part = Parts(progress, plan).of(0)
         for number, stage in enumerate(plan.stages):
-            source = raster
-            if number:
-                source = steps[number - 1].read_as(replace(raster.info, width=stage.width, height=stage.height))
-            sink = steps[number] if number < len(steps) else writer
-            upscaler.upscale_raster(source, sink, progress(number))
-            report_residual(name, number, plan, control)
-        if not plan.native:
-            _copy(steps[-1].read_as(replace(raster.info, width=plan.width, height=plan.height)), writer)
+            if pixels.shape[1:] != (stage.height, stage.width):
+                pixels = resize_array(pixels, stage.width, stage.height, info.has_alpha)
+            pixels = self.engine.upscale_array(pixels, self.refine, part(number))
+            self.tell(name, number, plan)
+        return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
+
+    def tell(self, name: str, number: int, plan: ScalePlan) -> None:
+        """Say in the log how far the result of a pass, shrunk again, is from its input, if that is wanted."""
+        residual = self.refine.take_residual() if self.tells and self.refine is not None else None
+        if residual is not None:
+            of = f"pass {number + 1}" if len(plan.stages) > 1 else "the result"
+            _log.info(
+                "%s: shrunk again, %s differs from its input by %.2f grey levels (%.2f before; root mean square)",
+                name,
+                of,
+                residual.after,
+                residual.before,
+            )
 
 
-def _copy(raster: Raster, writer: NamedSink) -> None:
-    writer.follow({"strip": _STRIP})
-    for top in range(0, writer.height, _STRIP):
-        window = Window(0, top, writer.width, min(_STRIP, writer.height - top))
-        if not writer.holds(window):
-            writer.write(window, raster.read(window))
-
-
-def intermediates(plan: ScalePlan) -> int:
-    """How many passes write a picture that is read again: all but the last one if that gives the result's size."""
-    return len(plan.stages) - plan.native
-
-
-def tell_plan(name: str, plan: ScalePlan, scale: Scale) -> None:
-    """Say in the log by which passes the picture `name` is enlarged, and whether its proportions change."""
-    if len(plan.stages) > 1 or not plan.native:
-        _log.info("%s: %s", name, plan.describe())
-    source = next(iter(plan.stages))
-    asked = plan.width / plan.height * source.height / source.width
-    if scale.factor is None and not 0.99 < asked < 1.01:
-        _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, 100 * abs(asked - 1))
-
-
-def report_residual(name: str, number: int, plan: ScalePlan, control: Control | None) -> None:
-    """Say in the log how far the result of a pass, shrunk again, is from its input."""
-    residual = None if control is None else control.take_residual()
-    if residual is not None:
-        of = f"pass {number + 1}" if len(plan.stages) > 1 else "the result"
-        _log.info(
-            "%s: shrunk again, %s differs from its input by %.2f grey levels (%.2f before; root mean square)",
-            name,
-            of,
-            residual.after,
-            residual.before,
-        )
+def _copy(raster: Raster, sink: Sink) -> None:
+    sink.follow({"strip": _STRIP})
+    for top in range(0, sink.height, _STRIP):
+        window = Window(0, top, sink.width, min(_STRIP, sink.height - top))
+        if not sink.holds(window):
+            sink.write(window, raster.read(window))
 
 
 def comment(scale: Scale) -> str:
@@ -114,26 +284,20 @@ def comment(scale: Scale) -> str:
     return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured."
 
 
-def resume_key(source: Path, settings: str | None) -> str | None:
-    """What decides the pixels of the result of `source` with `settings` (see `RasterWriter`); None for None."""
-    if settings is None:
-        return None
-    status = source.stat()
-    text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, settings])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class Parts:
     """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
 
     def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
         self._progress = progress
         self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
-        self.stages = len(plan.stages)
+        self._stages = len(plan.stages)
         self._tiles: list[int] = []  # known from the first report on
 
-    def part(self, index: int) -> Progress:
-        """The callback of one pass over one page."""
+    def of(self, page: int) -> Callable[[int], Progress]:
+        """Gives the callback of a pass over a page; both are counted from 0."""
+        return lambda number: self._part(page * self._stages + number)
+
+    def _part(self, index: int) -> Progress:
         if len(self._pixels) == 1:
             return self._progress
 

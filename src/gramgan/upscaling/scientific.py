@@ -1,9 +1,10 @@
 """Scientific files enlarged: every group of layers through the network, and all of them back into stored values."""
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import Raster, RasterInfo, Window
 from gramgan.images.canvas import Canvas, Plan, remove_steps
+from gramgan.ops import bicubic
 from gramgan.progress import Progress
 from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster
+from gramgan.scientific.bands import parse_bands
 from gramgan.scientific.base import Note, Reading, ScientificFile, spare_path
-from gramgan.upscaling import bicubic
-from gramgan.upscaling.control import Control
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.passes import Parts, comment, intermediates, report_residual, resume_key, run_passes, tell_plan
-from gramgan.upscaling.scales import Scale
+from gramgan.scientific.detect import open_scientific
+from gramgan.scientific.radiometry import parse_radiometry
+from gramgan.scientific.record import fit_bands, fit_radiometry
+from gramgan.upscaling.model import OpenModel
+from gramgan.upscaling.passes import Enlarger, Parts, comment
+from gramgan.upscaling.settings import Settings
 
 _FEW = 8
 """Layers that have a line each in the log; of the frames of a film there is one for all."""
@@ -28,90 +32,98 @@ _FEW = 8
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ScientificJob:
-    """What `upscale_scientific` needs besides a file.
+def reading_of(settings: Settings) -> Reading:
+    """How scientific files are to be read.
 
-    Attributes:
-        upscaler: with the refinement `control`.
-        control: for its report.
-        scale: how much larger.
-        reading: groups and radiometry.
-        model: name of the weights, for the result's note.
-        settings: says which model and settings the upscaler has: with it, what a killed job left is continued.
+    Raises:
+        UserError: bands or radiometry are not readable.
     """
-
-    upscaler: Upscaler
-    control: Control | None
-    scale: Scale
-    reading: Reading
-    model: str
-    settings: str | None
+    return Reading(parse_bands(settings.bands), parse_radiometry(settings.radiometry), settings.cog)
 
 
-def upscale_scientific(file: ScientificFile, target: Path, job: ScientificJob, progress: Progress) -> None:
-    """Enlarge `file` into `target`, with memory bounded by one row of tiles.
+def upscale_scientific(
+    source: Path, target: Path, settings: Settings, model: OpenModel, enlarger: Enlarger, progress: Progress
+) -> bool:
+    """Enlarge a scientific file, with memory bounded by one row of tiles; False if `source` is an ordinary picture.
 
     What the network sees is in [0, 1] by each layer's range; the range is inverted exactly, and what lies outside of it
     is enlarged bicubically and added, so that no value is cut off. Holes are filled for the network from the valid
     pixels around them and are holes of the same values in the result.
 
+    Args:
+        source: the file.
+        target: where the result goes. Written whole or not at all.
+        settings: how it is read; bands and radiometry that are not given are those that the weights learned with.
+        model: the weights.
+        enlarger: what enlarges every group of layers with them.
+        progress: told (tiles done, tiles in all), of all groups and passes together.
+
     Raises:
-        UserError: the source cannot be read, the target cannot be written, or a setting does not fit the file.
+        UserError: the source cannot be read, the target cannot be written, or a setting does not fit file or weights.
     """
+    learned = replace(
+        settings,
+        bands=tuple(fit_bands(settings.bands, model.card.settings, model.name)),
+        radiometry=fit_radiometry(settings.radiometry, model.card.settings, model.name),
+    )
+    reading = reading_of(learned)
+    if (tuple(settings.bands), settings.radiometry) != (learned.bands, learned.radiometry):
+        reading = replace(reading, learned_by=model.name)
+    file = open_scientific(source, reading, allow_huge=settings.allow_huge)
+    if file is None:
+        return False
+    with contextlib.closing(file):
+        if settings.icc == "srgb":
+            raise UserError(f"{source}: icc srgb would change its values; leave it out for a {file.form}")
+        _enlarge(file, target, arrange_file(file, reading), model.name, enlarger, progress)
+    return True
+
+
+def _enlarge(
+    file: ScientificFile, target: Path, arrangement: Arrangement, model: str, enlarger: Enlarger, progress: Progress
+) -> None:
     if target.suffix.lower() not in file.suffixes:
         raise UserError(
             f"{target}: a '{target.suffix}' file cannot hold what a {file.form} says besides its values; end the name "
             f"in {file.suffixes[0]}"
         )
-    arrangement = arrange_file(file, job.reading)
     name = str(file.path)
-    plan = job.scale.plan(file.width, file.height, name)
-    tell_plan(name, plan, job.scale)
+    plan = enlarger.plan(RasterInfo(file.path, file.width, file.height, 1, has_alpha=False, dtype="float32"))
     file.check_result(plan.width, plan.height, target)
-    key = resume_key(file.path, job.settings)
+    key = enlarger.resume_key(file.path)
     if not arrangement.groups:
         _log.warning("%s: all its layers are classes; they are repeated, and the network has nothing to do", name)
     drawn = arrangement.drawn
     planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
     dtype = np.dtype(np.float32 if file.dtype.kind == "f" else np.uint16)
     parts = Parts(progress, plan, max(len(arrangement.groups), 1))
-    is_few = len(drawn) <= _FEW
+    each = replace(enlarger, tells=len(drawn) <= _FEW)
     with Canvas(target, (plan.height * len(drawn), plan.width, 1), dtype, key, step=1) as canvas:
         remove_steps(target, 2)
         layers = _Layers(canvas, plan.height)
         for number, group in enumerate(arrangement.groups):
             own = [planes[channel.layer] for channel in group]
-            first = number * parts.stages
             sink = _LayerSink(layers, own)
-            remove_steps(sink.path, intermediates(plan) + 1)
+            remove_steps(sink.path, plan.between + 1)
             if not layers.complete(own):
-                raster = group_raster(file, group)
-                passes = lambda stage, first=first: parts.part(first + stage)  # noqa: E731
-                run_passes(job.upscaler, raster, sink, plan, key, job.control if is_few else None, passes)
-        if not is_few:
-            report_residual(name, len(plan.stages) - 1, plan, job.control)
+                each.raster(group_raster(file, group), sink, plan, key, parts.of(number))
+        if not each.tells:
+            enlarger.tell(name, len(plan.stages) - 1, plan)
         with atomic_path(target) as temporary:
             canvas.note_temporary(temporary)
             canvas.note_temporary(spare_path(temporary))
             result = _Result(file, arrangement, layers, planes)
-            file.save(result, temporary, _note(file, target, arrangement, job))
+            details = {"MODEL": model, "SCALE": str(enlarger.scale), **_details(file, arrangement)}
+            file.save(result, temporary, Note(target, comment(enlarger.scale), details, enlarger.identity))
         result.report()
 
 
-def _note(file: ScientificFile, target: Path, arrangement: Arrangement, job: ScientificJob) -> Note:
+def _details(file: ScientificFile, arrangement: Arrangement) -> dict[str, str]:
     drawn = sorted(arrangement.drawn, key=lambda channel: channel.layer)
     ranges = [f"{one.layer + 1}:{one.range.low:.17g},{one.range.high:.17g}" for one in drawn]
     groups = [",".join(str(channel.layer + 1) for channel in group) for group in arrangement.groups]
     classes = [f"{layer + 1}:nearest" for layer in arrangement.classes]
-    details = {
-        "MODEL": job.model,
-        "SCALE": str(job.scale),
-        "BANDS": " ".join(groups + classes),
-        "RANGES": " ".join(ranges),
-        "SOURCE": file.path.name,
-    }
-    return Note(target, comment(job.scale), details, job.settings or "")
+    return {"BANDS": " ".join(groups + classes), "RANGES": " ".join(ranges), "SOURCE": file.path.name}
 
 
 class _Layers:
@@ -148,7 +160,9 @@ class _Layers:
     def finished(self) -> Raster:
         """All planes, float32 in [0, 1], when they are complete."""
         canvas = self.canvas
-        return canvas.read_as(RasterInfo(canvas.target, canvas.width, canvas.height, 1, False, "float32"))
+        return canvas.read_as(
+            RasterInfo(canvas.target, canvas.width, canvas.height, 1, has_alpha=False, dtype="float32")
+        )
 
 
 class _LayerSink:

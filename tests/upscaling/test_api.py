@@ -22,12 +22,12 @@ from gramgan.images import Raster, RasterWriter, Window, canvas, read_rgb, write
 from gramgan.images.resize import resize_array
 from gramgan.networks.build import LoadedGenerator
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
-from gramgan.upscaling import files
+from gramgan.upscaling import api
+from gramgan.upscaling.api import Upscaling, upscale
 from gramgan.upscaling.backends.torch_backend import TorchBackend
-from gramgan.upscaling.control import Control
-from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.files import FileOptions, Settings, upscale, upscale_file
-from gramgan.upscaling.scales import Scale
+from gramgan.upscaling.model import OpenModel
+from gramgan.upscaling.settings import Settings
+from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
 
 
@@ -49,8 +49,10 @@ class Bicubic:
         return bicubic_up(torch.from_numpy(tiles)).numpy()
 
 
-def upscaler(backend: Any = None, tile: int | None = None, refine: Control | None = None) -> Upscaler:
-    return Upscaler(backend or Bicubic(), name="bicubic", overlap=8, tile=tile, refine=refine)
+def upscaling(backend: Any = None, sha256: Any = "0", **settings: Any) -> Upscaling:
+    """With a network that needs no weights."""
+    card = Card(name="bicubic", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=8)
+    return Upscaling(Settings(**settings), OpenModel(backend or Bicubic(), card, "bicubic", sha256))
 
 
 def smooth(channels: int = 3, height: int = 30, width: int = 40) -> np.ndarray:
@@ -74,8 +76,7 @@ def prompt_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_scales(tmp_path: Path, factor: float) -> None:
     image = smooth()
     write_image(tmp_path / "in.png", image, bits=16)
-    options = FileOptions(scale=Scale(factor=factor))
-    upscale_file(upscaler(tile=32), tmp_path / "in.png", tmp_path / "out.png", options)
+    upscaling(tile=32, scale=factor).file(tmp_path / "in.png", tmp_path / "out.png")
     raster = Raster.open(tmp_path / "out.png")
     assert (raster.info.width, raster.info.height, raster.info.bits) == (round(40 * factor), round(30 * factor), 16)
     shrunk = raster.read() if factor == 1 else resize_array(raster.read(), 40, 30, False)
@@ -84,13 +85,13 @@ def test_scales(tmp_path: Path, factor: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "size"),
-    [(Scale(width=100), (100, 75)), (Scale(height=90), (120, 90)), (Scale(width=99, height=120), (99, 120))],
+    ("asked", "size"),
+    [("100x", (100, 75)), ("x90", (120, 90)), ("99x120", (99, 120))],
 )
-def test_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture, scale: Scale, size: tuple[int, int]) -> None:
+def test_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: str, size: tuple[int, int]) -> None:
     write_image(tmp_path / "in.png", smooth())
     with caplog.at_level(logging.INFO, "gramgan"):
-        upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", FileOptions(scale=scale))
+        upscaling(size=asked).file(tmp_path / "in.png", tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").size == size
     assert "in.png: 40x30, x4, shrunk to" in caplog.text
     assert ("changes its proportions by 38 %" in caplog.text) == (size == (99, 120))
@@ -101,8 +102,7 @@ def test_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture, scale: Scale, s
 def test_shrinking_keeps_depth_and_channels(tmp_path: Path, channels: int, bits: Any) -> None:
     image = smooth(channels)
     write_image(tmp_path / "in.tif", image, bits=bits)
-    options = FileOptions(scale=Scale(factor=2))
-    upscale_file(upscaler(), tmp_path / "in.tif", tmp_path / "out.tif", options)
+    upscaling(scale=2).file(tmp_path / "in.tif", tmp_path / "out.tif")
     result = tifffile.imread(tmp_path / "out.tif")
     assert result.dtype == {8: np.uint8, 16: np.uint16, 32: np.float32}[bits]
     assert result.shape == ((60, 80, channels) if channels > 1 else (60, 80))
@@ -116,8 +116,7 @@ def test_shrinking_leaves_no_fringes(tmp_path: Path) -> None:
     image[3] = np.arange(40) >= 20
     write_image(tmp_path / "in.png", image)
     for factor in (2, 6, 8):
-        options = FileOptions(scale=Scale(factor=factor))
-        upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", options)
+        upscaling(scale=factor).file(tmp_path / "in.png", tmp_path / "out.png")
         result = Raster.open(tmp_path / "out.png").read()
         seen = result[3] > 0.05
         assert 0.4 < seen.mean() < 0.6
@@ -133,8 +132,8 @@ def test_alpha_is_drawn_by_the_network_within_what_the_input_says(tmp_path: Path
     y, x = np.mgrid[:40, :60]
     image[3] = (y - 20) ** 2 + (x - 30) ** 2 < 15**2
     write_image(tmp_path / "in.png", image)
-    upscale_file(upscaler(Blurring(), tile=16), tmp_path / "in.png", tmp_path / "out.png")
-    upscale_file(upscaler(Blurring(), tile=256), tmp_path / "in.png", tmp_path / "whole.png")
+    upscaling(Blurring(), tile=16).file(tmp_path / "in.png", tmp_path / "out.png")
+    upscaling(Blurring(), tile=256).file(tmp_path / "in.png", tmp_path / "whole.png")
     assert same_pixels(tmp_path / "out.png", tmp_path / "whole.png")
     alpha = Raster.open(tmp_path / "out.png").read()[3]
     inside = torch.nn.functional.max_pool2d(-torch.from_numpy(image[None, 3]), 3, 1, 1).numpy()[0] == -1
@@ -147,8 +146,8 @@ def test_alpha_is_drawn_by_the_network_within_what_the_input_says(tmp_path: Path
 
 def test_scales_are_said_in_the_comment(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", smooth())
-    for scale, words in ((Scale(factor=1.5), "1.5x"), (Scale(width=90), "to 90x")):
-        upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", FileOptions(scale=scale))
+    for scale, words in (({"scale": 1.5}, "1.5x"), ({"size": "90x"}, "to 90x")):
+        upscaling(**scale).file(tmp_path / "in.png", tmp_path / "out.png")
         description = Image.open(tmp_path / "out.png").info["Description"]
         assert description == f"Upscaled {words} with Gram-GAN; fine texture is synthesised, not measured."
 
@@ -156,8 +155,7 @@ def test_scales_are_said_in_the_comment(tmp_path: Path) -> None:
 def test_tiles_of_all_passes_are_counted_together(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", smooth(height=60, width=60))
     seen: list[tuple[int, int]] = []
-    options = FileOptions(scale=Scale(factor=16))
-    upscale_file(upscaler(tile=32), tmp_path / "in.png", tmp_path / "out.png", options, lambda *now: seen.append(now))
+    upscaling(tile=32, scale=16).file(tmp_path / "in.png", tmp_path / "out.png", lambda *now: seen.append(now))
     assert len({total for _, total in seen}) == 1
     done = [one for one, _ in seen]
     assert done == sorted(done)
@@ -177,8 +175,7 @@ def test_an_animation_is_done_frame_by_frame(tmp_path: Path, suffix: str) -> Non
     animated(tmp_path / "in.gif")
     target = tmp_path / f"out{suffix}"
     seen: list[tuple[int, int]] = []
-    options = FileOptions(scale=Scale(factor=2), resume_key="key")
-    upscale_file(upscaler(), tmp_path / "in.gif", target, options, lambda *now: seen.append(now))
+    upscaling(scale=2).file(tmp_path / "in.gif", target, lambda *now: seen.append(now))
     source, result = Image.open(tmp_path / "in.gif"), Image.open(target)
     assert getattr(result, "n_frames", 1) == 3
     for frame in range(3):
@@ -197,7 +194,7 @@ def test_an_animation_is_done_frame_by_frame(tmp_path: Path, suffix: str) -> Non
 def test_of_an_animation_a_still_format_gets_the_first_frame(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     animated(tmp_path / "in.gif")
     with caplog.at_level(logging.INFO, "gramgan"):
-        upscale_file(upscaler(), tmp_path / "in.gif", tmp_path / "out.png")
+        upscaling().file(tmp_path / "in.gif", tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").size == (160, 120)
     assert "3 images in it, and .png holds one: the first is done" in caplog.text
 
@@ -206,7 +203,7 @@ def test_the_pages_of_a_tiff_may_differ(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "in.tif") as tiff:
         tiff.write(np.full((20, 30, 3), 9, np.uint8), photometric="rgb")
         tiff.write(np.full((10, 12), 4000, np.uint16))
-    upscale_file(upscaler(), tmp_path / "in.tif", tmp_path / "out.tif", FileOptions(scale=Scale(factor=1.5)))
+    upscaling(scale=1.5).file(tmp_path / "in.tif", tmp_path / "out.tif")
     with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
         pages = [page.asarray() for page in tiff.pages]
     assert [page.shape for page in pages] == [(30, 45, 3), (15, 18)]
@@ -219,8 +216,8 @@ def test_colours_are_converted_if_asked(tmp_path: Path) -> None:
 
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.new("RGB", (8, 8), (200, 100, 50)).save(tmp_path / "in.png", icc_profile=lab)
-    upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "kept.png")
-    upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "srgb.png", FileOptions(to_srgb=True))
+    upscaling().file(tmp_path / "in.png", tmp_path / "kept.png")
+    upscaling(icc="srgb").file(tmp_path / "in.png", tmp_path / "srgb.png")
     assert Image.open(tmp_path / "kept.png").info["icc_profile"] == lab
     pixel = np.asarray(Image.open(tmp_path / "srgb.png"))[10, 10].astype(int)
     assert np.abs(pixel - (200, 100, 50)).max() <= 1
@@ -234,7 +231,7 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     before = path.read_bytes()
     for target in (path, link, tmp_path / "soft.png"):
         with pytest.raises(UserError, match="this is the input itself"):
-            upscale_file(upscaler(), path, target)
+            upscaling().file(path, target)
     assert path.read_bytes() == before
 
 
@@ -242,34 +239,66 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("prompt_journal")
 def test_a_stopped_job_goes_on_and_gives_the_same(tmp_path: Path, factor: float) -> None:
     write_image(tmp_path / "in.png", smooth(height=100, width=60))
-    options = FileOptions(scale=Scale(factor=factor), resume_key="key")
     whole = Bicubic()
-    upscale_file(upscaler(whole, tile=24), tmp_path / "in.png", tmp_path / "whole.png", options)
+    upscaling(whole, tile=24, scale=factor).file(tmp_path / "in.png", tmp_path / "whole.png")
     stopped = Bicubic(stop_after=whole.calls - 3)
     with pytest.raises(KeyboardInterrupt):
-        upscale_file(upscaler(stopped, tile=24), tmp_path / "in.png", tmp_path / "out.png", options)
+        upscaling(stopped, tile=24, scale=factor).file(tmp_path / "in.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
     rest = Bicubic()
-    upscale_file(upscaler(rest, tile=24), tmp_path / "in.png", tmp_path / "out.png", options)
+    upscaling(rest, tile=24, scale=factor).file(tmp_path / "in.png", tmp_path / "out.png")
     assert rest.calls < whole.calls
     assert same_pixels(tmp_path / "out.png", tmp_path / "whole.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png", "whole.png"]
 
 
 @pytest.mark.usefixtures("prompt_journal")
+def test_what_only_decides_the_encoding_makes_no_other_job(tmp_path: Path) -> None:
+    write_image(tmp_path / "in.png", smooth(height=200, width=60))
+    whole, rest, other = Bicubic(), Bicubic(), Bicubic()
+    target = tmp_path / "out.jpg"
+    upscaling(whole, tile=24, scale=2).file(tmp_path / "in.png", target)
+    for backend, settings in ((rest, {"quality": 10}), (other, {"texture_mask": True})):
+        with pytest.raises(KeyboardInterrupt):
+            upscaling(Bicubic(whole.calls - 2), tile=24, scale=2).file(tmp_path / "in.png", target)
+        upscaling(backend, tile=24, scale=2, **settings).file(tmp_path / "in.png", target)
+    assert rest.calls < whole.calls / 2, "with another quality the pixels are the same"
+    assert other.calls == whole.calls, "with a mask they are not"
+
+
+def test_jobs_with_equal_results_have_one_key() -> None:
+    key = upscaling().key
+    assert upscaling(tile=32, device="cpu", allow_huge=True).key == key
+    for settings in ({"quality": 94}, {"scale": 2}, {"consistency": True}, {"cog": True}, {"sha256": "1"}):
+        assert upscaling(**settings).key != key
+
+
+def test_settings_may_be_given_together_or_one_by_one(weights: Path) -> None:
+    image = smooth(height=6, width=9).transpose(1, 2, 0)
+    settings = Settings(scale=2, model=weights, backend="torch", precision="fp32")
+    together = upscale(image, None, settings)
+    one_by_one = upscale(image, scale=2, model=weights, backend="torch", precision="fp32")
+    larger = upscale(image, None, settings, scale=3)
+    assert all(isinstance(one, np.ndarray) for one in (together, one_by_one, larger))
+    assert np.asarray(together).shape == (12, 18, 3)
+    assert np.array_equal(np.asarray(together), np.asarray(one_by_one))
+    assert np.asarray(larger).shape == (18, 27, 3), "what is given by name goes first"
+    with pytest.raises(UserError, match="scale: 99 is outside"):
+        upscale(image, None, settings, scale=99)
+    with pytest.raises(TypeError, match="tiles"):
+        upscale(image, tiles=3)
+
+
+@pytest.mark.usefixtures("prompt_journal")
 def test_what_another_job_left_is_not_gone_on_with_and_goes(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", smooth(height=100, width=60))
 
-    def stop(key: str) -> None:
-        options = FileOptions(scale=Scale(factor=8), resume_key=key)
-        with pytest.raises(KeyboardInterrupt):
-            upscale_file(upscaler(Bicubic(20), tile=24), tmp_path / "in.png", tmp_path / "out.png", options)
-
-    stop("key")
+    with pytest.raises(KeyboardInterrupt):
+        upscaling(Bicubic(20), tile=24, scale=8).file(tmp_path / "in.png", tmp_path / "out.png")
     assert len(list(tmp_path.glob(".out.png*"))) == 4
     whole, again = Bicubic(), Bicubic()
-    upscale_file(upscaler(whole, tile=24), tmp_path / "in.png", tmp_path / "whole.png", FileOptions(resume_key="other"))
-    upscale_file(upscaler(again, tile=24), tmp_path / "in.png", tmp_path / "out.png", FileOptions(resume_key="other"))
+    upscaling(whole, tile=24, sha256="other").file(tmp_path / "in.png", tmp_path / "whole.png")
+    upscaling(again, tile=24, sha256="other").file(tmp_path / "in.png", tmp_path / "out.png")
     assert whole.calls == again.calls
     assert same_pixels(tmp_path / "out.png", tmp_path / "whole.png")
     assert not list(tmp_path.glob(".*"))
@@ -278,14 +307,13 @@ def test_what_another_job_left_is_not_gone_on_with_and_goes(tmp_path: Path) -> N
 def test_pages_that_a_stopped_job_has_finished_are_not_done_again(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.uint8(255 * smooth(1, 30 + 4 * page, 40)[0])) for page in range(3)]
     pages[0].save(tmp_path / "in.tif", save_all=True, append_images=pages[1:])
-    options = FileOptions(resume_key="key")
     whole = Bicubic()
-    upscale_file(upscaler(whole), tmp_path / "in.tif", tmp_path / "whole.tif", options)
+    upscaling(whole).file(tmp_path / "in.tif", tmp_path / "whole.tif")
     with pytest.raises(KeyboardInterrupt):
-        upscale_file(upscaler(Bicubic(2)), tmp_path / "in.tif", tmp_path / "out.tif", options)
+        upscaling(Bicubic(2)).file(tmp_path / "in.tif", tmp_path / "out.tif")
     assert not (tmp_path / "out.tif").exists()
     rest = Bicubic()
-    upscale_file(upscaler(rest), tmp_path / "in.tif", tmp_path / "out.tif", options)
+    upscaling(rest).file(tmp_path / "in.tif", tmp_path / "out.tif")
     assert (whole.calls, rest.calls) == (3, 1)
     with Image.open(tmp_path / "out.tif") as ours, Image.open(tmp_path / "whole.tif") as expected:
         for page in range(3):
@@ -299,9 +327,8 @@ def test_a_failed_job_leaves_nothing(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", smooth(height=100, width=60))
     (tmp_path / "out.png").write_bytes(b"before")
     failing = Bicubic(12, UserError("weights: broken"))
-    options = FileOptions(scale=Scale(factor=6), resume_key="key")
     with pytest.raises(UserError, match="weights: broken"):
-        upscale_file(upscaler(failing, tile=24), tmp_path / "in.png", tmp_path / "out.png", options)
+        upscaling(failing, tile=24, scale=6).file(tmp_path / "in.png", tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
@@ -312,15 +339,12 @@ import sys, time
 from pathlib import Path
 import gramgan.images.canvas as canvas
 canvas._SYNC_SECONDS = canvas._SYNC_SHARE = 0
-from test_files import Bicubic, upscaler
-from gramgan.upscaling.files import FileOptions, upscale_file
-from gramgan.upscaling.scales import Scale
+from test_api import Bicubic, upscaling
 class Slow(Bicubic):
     def run(self, tiles):
         time.sleep(0.05)
         return super().run(tiles)
-options = FileOptions(scale=Scale(factor=2), resume_key="key")
-upscale_file(upscaler(Slow(), tile=24), Path("in.png"), Path("out.png"), options)
+upscaling(Slow(), tile=24, scale=2).file(Path("in.png"), Path("out.png"))
 """
 
 
@@ -338,29 +362,23 @@ def test_a_killed_job_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "out.png").exists()
-    options = FileOptions(scale=Scale(factor=2), resume_key="key")
     whole, rest = Bicubic(), Bicubic()
-    upscale_file(upscaler(rest, tile=24), tmp_path / "in.png", tmp_path / "out.png", options)
-    upscale_file(upscaler(whole, tile=24), tmp_path / "in.png", tmp_path / "whole.png", options)
+    upscaling(rest, tile=24, scale=2).file(tmp_path / "in.png", tmp_path / "out.png")
+    upscaling(whole, tile=24, scale=2).file(tmp_path / "in.png", tmp_path / "whole.png")
     assert rest.calls < whole.calls
     assert same_pixels(tmp_path / "out.png", tmp_path / "whole.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png", "whole.png"]
 
 
-def test_control_reaches_the_result_and_the_residual_is_reported(
+def test_consistency_reaches_the_result_and_the_residual_is_reported(
     generator: LoadedGenerator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lr = smooth()
     write_image(tmp_path / "in.png", lr, bits=16)
-    control = Control(consistent=True)
     backend = TorchBackend(generator.network, "tiny", "fp32", "cpu")
+    model = OpenModel(backend, generator.card, "tiny", "0")
     with caplog.at_level(logging.INFO, "gramgan"):
-        upscale_file(
-            Upscaler(backend, name="tiny", overlap=control.overlap(20), refine=control),
-            tmp_path / "in.png",
-            tmp_path / "out.png",
-            FileOptions(control=control),
-        )
+        Upscaling(Settings(consistency=True), model).file(tmp_path / "in.png", tmp_path / "out.png")
     shrunk = matlab_bicubic_down(torch.from_numpy(read_rgb(tmp_path / "out.png"))[None], quantise=False)[0].numpy()
     residual = 255 * np.sqrt(np.square(shrunk - lr).mean())
     assert f"the result differs from its input by {residual:.2f} grey levels" in caplog.text
@@ -370,7 +388,7 @@ def test_control_reaches_the_result_and_the_residual_is_reported(
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(6, 9), (6, 9, 1), (6, 9, 2), (6, 9, 3), (6, 9, 4)])
 def test_arrays_come_back_as_they_went_in(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: type) -> None:
-    monkeypatch.setattr(files, "prepare", lambda settings: (upscaler(), FileOptions(scale=settings.check()), None))
+    monkeypatch.setattr(api, "open_model", lambda *_, **__: upscaling().model)
     values = np.random.default_rng(0).random(shape)
     white = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     for scale in (4, 2):
@@ -443,20 +461,22 @@ def test_strength_lies_between_the_two_generators(weights: Path, generator: Load
         (Settings(strength=float("nan")), "strength: nan is outside"),
         (Settings(psnr_model="x"), "psnr_model x: has an effect only together with --strength"),
         (Settings(texture_mask=True, texture_threshold=0), "texture_threshold: 0 is not a number of grey levels"),
+        (Settings(texture_threshold=2), "texture_threshold 2: has an effect only together with --texture-mask"),
         (Settings(scale=3, size="5x"), "both say how large"),
+        (Settings(scale=65), "scale: 65 is outside of 1 to 64; use 1.5, 2"),
+        (Settings(bands=("1,2",)), "bands '1,2': the network takes one band or three"),
     ],
 )
 def test_settings_out_of_range(settings: Settings, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        settings.check()
+        Upscaling(settings)
 
 
 def test_two_processes_do_not_write_one_intermediate(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", smooth())
-    options = FileOptions(scale=Scale(factor=2), resume_key="key")
     with RasterWriter(tmp_path / "out.png", 8, 8, resume_key="another") as writer:
         with pytest.raises(UserError, match="another process is writing this file"):
-            upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", options)
+            upscaling(scale=2).file(tmp_path / "in.png", tmp_path / "out.png")
         writer.write(Window(0, 0, 8, 8), np.zeros((3, 8, 8), np.float32))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
@@ -466,15 +486,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
 
     def full(handle: int, size: int) -> None:
         sizes.append(size)
-        if len(sizes) % 2 == 0:  # the one between the passes
+        if len(sizes) == 2:  # the one between the passes
             raise OSError(errno.ENOSPC, "No space left on device")
         allocate(handle, size)
 
     write_image(tmp_path / "in.png", smooth())
     monkeypatch.setattr(canvas, "_allocate", full)
-    for key in (None, "key"):
-        options = FileOptions(scale=Scale(factor=2), resume_key=key)
-        with pytest.raises(UserError, match=r"out\.png: the disk is full"):
-            upscale_file(upscaler(), tmp_path / "in.png", tmp_path / "out.png", options)
-    assert sizes == 2 * [3 * 80 * 60, 2 * 3 * 160 * 120]
+    with pytest.raises(UserError, match=r"out\.png: the disk is full"):
+        upscaling(scale=2).file(tmp_path / "in.png", tmp_path / "out.png")
+    assert sizes == [3 * 80 * 60, 2 * 3 * 160 * 120]
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]

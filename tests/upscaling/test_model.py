@@ -13,10 +13,10 @@ from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.networks.build import LoadedGenerator
-from gramgan.upscaling import models as models_module
+from gramgan.upscaling import model as models_module
 from gramgan.upscaling.choice import Candidate, Choice, Tried, probe_picture
-from gramgan.upscaling.graph_files import write_graph
-from gramgan.upscaling.models import open_model
+from gramgan.upscaling.convert import write_graph
+from gramgan.upscaling.model import open_model
 from gramgan.weights.formats import write_safetensors
 
 
@@ -66,7 +66,7 @@ def test_the_command_says_it_in_one_line(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_image(tmp_path / "a.png", probe_picture(8), bits=8)
-    monkeypatch.setattr("gramgan.upscaling.graph_files.is_installed", lambda _: False)
+    monkeypatch.setattr("gramgan.upscaling.convert.is_installed", lambda _: False)
     command = ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), "--model", str(weights)]
     assert run([*command, "--backend", "openvino"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

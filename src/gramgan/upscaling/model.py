@@ -24,8 +24,7 @@ from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.backends.common import bytes_per_pixel
 from gramgan.upscaling.backends.turns import TurnsBackend
 from gramgan.upscaling.choice import BackendName, Candidate, Choice
-from gramgan.upscaling.graph_files import require
-from gramgan.upscaling.weights_in_use import Graph, WeightsInUse
+from gramgan.upscaling.convert import Graph, WeightsInUse, require
 from gramgan.weights.card import Card
 
 DEFAULT_MODEL = "gramgan-x4"

@@ -9,10 +9,10 @@ import torch
 from gramgan.errors import UserError
 from gramgan.images import read_rgb
 from gramgan.networks.build import LoadedGenerator
+from gramgan.ops import bicubic
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
-from gramgan.upscaling import bicubic
-from gramgan.upscaling.control import Control, back_project, detail_mask
 from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.refine import Refine, back_project, detail_mask
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_texture_goes_where_the_input_has_some() -> None:
     lr = smooth(60, 120)
     lr[:, :, 60:] += 0.1 * (noise(60, 60) - 0.5)
     sr = np.clip(bicubic.enlarge(lr) + 0.2 * (noise(3, 240, 480, seed=1) - 0.5), 0, 1).astype(np.float32)
-    result = Control(texture_threshold=1.0)(lr, sr)
+    result = Refine(texture_threshold=1.0)(lr, sr)
     np.testing.assert_allclose(result[:, :, :190], np.clip(bicubic.enlarge(lr), 0, 1)[:, :, :190], atol=1e-6)
     np.testing.assert_allclose(result[:, :, 300:], sr[:, :, 300:], atol=1e-6)
 
@@ -99,18 +99,18 @@ def test_back_projection_on_a_photograph(photos_folder: Path) -> None:
 
 
 def test_the_residual_is_that_of_all_tiles_since_it_was_asked_for() -> None:
-    control = Control(consistent=True)
-    assert control.take_residual() is None
+    refine = Refine(consistent=True)
+    assert refine.take_residual() is None
     lr, sr = smooth(20, 20), np.full((3, 80, 80), 0.5, np.float32)
     first = back_project(lr, sr)
-    control(lr, sr)
-    control(lr, sr)
-    residual = control.take_residual()
+    refine(lr, sr)
+    refine(lr, sr)
+    residual = refine.take_residual()
     assert residual is not None
     assert residual.before == pytest.approx(255 * np.sqrt(first[1] / lr.size))
     assert residual.after == pytest.approx(255 * np.sqrt(first[2] / lr.size))
-    assert control.take_residual() is None
-    mask_alone = Control(texture_threshold=1.0)
+    assert refine.take_residual() is None
+    mask_alone = Refine(texture_threshold=1.0)
     mask_alone(lr, sr)
     assert mask_alone.take_residual() is None
 
@@ -124,9 +124,8 @@ def test_tiled_equals_whole(generator: LoadedGenerator, threshold: float | None,
     backend = TorchBackend(generator.network, "tiny", "fp32", "cpu")
 
     def result(tile: int) -> np.ndarray:
-        control = Control(texture_threshold=threshold, consistent=consistent)
-        overlap = control.overlap(generator.card.overlap)
-        return Upscaler(backend, name="tiny", overlap=overlap, tile=tile, refine=control).upscale_array(image)
+        refine = Refine(texture_threshold=threshold, consistent=consistent)
+        return Upscaler(backend, name="tiny", overlap=generator.card.overlap, tile=tile).upscale_array(image, refine)
 
     np.testing.assert_allclose(result(16), result(256), atol=1 / 255)
 
@@ -135,7 +134,7 @@ def test_back_projection_needs_no_more_context_than_it_gets() -> None:
     lr, sr = noise(3, 60, 60), noise(3, 240, 240)
     whole = back_project(lr, sr)[0]
     missed = {}
-    for context in (2, Control(consistent=True).overlap(0)):
+    for context in (2, Refine(consistent=True).overlap(0)):
         start, stop = 20 - context, 40 + context
         part = back_project(lr[:, start:stop, start:stop], sr[:, 4 * start : 4 * stop, 4 * start : 4 * stop])[0]
         inner = part[:, 4 * context : -4 * context, 4 * context : -4 * context]
@@ -147,4 +146,4 @@ def test_back_projection_needs_no_more_context_than_it_gets() -> None:
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 256.0, float("nan")])
 def test_thresholds_that_are_none(threshold: float) -> None:
     with pytest.raises(UserError, match=r"texture_threshold: .* is not a number of grey levels"):
-        Control(texture_threshold=threshold)
+        Refine(texture_threshold=threshold)

@@ -3,7 +3,9 @@
 import pytest
 
 from gramgan.errors import UserError
-from gramgan.upscaling.scales import MAX_FACTOR, SCALE, Scale, Stage, parse_scale
+from gramgan.ops.bicubic import SCALE
+from gramgan.upscaling.passes import MAX_FACTOR, Scale, Stage
+from gramgan.upscaling.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_in_words(factor: float, words: str) -> None:
     ],
 )
 def test_what_can_be_asked_for(scale: float | None, size: str | None, expected: Scale) -> None:
-    assert parse_scale(scale, size) == expected
+    assert Settings(scale=scale, size=size).check() == expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_what_can_be_asked_for(scale: float | None, size: str | None, expected: 
 )
 def test_what_cannot_be_asked_for(scale: float | None, size: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_scale(scale, size)
+        Settings(scale=scale, size=size).check()
 
 
 def test_sizes_below_the_input_and_far_above_it_are_refused() -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.upscaling import bicubic
+from gramgan.ops import bicubic
 
 TEXTURE_THRESHOLD = 1.0
-"""Default of `Control.texture_threshold`, in grey levels: above what an optical blur leaves, below fine texture."""
+"""Default of `Refine.texture_threshold`, in grey levels: above what an optical blur leaves, below fine texture."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]  # ITU-R BT.601
 _BLUR = np.array([1, 4, 6, 4, 1], np.float32) / 16  # what passes it is coarser than about four pixels
@@ -29,8 +29,8 @@ class Residual:
     after: float
 
 
-class Control:
-    """A `Refine` of the engine: applied to each tile with its context.
+class Refine:
+    """Applied to each tile of a picture, with its context; one object for each picture.
 
     Args:
         texture_threshold: grey levels of fine detail in the input below which the network's result is replaced by the

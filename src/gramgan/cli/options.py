@@ -1,0 +1,55 @@
+"""Options of a command that follow from the declaration of its settings."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from gramgan.upscaling.settings import Setting, Settings
+
+_TYPES: dict[Any, Any] = {str | Path | None: str | None, Sequence[str]: list[str] | None}
+"""What typer takes for types that it does not know."""
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for every field of `Settings` in place of its parameter `settings`."""
+    signature = inspect.signature(command)
+    names = [one.name for one in fields(Settings)]
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        parameters += _options() if parameter.name == "settings" else [parameter]
+
+    @wraps(command)
+    def replacement(**given: Any) -> None:
+        values = {name: given.pop(name) for name in names}
+        settings = Settings(**{name: value for name, value in values.items() if value is not None})
+        command(settings=settings, **given)
+
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    replacement.__signature__ = signature.replace(parameters=keywords)  # pyright: ignore[reportAttributeAccessIssue]
+    replacement.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+    return replacement
+
+
+def _options() -> list[inspect.Parameter]:
+    types, found = get_type_hints(Settings), []
+    for one in fields(Settings):
+        about: Setting = one.metadata["setting"]
+        default = None if one.default == () else one.default
+        flag = f"--{one.name.replace('_', '-')}"
+        option = typer.Option(
+            flag if about.negation is None else f"{flag}/{about.negation}",
+            help=about.help,
+            metavar=about.metavar,
+            rich_help_panel=about.group,
+            show_default=default is not None,
+        )
+        annotation = Annotated[_TYPES.get(types[one.name], types[one.name]), option]
+        found.append(
+            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    return found

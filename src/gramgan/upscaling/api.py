@@ -1,0 +1,299 @@
+"""The front door: pictures enlarged with some settings, from file to file or as arrays."""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gramgan import __version__
+from gramgan.errors import UserError
+from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
+from gramgan.images.canvas import remove_steps
+from gramgan.progress import Progress, silent
+from gramgan.scientific.detect import scientific_kind
+from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.model import DEFAULT_MODEL, OpenModel, open_model
+from gramgan.upscaling.passes import Enlarger, Parts, comment
+from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
+from gramgan.upscaling.settings import Decides, Settings
+
+_log = logging.getLogger(__name__)
+
+
+def upscale(
+    image: np.ndarray | Path | str,
+    output: Path | str | None = None,
+    settings: Settings = Settings(),  # noqa: B008 (frozen)
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> np.ndarray | Path:
+    """Make a picture larger, four times unless `scale` or `size` says otherwise.
+
+    Opens the weights at every call; for many pictures make one `Upscaling` and call its methods for each.
+
+    Args:
+        image: a file, or an array as NumPy and Pillow have it: `[H, W]` (grey) or `[H, W, C]` with C from 1 to 4 (the
+            second or fourth channel is alpha); uint8, uint16, or float in [0, 1].
+        output: a file to write instead of returning an array; its suffix chooses the format.
+        settings: see `Settings`.
+        progress: told (tiles done, tiles in all).
+        changes: single settings by name, such as `scale=2`; they take the place of those in `settings`.
+
+    Returns:
+        An array of the same dtype and number of dimensions (for a file: of the file's own depth, its first page), or
+        the path `output`.
+
+    Raises:
+        UserError: a file cannot be read or written, weights are missing, or a setting is out of range.
+        TypeError: an array of another dtype, or an unknown setting.
+        ValueError: an array of another shape, or float values outside of [0, 1].
+    """
+    settings = replace(settings, **changes)
+    if settings.scientific and (isinstance(image, np.ndarray) or output is None):
+        raise UserError(
+            f"{settings.scientific[0]}: is for scientific files, from file to file; leave it out, or name a file and "
+            "output"
+        )
+    upscaling = Upscaling(settings)
+    if isinstance(image, np.ndarray):
+        result = upscaling.array(_from_hwc(image), "image", progress)
+        if output is None:
+            return _to_hwc(result, image.dtype, image.ndim == 3)
+        bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
+        write_image(output, result, bits=bits, quality=settings.quality, comment=comment(upscaling.scale))
+        return Path(output)
+    if output is not None:
+        return upscaling.file(Path(image), Path(output), progress)
+    raster = upscaling.open(Path(image))
+    if raster.info.pages > 1:
+        _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
+    result = upscaling.array(raster.read(), str(image), progress)
+    return _to_hwc(result, np.dtype(raster.info.dtype), raster.info.channels > 1)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Weights that are ready to run, and the engine that runs them on pictures of any size."""
+
+    model: OpenModel
+    engine: Upscaler
+
+
+class Upscaling:
+    """Pictures enlarged with some settings; weights are opened when a picture first needs them, and kept.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, settings: Settings, model: OpenModel | None = None) -> None:
+        """Check the settings.
+
+        Args:
+            settings: what decides the results.
+            model: weights that are open already; None for those that the settings name.
+
+        Raises:
+            UserError: a setting is out of range.
+        """
+        self.settings = settings
+        self.scale = settings.check()
+        self._given = None if model is None else self._ready(model)
+        self._known: dict[str | Path, _Opened] = {}
+        _refine(settings, consistent=False)
+        if settings.scientific:
+            from gramgan.upscaling.scientific import reading_of
+
+            reading_of(settings)
+
+    @property
+    def model(self) -> OpenModel:
+        """The weights of this job.
+
+        Raises:
+            UserError: weights, backend or device are not there, or tile and overlap are out of range.
+        """
+        return self._weights().model
+
+    @property
+    def key(self) -> str:
+        """A text that only jobs with equal results have in common, as far as it depends on settings and weights."""
+        return self._key("pixels", "file")
+
+    def open(self, source: Path, page: int = 0) -> Raster:
+        """A picture as it is to be enlarged. Raises what `Raster.open` raises."""
+        settings = self.settings
+        return Raster.open(source, page=page, allow_huge=settings.allow_huge, to_srgb=settings.icc == "srgb")
+
+    def array(self, pixels: np.ndarray, name: str, progress: Progress | None = None) -> np.ndarray:
+        """Enlarge a picture in memory.
+
+        Args:
+            pixels: float32 `[C, H, W]` in [0, 1]; C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+            name: of the picture, for messages.
+            progress: told (tiles done, tiles in all), of all passes together.
+
+        Returns:
+            float32 `[C, height, width]` in [0, 1].
+
+        Raises:
+            UserError: values that are not finite, a size out of range, or no memory for even the smallest tile.
+        """
+        return self._enlarger().array(pixels, name, progress or silent)
+
+    def file(self, source: Path, target: Path, progress: Progress | None = None) -> Path:
+        """Enlarge a picture from file to file, with memory bounded by one row of tiles.
+
+        Depth, grey, alpha, ICC profile, EXIF, XMP and resolution of the source go into the target as far as its format
+        holds them, and a comment says that texture was synthesised. All pages or frames are done if the target's format
+        holds several, else the first. Scales that are no power of the network's are reached by several passes and by
+        shrinking (`passes.ScalePlan`), on a 16-bit or float picture in a hidden file beside the target. What a killed
+        job with equal settings left is gone on with.
+
+        Args:
+            source: an image file.
+            target: where the result goes; its suffix chooses the format. Written whole or not at all.
+            progress: told (tiles done, tiles in all), of all pages and passes together.
+
+        Returns:
+            `target`.
+
+        Raises:
+            UserError: the source cannot be read, the target cannot be written or is the source itself, or the size that
+                is asked for is out of range.
+        """
+        if target.exists() and source.exists() and target.samefile(source):
+            raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
+        if self._scientific(source, target, progress or silent):
+            return target
+        enlarger = self._enlarger()
+        first = self.open(source)
+        pages = first.info.pages
+        if pages > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
+            _log.info("%s: %d images in it, and %s holds one: the first is done", source, pages, target.suffix)
+            pages = 1
+        plan = enlarger.plan(first.info)
+        parts = Parts(progress or silent, plan, pages)
+        key = enlarger.resume_key(source)
+        if pages > 1:
+            with PagesWriter(target, animation=first.info.animation, resume_key=key) as writer:
+                for page in range(pages):
+                    if writer.skip_finished():
+                        continue
+                    raster = self.open(source, page) if page else first
+                    plan = enlarger.scale.plan(raster.info.width, raster.info.height, str(source)) if page else plan
+                    with writer.page(plan.width, plan.height, **self._form(raster.info)) as one:
+                        enlarger.raster(raster, one, plan, key, parts.of(page))
+        else:
+            writer = RasterWriter(target, plan.width, plan.height, **self._form(first.info), resume_key=key)
+            remove_steps(target, plan.between + 1)
+            with writer:
+                enlarger.raster(first, writer, plan, key, parts.of(0))
+        return target
+
+    def _scientific(self, source: Path, target: Path, progress: Progress) -> bool:
+        """Enlarge `source` if it is a scientific file, or asked or made to be one by the weights; whether it was."""
+        settings = self.settings
+        if settings.plain:
+            return False
+        model = self.model
+        learned = model.card.settings.get("bands") or model.card.settings.get("radiometry")
+        if not (settings.scientific or learned or scientific_kind(source)):
+            return False
+        from gramgan.upscaling.scientific import upscale_scientific
+
+        return upscale_scientific(source, target, settings, model, self._enlarger(scientific=True), progress)
+
+    def _enlarger(self, *, scientific: bool = False) -> Enlarger:
+        """What enlarges the pictures of one file: the weights, and a refinement of its own."""
+        settings, opened = self.settings, self._weights()
+        consistent = settings.consistency
+        if consistent is None:
+            consistent = scientific or opened.model.card.consistent
+        refine = _refine(settings, consistent)
+        # Told where somebody asked for it; where it is the card's wish, a line for each picture would only be noise.
+        tells = scientific or settings.consistency is True
+        return Enlarger(opened.engine, self.scale, refine, self._key("pixels"), tells)
+
+    def _weights(self) -> _Opened:
+        """The weights for a picture: those that the settings name, or the default."""
+        settings = self.settings
+        return self._given or self._open(DEFAULT_MODEL if settings.model is None else settings.model)
+
+    def _open(self, spec: str | Path) -> _Opened:
+        if spec not in self._known:
+            settings, blend = self.settings, None
+            if settings.strength is not None and settings.strength < 1:
+                blend = (settings.psnr_model or _partner(spec), settings.strength)
+            model = open_model(
+                spec, backend=settings.backend, precision=settings.precision, device=settings.device, blend=blend
+            )
+            self._known[spec] = self._ready(model)
+        return self._known[spec]
+
+    def _ready(self, model: OpenModel) -> _Opened:
+        overlap = model.card.overlap if self.settings.overlap is None else self.settings.overlap
+        return _Opened(model, Upscaler(model.backend, name=model.name, overlap=overlap, tile=self.settings.tile))
+
+    def _key(self, *decides: Decides) -> str:
+        model = self.model
+        made = {"version": __version__, "weights": model.sha256, "backend": model.backend.name}
+        return json.dumps(
+            {**made, "consistent": model.card.consistent, **self.settings.deciding(*decides)}, default=str
+        )
+
+    def _form(self, info: RasterInfo) -> "dict":
+        """How a result is written that is a picture like another."""
+        return {
+            "like": info,
+            "colour_channels": info.colour_channels,
+            "has_alpha": info.has_alpha,
+            "bits": info.bits,
+            "quality": self.settings.quality,
+            "comment": comment(self.scale),
+        }
+
+
+def _refine(settings: Settings, consistent: bool) -> Refine | None:
+    """What is done to every tile of a picture after the network, if anything.
+
+    Raises:
+        UserError: the threshold is out of range.
+    """
+    if not (consistent or settings.texture_mask):
+        return None
+    threshold = TEXTURE_THRESHOLD if settings.texture_threshold is None else settings.texture_threshold
+    return Refine(texture_threshold=threshold if settings.texture_mask else None, consistent=consistent)
+
+
+def _partner(spec: str | Path) -> str | Path:
+    from gramgan.weights.interpolate import find_partner  # imports torch, which blending needs anyway
+
+    return find_partner(spec)
+
+
+def _from_hwc(image: np.ndarray) -> np.ndarray:
+    """A user's array as float32 `[C, H, W]` in [0, 1]."""
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+        raise ValueError(f"an image array must be [H, W] or [H, W, C] with 1 to 4 channels, not {list(image.shape)}")
+    if image.dtype in (np.uint8, np.uint16):
+        pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    elif image.dtype.kind == "f":
+        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise ValueError("a float image must be finite and in [0, 1]; scale or clip it first")
+        pixels = image.astype(np.float32)
+    else:
+        raise TypeError(f"an image array must be uint8, uint16 or float, not {image.dtype}")
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+
+def _to_hwc(pixels: np.ndarray, dtype: np.dtype, with_channels: bool) -> np.ndarray:
+    """float32 `[C, H, W]` in [0, 1] in the user's dtype, as `[H, W, C]` or `[H, W]`."""
+    image = pixels.transpose(1, 2, 0) if with_channels else pixels[0]
+    if dtype.kind == "f":
+        return np.ascontiguousarray(image, dtype=dtype)
+    white = np.iinfo(dtype).max
+    return np.ascontiguousarray(np.floor(image * white + 0.5).astype(dtype))
