@@ -10,13 +10,12 @@ import numpy as np
 
 from gramgan import __version__
 from gramgan.errors import UserError
-from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, write_image
-from gramgan.images.canvas import remove_steps
+from gramgan.images import Raster, write_image
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.model import DEFAULT_MODEL, OpenModel, open_model
-from gramgan.upscaling.passes import Enlarger, Parts, comment
+from gramgan.upscaling.passes import Enlarger, comment
 from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
 from gramgan.upscaling.settings import Decides, Settings
 
@@ -121,7 +120,7 @@ class Upscaling:
     @property
     def key(self) -> str:
         """A text that only jobs with equal results have in common, as far as it depends on settings and weights."""
-        return self._key("pixels", "file")
+        return self._key(self.model, "pixels", "file")
 
     def open(self, source: Path, page: int = 0) -> Raster:
         """A picture as it is to be enlarged. Raises what `Raster.open` raises."""
@@ -142,7 +141,7 @@ class Upscaling:
         Raises:
             UserError: values that are not finite, a size out of range, or no memory for even the smallest tile.
         """
-        return self._enlarger().array(pixels, name, progress or silent)
+        return self._enlarger(self._weights()).array(pixels, name, progress or silent)
 
     def file(self, source: Path, target: Path, progress: Progress | None = None) -> Path:
         """Enlarge a picture from file to file, with memory bounded by one row of tiles.
@@ -167,56 +166,34 @@ class Upscaling:
         """
         if target.exists() and source.exists() and target.samefile(source):
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
-        if self._scientific(source, target, progress or silent):
-            return target
-        enlarger = self._enlarger()
-        first = self.open(source)
-        pages = first.info.pages
-        if pages > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
-            _log.info("%s: %d images in it, and %s holds one: the first is done", source, pages, target.suffix)
-            pages = 1
-        plan = enlarger.plan(first.info)
-        parts = Parts(progress or silent, plan, pages)
-        key = enlarger.resume_key(source)
-        if pages > 1:
-            with PagesWriter(target, animation=first.info.animation, resume_key=key) as writer:
-                for page in range(pages):
-                    if writer.skip_finished():
-                        continue
-                    raster = self.open(source, page) if page else first
-                    plan = enlarger.scale.plan(raster.info.width, raster.info.height, str(source)) if page else plan
-                    with writer.page(plan.width, plan.height, **self._form(raster.info)) as one:
-                        enlarger.raster(raster, one, plan, key, parts.of(page))
-        else:
-            writer = RasterWriter(target, plan.width, plan.height, **self._form(first.info), resume_key=key)
-            remove_steps(target, plan.between + 1)
-            with writer:
-                enlarger.raster(first, writer, plan, key, parts.of(0))
+        opened = self._weights()
+        if not self._scientific(source, target, opened, progress or silent):
+            enlarger = self._enlarger(opened)
+            enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
         return target
 
-    def _scientific(self, source: Path, target: Path, progress: Progress) -> bool:
+    def _scientific(self, source: Path, target: Path, opened: _Opened, progress: Progress) -> bool:
         """Enlarge `source` if it is a scientific file, or asked or made to be one by the weights; whether it was."""
-        settings = self.settings
+        settings, model = self.settings, opened.model
         if settings.plain:
             return False
-        model = self.model
         learned = model.card.settings.get("bands") or model.card.settings.get("radiometry")
         if not (settings.scientific or learned or scientific_kind(source)):
             return False
         from gramgan.upscaling.scientific import upscale_scientific
 
-        return upscale_scientific(source, target, settings, model, self._enlarger(scientific=True), progress)
+        return upscale_scientific(source, target, settings, model, self._enlarger(opened, scientific=True), progress)
 
-    def _enlarger(self, *, scientific: bool = False) -> Enlarger:
+    def _enlarger(self, opened: _Opened, *, scientific: bool = False) -> Enlarger:
         """What enlarges the pictures of one file: the weights, and a refinement of its own."""
-        settings, opened = self.settings, self._weights()
+        settings = self.settings
         consistent = settings.consistency
         if consistent is None:
             consistent = scientific or opened.model.card.consistent
         refine = _refine(settings, consistent)
         # Told where somebody asked for it; where it is the card's wish, a line for each picture would only be noise.
         tells = scientific or settings.consistency is True
-        return Enlarger(opened.engine, self.scale, refine, self._key("pixels"), tells)
+        return Enlarger(opened.engine, self.scale, refine, self._key(opened.model, "pixels"), tells)
 
     def _weights(self) -> _Opened:
         """The weights for a picture: those that the settings name, or the default."""
@@ -238,23 +215,11 @@ class Upscaling:
         overlap = model.card.overlap if self.settings.overlap is None else self.settings.overlap
         return _Opened(model, Upscaler(model.backend, name=model.name, overlap=overlap, tile=self.settings.tile))
 
-    def _key(self, *decides: Decides) -> str:
-        model = self.model
+    def _key(self, model: OpenModel, *decides: Decides) -> str:
         made = {"version": __version__, "weights": model.sha256, "backend": model.backend.name}
         return json.dumps(
             {**made, "consistent": model.card.consistent, **self.settings.deciding(*decides)}, default=str
         )
-
-    def _form(self, info: RasterInfo) -> "dict":
-        """How a result is written that is a picture like another."""
-        return {
-            "like": info,
-            "colour_channels": info.colour_channels,
-            "has_alpha": info.has_alpha,
-            "bits": info.bits,
-            "quality": self.settings.quality,
-            "comment": comment(self.scale),
-        }
 
 
 def _refine(settings: Settings, consistent: bool) -> Refine | None:

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.images import Raster, RasterInfo, Window
-from gramgan.images.canvas import Canvas
+from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, Window
+from gramgan.images.canvas import Canvas, remove_steps
 from gramgan.images.resize import resize_array
 from gramgan.ops.bicubic import SCALE
 from gramgan.progress import Progress
@@ -211,6 +211,42 @@ class Enlarger:
         text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, self.identity])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def file(self, pages: Callable[[int], Raster], target: Path, quality: int, progress: Progress) -> None:
+        """A file of pictures into another; all of them if the target's format holds several, else the first.
+
+        Args:
+            pages: opens a page or frame of the source, by its number from 0.
+            target: where the result goes; its suffix chooses the format. Written whole or not at all.
+            quality: see `RasterWriter`.
+            progress: told (tiles done, tiles in all), of all pages and passes together.
+
+        Raises:
+            UserError: the source cannot be read, the target cannot be written, or the size that is asked for is out of
+                range.
+        """
+        raster = pages(0)
+        info, count = raster.info, raster.info.pages
+        if count > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
+            _log.info("%s: %d images in it, and %s holds one: the first is done", info.path, count, target.suffix)
+            count = 1
+        plan, key = self.plan(info), self.resume_key(info.path)
+        parts = Parts(progress, plan, count)
+        if count == 1:
+            writer = RasterWriter(target, plan.width, plan.height, **self._form(info, quality), resume_key=key)
+            remove_steps(target, plan.between + 1)
+            with writer:
+                self.raster(raster, writer, plan, key, parts.of(0))
+            return
+        with PagesWriter(target, animation=info.animation, resume_key=key) as writer:
+            for page in range(count):
+                if writer.skip_finished():
+                    continue
+                if page:
+                    raster = pages(page)
+                    plan = self.scale.plan(raster.info.width, raster.info.height, str(info.path))
+                with writer.page(plan.width, plan.height, **self._form(raster.info, quality)) as one:
+                    self.raster(raster, one, plan, key, parts.of(page))
+
     def raster(
         self, raster: Raster, sink: NamedSink, plan: ScalePlan, key: str, progress: Callable[[int], Progress]
     ) -> None:
@@ -255,6 +291,17 @@ class Enlarger:
             pixels = self.engine.upscale_array(pixels, self.refine, part(number))
             self.tell(name, number, plan)
         return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
+
+    def _form(self, info: RasterInfo, quality: int) -> dict[str, Any]:
+        """How a result is written that is a picture like another."""
+        return {
+            "like": info,
+            "colour_channels": info.colour_channels,
+            "has_alpha": info.has_alpha,
+            "bits": info.bits,
+            "quality": quality,
+            "comment": comment(self.scale),
+        }
 
     def tell(self, name: str, number: int, plan: ScalePlan) -> None:
         """Say in the log how far the result of a pass, shrunk again, is from its input, if that is wanted."""
