@@ -10,10 +10,6 @@ SCALE = 4
 SHAPES = [(1, 1, 16, 0), (40, 50, 16, 3), (97, 64, 16, 0), (200, 30, 33, 5), (64, 200, 3, 1)]
 
 
-def places(plan: TilePlan) -> list[Place]:
-    return [(row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns))]
-
-
 def composed(plan: TilePlan, tiles: dict[Place, np.ndarray], missing: list[Place], result: np.ndarray) -> np.ndarray:
     """`result` with the windows of `missing` put in."""
     result = result.copy()
@@ -32,14 +28,14 @@ def random_tiles(plan: TilePlan) -> dict[Place, np.ndarray]:
     """Tiles that do not agree where they overlap."""
     rng = np.random.default_rng(0)
     rows, columns = plan.rows[0].size, plan.columns[0].size
-    return {place: rng.random((2, SCALE * rows, SCALE * columns), dtype=np.float32) for place in places(plan)}
+    return {place: rng.random((2, SCALE * rows, SCALE * columns), dtype=np.float32) for place in plan.places}
 
 
 @pytest.mark.parametrize(("height", "width", "tile", "overlap"), SHAPES)
 def test_final_windows_cover_the_picture_once(height: int, width: int, tile: int, overlap: int) -> None:
     plan = plan_tiles(height, width, tile, overlap)
     covered = np.zeros((SCALE * height, SCALE * width), int)
-    for place in places(plan):
+    for place in plan.places:
         window = final_window(plan, place, SCALE)
         covered[window.y : window.y + window.height, window.x : window.x + window.width] += 1
     assert (covered == 1).all()
@@ -50,11 +46,11 @@ def test_whatever_is_missing_comes_out_as_in_one_go(height: int, width: int, til
     plan = plan_tiles(height, width, tile, overlap)
     tiles = random_tiles(plan)
     empty = np.full((2, SCALE * height, SCALE * width), -1, np.float32)
-    whole = composed(plan, tiles, places(plan), empty)
+    whole = composed(plan, tiles, plan.places, empty)
     assert whole.min() >= 0
     rng = np.random.default_rng(1)
     for share in (0.0, 0.05, 0.3, 0.9):
-        missing = [place for place in places(plan) if rng.random() < share]
+        missing = [place for place in plan.places if rng.random() < share]
         begun = whole.copy()
         for place in missing:
             window = final_window(plan, place, SCALE)
@@ -65,8 +61,8 @@ def test_whatever_is_missing_comes_out_as_in_one_go(height: int, width: int, til
 def test_neighbours_are_blended_linearly() -> None:
     plan = plan_tiles(1, 60, 32, 4)
     assert len(plan) == 2
-    tiles = {place: np.full((1, SCALE, SCALE * plan.columns[0].size), place[1], np.float32) for place in places(plan)}
-    result = composed(plan, tiles, places(plan), np.zeros((1, SCALE, 240), np.float32))[0, 0]
+    tiles = {place: np.full((1, SCALE, SCALE * plan.columns[0].size), place[1], np.float32) for place in plan.places}
+    result = composed(plan, tiles, plan.places, np.zeros((1, SCALE, 240), np.float32))[0, 0]
     ramp = result[(result > 0) & (result < 1)]
     assert len(ramp) == SCALE * plan.columns[1].fade_in == 32
     np.testing.assert_allclose(np.diff(ramp), 1 / 32, atol=1e-6)
@@ -78,4 +74,4 @@ def test_only_the_neighbours_of_what_is_missing_are_needed() -> None:
     assert needed_tiles(plan, [(2, 2)]) == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert needed_tiles(plan, [(0, 0)]) == [(0, 0)]
     assert needed_tiles(plan, []) == []
-    assert needed_tiles(plan, places(plan)) == places(plan)
+    assert needed_tiles(plan, plan.places) == plan.places

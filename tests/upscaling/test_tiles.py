@@ -52,13 +52,13 @@ def test_tiles_shrink_evenly_instead_of_computing_more_than_needed() -> None:
 def test_a_picture_within_one_tile_is_taken_whole(height: int, width: int) -> None:
     plan = plan_tiles(height, width, tile=64, overlap=12)
     assert len(plan) == 1
-    ((row, column),) = plan
+    (row,), (column,) = plan.rows, plan.columns
     assert (row.size, column.size) == (height, width)
 
 
 def test_reading_order() -> None:
     plan = plan_tiles(100, 200, tile=32, overlap=0)
-    starts = [(row.start, column.start) for row, column in plan]
+    starts = [(plan.rows[row].start, plan.columns[column].start) for row, column in plan.places]
     assert len(starts) == len(plan) == len(plan.rows) * len(plan.columns)
     assert starts == sorted(starts)
 

@@ -1,7 +1,7 @@
 """The upscaling engine: any picture, in tiles, with memory bounded by a few tiles and rows of tiles of the input."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -18,7 +18,7 @@ from gramgan.progress import Progress, silent
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.pipeline import Behind, ahead
 from gramgan.upscaling.refine import Refine
-from gramgan.upscaling.tiles import Composer, Place, Put, TilePlan, final_window, needed_tiles, plan_tiles
+from gramgan.upscaling.tiles import Composer, Place, Put, TilePlan, cut, final_window, needed_tiles, plan_tiles
 
 if TYPE_CHECKING:
     from gramgan.networks.build import LoadedGenerator
@@ -59,6 +59,7 @@ class _Picture:
     height: int
     width: int
     source: str
+    refine: Refine | None
 
     @property
     def has_alpha(self) -> bool:
@@ -137,10 +138,10 @@ class Upscaler:
         def put(window: Window, pixels: np.ndarray) -> None:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
-        picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image")
-        overlap = self._overlap_for(picture, refine)
+        picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image", refine)
+        overlap = self._overlap_for(picture)
         plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap)
-        self._run(picture, refine, plan, list(_places(plan)), put, progress or silent)
+        self._run(picture, plan, plan.places, put, progress or silent)
         return result
 
     def upscale_raster(
@@ -169,8 +170,8 @@ class Upscaler:
         def read(top: int, bottom: int) -> np.ndarray:
             return raster.read(Window(0, top, info.width, bottom - top))
 
-        picture = _Picture(read, info.channels, info.height, info.width, str(info.path))
-        overlap = self._overlap_for(picture, refine)
+        picture = _Picture(read, info.channels, info.height, info.width, str(info.path), refine)
+        overlap = self._overlap_for(picture)
         tile = self._choose_tile(picture, overlap)
         if self._tile is None and writer.plan is not None and self._can_follow(writer.plan, overlap):
             # As it was begun; what was free then need not be free now, so such a tile may be computed in parts.
@@ -179,11 +180,11 @@ class Upscaler:
             tile = writer.plan["tile"]
         plan = plan_tiles(info.height, info.width, tile, overlap)
         writer.follow({"tile": tile, "overlap": overlap})
-        missing = [place for place in _places(plan) if not writer.holds(final_window(plan, place, SCALE))]
-        self._run(picture, refine, plan, missing, writer.write, progress or silent)
+        missing = [place for place in plan.places if not writer.holds(final_window(plan, place, SCALE))]
+        self._run(picture, plan, missing, writer.write, progress or silent)
 
-    def _overlap_for(self, picture: _Picture, refine: Refine | None) -> int:
-        overlap = self.overlap if refine is None else refine.overlap(self.overlap)
+    def _overlap_for(self, picture: _Picture) -> int:
+        overlap = self.overlap if picture.refine is None else picture.refine.overlap(self.overlap)
         self._check_overlap(overlap)
         return max(overlap, CONTEXT) if picture.has_alpha else overlap
 
@@ -215,15 +216,7 @@ class Upscaler:
         tile, side = plan.get("tile", 0), self.backend.side
         return plan.get("overlap") == overlap and tile >= MIN_TILE and (side is None or tile + 2 * overlap <= side)
 
-    def _run(
-        self,
-        picture: _Picture,
-        refine: Refine | None,
-        plan: TilePlan,
-        missing: list[Place],
-        put: Put,
-        progress: Progress,
-    ) -> None:
+    def _run(self, picture: _Picture, plan: TilePlan, missing: list[Place], put: Put, progress: Progress) -> None:
         """Compute the windows of the tiles in `missing` and `put` them."""
         read = _checked(picture.read, picture.source)
         if picture.has_alpha:
@@ -234,12 +227,12 @@ class Upscaler:
         done = len(plan) - len(tiles)
         progress(done, len(plan))
         with ahead(lambda row: read(row.start, row.stop), rows) as strips, Behind(self._batch - 1) as behind:
-            cut = _cut(plan, tiles, strips)
-            while batch := list(islice(cut, self._batch)):
+            pieces = cut(plan, tiles, strips)
+            while batch := list(islice(pieces, self._batch)):
                 results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
                 for (place, tile), result in zip(batch, results, strict=True):
                     alpha = self._drawn_alpha(tile)
-                    behind.submit(partial(self._compose, composer, refine, place, tile, result, alpha))
+                    behind.submit(partial(self._compose, composer, picture.refine, place, tile, result, alpha))
                     done += 1
                     progress(done, len(plan))
 
@@ -301,7 +294,7 @@ class Upscaler:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
         plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap)
-        places = list(_places(plan))
+        places = plan.places
         composer = Composer(plan, 3, SCALE, places, put)
         for place in places:
             row, column = plan.rows[place[0]], plan.columns[place[1]]
@@ -320,19 +313,6 @@ class Upscaler:
         smaller = max(used // 2, MIN_TILE)
         self._limit = smaller + 2 * self.overlap
         _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, smaller)
-
-
-def _places(plan: TilePlan) -> Iterator[Place]:
-    return ((row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns)))
-
-
-def _cut(plan: TilePlan, tiles: list[Place], strips: Iterator[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
-    """The low-resolution tiles `[C, h, w]`; `strips` are the rows of tiles, one for each row that is in `tiles`."""
-    for _, places in groupby(tiles, key=lambda place: place[0]):
-        strip = next(strips)
-        for place in places:
-            column = plan.columns[place[1]]
-            yield place, strip[:, :, column.start : column.stop].copy()
 
 
 def _as_rgb(tile: np.ndarray, has_alpha: bool) -> np.ndarray:

@@ -164,6 +164,45 @@ def _reaches(stage: Stage, width: int, height: int) -> bool:
     return SCALE * stage.width >= width and SCALE * stage.height >= height
 
 
+class Parts:
+    """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
+
+    def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
+        self._progress = progress
+        self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
+        self._stages = len(plan.stages)
+        self._tiles: list[int] = []  # known from the first report on
+
+    def part(self, page: int, number: int) -> Progress:
+        """The callback of a pass over a page; both are counted from 0."""
+        index = page * self._stages + number
+        if len(self._pixels) == 1:
+            return self._progress
+
+        def report(done: int, total: int) -> None:
+            if not self._tiles:
+                self._tiles = [max(1, round(total * one / self._pixels[0])) for one in self._pixels]
+            before, own = sum(self._tiles[:index]), self._tiles[index]
+            self._progress(before + own * done // total, sum(self._tiles))
+
+        return report
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the pictures of one file are gone through.
+
+    Attributes:
+        plan: the passes of each; only the first of a file's pages decides what is said about them.
+        key: says all that decides the pixels, so that work goes on after a crash (see `Canvas`).
+        parts: counts the tiles of all.
+    """
+
+    plan: ScalePlan
+    key: str
+    parts: Parts
+
+
 class NamedSink(Sink, Protocol):
     """A sink beside whose `path` the canvases between the passes are kept."""
 
@@ -189,27 +228,21 @@ class Enlarger:
     identity: str
     tells: bool = False
 
-    def plan(self, info: RasterInfo) -> ScalePlan:
-        """The passes for a picture, and a line in the log about them if they are not plain.
+    def begin(self, info: RasterInfo, progress: Progress, pictures: int = 1) -> Course:
+        """Plan the work on a file, and say in the log what is not plain about it.
+
+        Args:
+            info: of its first picture.
+            progress: told (tiles done, tiles in all), of all passes over all pictures.
+            pictures: how many there are.
 
         Raises:
             UserError: the size that is asked for is out of range.
         """
-        name = str(info.path)
-        plan = self.scale.plan(info.width, info.height, name)
-        if len(plan.stages) > 1 or not plan.native:
-            _log.info("%s: %s", name, plan.describe())
-        asked = plan.width / plan.height * info.height / info.width
-        if self.scale.factor is None and not 0.99 < asked < 1.01:
-            change = 100 * abs(asked - 1)
-            _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, change)
-        return plan
-
-    def resume_key(self, source: Path) -> str:
-        """What decides the pixels of the result of a file (see `Canvas`)."""
-        status = source.stat()
-        text = json.dumps([str(source.resolve()), status.st_size, status.st_mtime_ns, self.identity])
-        return hashlib.sha256(text.encode()).hexdigest()
+        plan = self._plan(info)
+        status = info.path.stat()
+        text = json.dumps([str(info.path.resolve()), status.st_size, status.st_mtime_ns, self.identity])
+        return Course(plan, hashlib.sha256(text.encode()).hexdigest(), Parts(progress, plan, pictures))
 
     def file(self, pages: Callable[[int], Raster], target: Path, quality: int, progress: Progress) -> None:
         """A file of pictures into another; all of them if the target's format holds several, else the first.
@@ -229,15 +262,15 @@ class Enlarger:
         if count > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
             _log.info("%s: %d images in it, and %s holds one: the first is done", info.path, count, target.suffix)
             count = 1
-        plan, key = self.plan(info), self.resume_key(info.path)
-        parts = Parts(progress, plan, count)
+        course = self.begin(info, progress, count)
+        plan = course.plan
         if count == 1:
-            writer = RasterWriter(target, plan.width, plan.height, **self._form(info, quality), resume_key=key)
+            writer = RasterWriter(target, plan.width, plan.height, **self._form(info, quality), resume_key=course.key)
             remove_steps(target, plan.between + 1)
             with writer:
-                self.raster(raster, writer, plan, key, parts.of(0))
+                self.raster(raster, writer, course)
             return
-        with PagesWriter(target, animation=info.animation, resume_key=key) as writer:
+        with PagesWriter(target, animation=info.animation, resume_key=course.key) as writer:
             for page in range(count):
                 if writer.skip_finished():
                     continue
@@ -245,36 +278,34 @@ class Enlarger:
                     raster = pages(page)
                     plan = self.scale.plan(raster.info.width, raster.info.height, str(info.path))
                 with writer.page(plan.width, plan.height, **self._form(raster.info, quality)) as one:
-                    self.raster(raster, one, plan, key, parts.of(page))
+                    self.raster(raster, one, replace(course, plan=plan), page)
 
-    def raster(
-        self, raster: Raster, sink: NamedSink, plan: ScalePlan, key: str, progress: Callable[[int], Progress]
-    ) -> None:
-        """One picture, by all passes of `plan`, into `sink`.
+    def raster(self, raster: Raster, sink: NamedSink, course: Course, number: int = 0) -> None:
+        """One picture by all its passes.
 
         Args:
             raster: the picture.
             sink: entered; takes the result, in the picture's channels.
-            plan: the passes.
-            key: says all that decides the pixels, so that passes go on after a crash (see `Canvas`).
-            progress: gives the callback of a pass, by its number from 0.
+            course: how it is gone through.
+            number: which of the file's pictures it is, from 0.
 
         Raises:
             UserError: see `Upscaler.upscale_raster`.
         """
+        plan = course.plan
         info = raster.info
         with contextlib.ExitStack() as stack:
             dtype = np.dtype(np.float32 if info.bits == 32 else np.uint16)
             steps: list[Canvas] = []
-            for number, stage in enumerate(plan.stages[: plan.between], start=1):
+            for step, stage in enumerate(plan.stages[: plan.between], start=1):
                 shape = (SCALE * stage.height, SCALE * stage.width, info.channels)
-                steps.append(stack.enter_context(Canvas(sink.path, shape, dtype, key, step=number)))
-            for number, stage in enumerate(plan.stages):
-                if number:
-                    raster = steps[number - 1].read_as(replace(info, width=stage.width, height=stage.height))
-                into = steps[number] if number < len(steps) else sink
-                self.engine.upscale_raster(raster, into, self.refine, progress(number))
-                self.tell(str(info.path), number, plan)
+                steps.append(stack.enter_context(Canvas(sink.path, shape, dtype, course.key, step=step)))
+            for done, stage in enumerate(plan.stages):
+                if done:
+                    raster = steps[done - 1].read_as(replace(info, width=stage.width, height=stage.height))
+                into = steps[done] if done < len(steps) else sink
+                self.engine.upscale_raster(raster, into, self.refine, course.parts.part(number, done))
+                self.tell(str(info.path), done, plan)
             if not plan.native:
                 _copy(steps[-1].read_as(replace(info, width=plan.width, height=plan.height)), sink)
 
@@ -283,14 +314,25 @@ class Enlarger:
         channels, height, width = pixels.shape
         colours = 3 if channels > 2 else 1
         info = RasterInfo(Path(name), width, height, colours, has_alpha=channels in (2, 4), dtype="float32")
-        plan = self.plan(info)
-        part = Parts(progress, plan).of(0)
+        plan = self._plan(info)
+        parts = Parts(progress, plan)
         for number, stage in enumerate(plan.stages):
             if pixels.shape[1:] != (stage.height, stage.width):
                 pixels = resize_array(pixels, stage.width, stage.height, info.has_alpha)
-            pixels = self.engine.upscale_array(pixels, self.refine, part(number))
+            pixels = self.engine.upscale_array(pixels, self.refine, parts.part(0, number))
             self.tell(name, number, plan)
         return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
+
+    def _plan(self, info: RasterInfo) -> ScalePlan:
+        name = str(info.path)
+        plan = self.scale.plan(info.width, info.height, name)
+        if len(plan.stages) > 1 or not plan.native:
+            _log.info("%s: %s", name, plan.describe())
+        asked = plan.width / plan.height * info.height / info.width
+        if self.scale.factor is None and not 0.99 < asked < 1.01:
+            change = 100 * abs(asked - 1)
+            _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, change)
+        return plan
 
     def _form(self, info: RasterInfo, quality: int) -> dict[str, Any]:
         """How a result is written that is a picture like another."""
@@ -329,29 +371,3 @@ def comment(scale: Scale) -> str:
     """The description that every result carries."""
     much = f"{scale}x" if scale.factor is not None else f"to {scale}"
     return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured."
-
-
-class Parts:
-    """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
-
-    def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
-        self._progress = progress
-        self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
-        self._stages = len(plan.stages)
-        self._tiles: list[int] = []  # known from the first report on
-
-    def of(self, page: int) -> Callable[[int], Progress]:
-        """Gives the callback of a pass over a page; both are counted from 0."""
-        return lambda number: self._part(page * self._stages + number)
-
-    def _part(self, index: int) -> Progress:
-        if len(self._pixels) == 1:
-            return self._progress
-
-        def report(done: int, total: int) -> None:
-            if not self._tiles:
-                self._tiles = [max(1, round(total * one / self._pixels[0])) for one in self._pixels]
-            before, own = sum(self._tiles[:index]), self._tiles[index]
-            self._progress(before + own * done // total, sum(self._tiles))
-
-        return report

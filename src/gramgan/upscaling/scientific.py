@@ -23,7 +23,7 @@ from gramgan.scientific.detect import open_scientific
 from gramgan.scientific.radiometry import parse_radiometry
 from gramgan.scientific.record import fit_bands, fit_radiometry
 from gramgan.upscaling.model import OpenModel
-from gramgan.upscaling.passes import Enlarger, Parts, comment
+from gramgan.upscaling.passes import Enlarger, comment
 from gramgan.upscaling.settings import Settings
 
 _FEW = 8
@@ -88,17 +88,17 @@ def _enlarge(
             f"in {file.suffixes[0]}"
         )
     name = str(file.path)
-    plan = enlarger.plan(RasterInfo(file.path, file.width, file.height, 1, has_alpha=False, dtype="float32"))
+    info = RasterInfo(file.path, file.width, file.height, 1, has_alpha=False, dtype="float32")
+    course = enlarger.begin(info, progress, max(len(arrangement.groups), 1))
+    plan = course.plan
     file.check_result(plan.width, plan.height, target)
-    key = enlarger.resume_key(file.path)
     if not arrangement.groups:
         _log.warning("%s: all its layers are classes; they are repeated, and the network has nothing to do", name)
     drawn = arrangement.drawn
     planes = {channel.layer: plane for plane, channel in enumerate(drawn)}
     dtype = np.dtype(np.float32 if file.dtype.kind == "f" else np.uint16)
-    parts = Parts(progress, plan, max(len(arrangement.groups), 1))
     each = replace(enlarger, tells=len(drawn) <= _FEW)
-    with Canvas(target, (plan.height * len(drawn), plan.width, 1), dtype, key, step=1) as canvas:
+    with Canvas(target, (plan.height * len(drawn), plan.width, 1), dtype, course.key, step=1) as canvas:
         remove_steps(target, 2)
         layers = _Layers(canvas, plan.height)
         for number, group in enumerate(arrangement.groups):
@@ -106,7 +106,7 @@ def _enlarge(
             sink = _LayerSink(layers, own)
             remove_steps(sink.path, plan.between + 1)
             if not layers.complete(own):
-                each.raster(group_raster(file, group), sink, plan, key, parts.of(number))
+                each.raster(group_raster(file, group), sink, course, number)
         if not each.tells:
             enlarger.tell(name, len(plan.stages) - 1, plan)
         with atomic_path(target) as temporary:

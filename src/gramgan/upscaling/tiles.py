@@ -7,7 +7,7 @@ the same, and where it nearly does, the linear blending between neighbours leave
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -53,9 +53,10 @@ class TilePlan:
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
-    def __iter__(self) -> Iterator[tuple[Span, Span]]:
-        """(row, column) of every tile, in reading order."""
-        return ((row, column) for row in self.rows for column in self.columns)
+    @property
+    def places(self) -> list[Place]:
+        """Of every tile, in reading order."""
+        return [(row, column) for row in range(len(self.rows)) for column in range(len(self.columns))]
 
 
 def plan_tiles(height: int, width: int, tile: int, overlap: int) -> TilePlan:
@@ -148,6 +149,15 @@ def needed_tiles(plan: TilePlan, missing: Collection[Place]) -> list[Place]:
         for column in range(len(plan.columns))
         if not wanted.isdisjoint({(row, column), (row, column + 1), (row + 1, column), (row + 1, column + 1)})
     ]
+
+
+def cut(plan: TilePlan, tiles: list[Place], strips: Iterator[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
+    """The low-resolution tiles `[C, h, w]`; `strips` are the rows of tiles, one for each row that is in `tiles`."""
+    for _, places in groupby(tiles, key=lambda place: place[0]):
+        strip = next(strips)
+        for place in places:
+            column = plan.columns[place[1]]
+            yield place, strip[:, :, column.start : column.stop].copy()
 
 
 class Composer:
