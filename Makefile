@@ -12,7 +12,7 @@ STAMP = .venv/.installed
 .PHONY: help demo test first-half second-half soak lint bench benchmarks clean
 
 help:
-	@echo "make demo    install into .venv, then train and upscale on sample photographs: runs/demo/report.html"
+	@echo "make demo    install into .venv, then upscale and train on sample photographs: runs/demo/report.html"
 	@echo "make test    every test but the slow ones"
 	@echo "make soak    the slow tests"
 	@echo "make lint    ruff (rules and format) and pyright"

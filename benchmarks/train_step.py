@@ -3,7 +3,7 @@
 The plain step is how ESRGAN-style trainers do it: fp32, contiguous memory, Adam without fusion, and D run four times
 (on SR and HR for the generator's losses, again for its own). Networks, losses, threads, texture search and data are the
 same for both. The weights are random: they do not change what a step costs. Each of the two has a process of its own,
-so that the memory of each is known; they take turns.
+the plain one with the system's allocator as it is, so that memory and page faults of each are known; they take turns.
 
     python benchmarks/train_step.py [--batch 2 8] [--side 48] [--rounds 3] [--seconds 150]
     python benchmarks/train_step.py --agree 50 --batch 2 --side 16
@@ -234,8 +234,8 @@ def images(batch: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
 def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
     """A process that makes one step whenever a seed for its images comes through `pipe`, until None comes.
 
-    It answers with the seconds that the step took and its losses; at the end with the seconds of the parts of a step
-    and the most memory that the process had, in GiB.
+    It answers with the seconds that the step took, those of the processor (of all threads), its page faults and its
+    losses; at the end with the seconds of the parts of a step and the most memory that the process had, in GiB.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     config, networks = Config(), Networks.new(RRDBConfig(upsampler="nearest"))
@@ -266,12 +266,18 @@ def work(kind: str, batch: int, side: int, pipe: Connection) -> None:
 
     while (seed := pipe.recv()) is not None:
         lr, hr = (x.contiguous(memory_format=layout) for x in images(batch, side, seed))
-        started = time.perf_counter()
+        started, used, faults = time.perf_counter(), time.process_time(), page_faults()
         losses = {name: value.item() for name, value in run(lr, hr).items()}
-        pipe.send((time.perf_counter() - started, losses))
+        pipe.send((time.perf_counter() - started, time.process_time() - used, page_faults() - faults, losses))
         if seed == 0:
             parts.clear()  # the warm-up
     pipe.send((dict(parts), peak_gib()))
+
+
+def page_faults() -> int:
+    """How often this process has had to wait for a page of memory; 0 where the system does not tell."""
+    status = Path("/proc/self/stat")
+    return int(status.read_text().rpartition(")")[2].split()[7]) if status.exists() else 0
 
 
 def peak_gib() -> float:
@@ -291,8 +297,8 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    def step(self, seed: int) -> tuple[float, dict[str, float]]:
-        """Seconds and losses of one step."""
+    def step(self, seed: int) -> tuple[float, float, int, dict[str, float]]:
+        """Seconds, seconds of the processor, page faults and losses of one step."""
         self._pipe.send(seed)
         return self._pipe.recv()
 
@@ -319,22 +325,26 @@ def measure(batch: int, side: int, rounds: int, seconds: float) -> Measured:
     """Take turns, and print what a step is made of."""
     begun = time.perf_counter()
     plain, ours = Worker("plain", batch, side), Worker("ours", batch, side)
-    first_plain, first_ours = plain.step(0)[1], ours.step(0)[1]  # also the warm-up
+    first_plain, first_ours = plain.step(0)[-1], ours.step(0)[-1]  # also the warm-up
     print(f"batch {batch}: first step's losses, plain | Gram-GAN:")
     for name, value in first_plain.items():
         print(f"  {name:16} {value:10.5f} | {first_ours[name]:10.5f}")
-    plain_times: list[float] = []
-    our_times: list[float] = []
-    while len(our_times) < rounds and (not our_times or time.perf_counter() - begun < seconds):
-        plain_times.append(plain.step(1)[0])
-        our_times.append(ours.step(1)[0])
+    plain_steps: list[tuple[float, float, int]] = []
+    our_steps: list[tuple[float, float, int]] = []
+    while len(our_steps) < rounds and (not our_steps or time.perf_counter() - begun < seconds):
+        plain_steps.append(plain.step(1)[:-1])
+        our_steps.append(ours.step(1)[:-1])
     (_, plain_gib), (parts, our_gib) = plain.end(), ours.end()
-    total = sum(our_times)
-    slow, quick = statistics.median(plain_times), statistics.median(our_times)
-    print(f"{len(our_times)} rounds: plain fp32 eager {slow:.3f} s, Gram-GAN's {quick:.3f} s: {slow / quick:.2f} times")
+    slow, slow_used, slow_faults = (statistics.median(each) for each in zip(*plain_steps, strict=True))
+    quick, quick_used, quick_faults = (statistics.median(each) for each in zip(*our_steps, strict=True))
+    total = sum(seconds for seconds, _, _ in our_steps)
+    print(f"{len(our_steps)} rounds: plain fp32 eager {slow:.3f} s, Gram-GAN's {quick:.3f} s: {slow / quick:.2f} times")
     for name, spent in sorted(parts.items(), key=lambda item: -item[1]):
         print(f"  {name:16} {spent / total:6.1%}")
     print(f"  {'the rest':16} {1 - sum(parts.values()) / total:6.1%}")
+    # On a busy machine the processor's own time says more than the clock.
+    print(f"processor time: plain {slow_used:.3f} s, Gram-GAN's {quick_used:.3f} s: {slow_used / quick_used:.2f} times")
+    print(f"page faults a step: plain {slow_faults:,.0f}, Gram-GAN's {quick_faults:,.0f}")
     print(f"peak memory of the process: plain {plain_gib:.2f} GiB, Gram-GAN's {our_gib:.2f} GiB", flush=True)
     return Measured(slow, quick, plain_gib, our_gib, parts[SEARCH] / total)
 
@@ -342,7 +352,7 @@ def measure(batch: int, side: int, rounds: int, seconds: float) -> Measured:
 def agreement(batch: int, side: int, steps: int) -> None:
     """Train both on the same images, and print by how much their losses differ."""
     plain, ours = Worker("plain", batch, side), Worker("ours", batch, side)
-    both = [(plain.step(seed)[1], ours.step(seed)[1]) for seed in range(1, steps + 1)]
+    both = [(plain.step(seed)[-1], ours.step(seed)[-1]) for seed in range(1, steps + 1)]
     plain.end()
     ours.end()
     worst = 0.0

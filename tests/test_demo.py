@@ -9,7 +9,7 @@ import pytest
 from gramgan.cli.app import run
 from gramgan.collect import collect_folder
 from gramgan.demo import Watch, run_demo
-from gramgan.images import write_image
+from gramgan.images import read_rgb, write_image
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.progress import silent
 from gramgan.training.run import Unwatched
@@ -29,7 +29,7 @@ def test_an_earlier_demo_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.network
-@pytest.mark.usefixtures("real_esrgan_path", "st_lpips_paths")
+@pytest.mark.usefixtures("st_lpips_paths")
 def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
     for seed in range(4):
         blocks = np.random.default_rng(seed).random((3, 26, 26), dtype=np.float32)
@@ -46,12 +46,17 @@ def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
         "stages.adversarial=2",
         "train.precision=fp32",
     ]
-    watch = Watch(lambda text: None, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
+    told: list[str] = []
+    watch = Watch(told.append, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
     result = run_demo(tmp_path / "demo", tmp_path / "photos", watch, [*small, *short])
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     page = result.report.read_text()
     assert "What 2 steps can show" in page
     assert page.count("<img") >= 3
-    assert list(result.scores) == ["bicubic", "start", "L_C alone", "Gram-GAN"]
-    assert result.scores["start"] != result.scores["Gram-GAN"]
+    assert list(result.scores) == ["bicubic", "start", "L_C alone", "five losses", "gramgan-x4"]
+    assert result.scores["start"] != result.scores["five losses"]
+    first = tmp_path / "demo" / "first-picture.png"
+    (photo,) = (line.rpartition(" ")[2] for line in told if str(first) in line)
+    assert read_rgb(first).shape[1:] == tuple(4 * side for side in read_rgb(photo).shape[1:])
+    assert told.index(next(line for line in told if str(first) in line)) == 2  # before anything is fetched or trained
     assert (tmp_path / "demo" / "gram-gan" / "gramgan_G_best_D.pth").exists()

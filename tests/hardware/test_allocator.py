@@ -103,3 +103,23 @@ print(allocator.usable_bytes())
     assert before == 0
     assert while_used < 50_000_000
     assert 190_000_000 < after < 300_000_000
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from gramgan.upscaling.model import open_model; open_model('no-such-weights')",
+        "import gramgan; gramgan.train(gramgan.config.load_config('quick'), '/dev/null')",
+        "import gramgan; gramgan.evaluate('bicubic', '/no/such/folder')",
+        "from gramgan.cli.app import run; sys.exit(run(['runs', '/no/such/folder']))",
+        "from gramgan.data.worker import main; main()",
+    ],
+)
+def test_whatever_computes_keeps_memory(start: str) -> None:
+    """Each fails, or has nothing to do, and has kept memory before."""
+    script = "import sys, atexit; from gramgan.hardware.allocator import keep_memory; import gramgan.config\n"
+    script += "atexit.register(lambda: print('called', keep_memory.cache_info().currsize, file=sys.stderr))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script + start], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.stderr.splitlines()[-1] == "called 1", done.stderr

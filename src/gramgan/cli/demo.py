@@ -16,7 +16,7 @@ def demo(
         "downloaded_images"
     ),
 ) -> None:
-    """Train on sample photographs for 50 steps, upscale others, write a report: about five minutes on two cores."""
+    """Upscale a sample photograph, train a small generator for 75 steps, write a report: some minutes on two cores."""
     from gramgan.cli.live import LiveView
     from gramgan.demo import Watch, run_demo
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from gramgan.errors import UserError
+from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.precision import Precision, check_precision
 from gramgan.hardware.processor import (
     bf16_instructions,
@@ -70,6 +71,7 @@ def open_model(
     Raises:
         UserError: weights, device or backend are not there, or the backend cannot do that precision.
     """
+    keep_memory()
     if backend not in BACKENDS:
         raise UserError(f"backend {backend!r}: unknown; use {', '.join(BACKENDS)}")
     wanted = check_precision(precision)
