@@ -566,9 +566,9 @@ def test_what_is_missing_may_lie_anywhere(tmp_path: Path) -> None:
         backend = Smooth()
         with writer_for(raster, tmp_path / "out.tif") as writer:
             writer.follow({"tile": 24, "overlap": 2})
-            for place in np.ndindex(len(plan.rows), len(plan.columns)):
+            for cell in np.ndindex(len(plan.rows), len(plan.columns)):
                 if rng.random() < share:
-                    window = final_window(plan, place, SCALE)
+                    window = final_window(plan, cell, SCALE)
                     rows, columns = slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
                     writer.write(window, expected[:, rows, columns])
             upscaler_of(backend, 24, 2).upscale_raster(raster, writer)

@@ -4,12 +4,12 @@ import pytest
 
 from gramgan.errors import UserError
 from gramgan.ops.bicubic import SCALE
-from gramgan.upscaling.passes import MAX_FACTOR, Scale, Stage
+from gramgan.upscaling.passes import MAX_FACTOR, Pass, Scale
 from gramgan.upscaling.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("scale", "stages", "size", "native"),
+    ("scale", "passes", "size", "native"),
     [
         (Scale(factor=4), [(160, 120)], (640, 480), True),
         (Scale(factor=1), [(160, 120)], (160, 120), False),
@@ -26,9 +26,9 @@ from gramgan.upscaling.settings import Settings
         (Scale(width=640, height=160), [(160, 120)], (640, 160), False),
     ],
 )
-def test_the_way_to_a_size(scale: Scale, stages: list[tuple[int, int]], size: tuple[int, int], native: bool) -> None:
+def test_the_way_to_a_size(scale: Scale, passes: list[tuple[int, int]], size: tuple[int, int], native: bool) -> None:
     plan = scale.plan(160, 120, "photo.png")
-    assert [(stage.width, stage.height) for stage in plan.stages] == stages
+    assert [(each.width, each.height) for each in plan.passes] == passes
     assert (plan.width, plan.height) == size
     assert plan.native == native
 
@@ -37,9 +37,9 @@ def test_the_way_to_a_size(scale: Scale, stages: list[tuple[int, int]], size: tu
 @pytest.mark.parametrize("factor", [1, 1.01, 1.5, 2.7, 3.999, 4.001, 8, 15.9, 16, 33.3, 64])
 def test_every_stage_can_be_made_from_the_one_before(shape: tuple[int, int], factor: float) -> None:
     plan = Scale(factor=factor).plan(*shape, "photo.png")
-    assert plan.stages[0] == Stage(*shape)
-    sizes = [*plan.stages[1:], Stage(plan.width, plan.height)]
-    for before, after in zip(plan.stages, sizes, strict=True):
+    assert plan.passes[0] == Pass(*shape)
+    sizes = [*plan.passes[1:], Pass(plan.width, plan.height)]
+    for before, after in zip(plan.passes, sizes, strict=True):
         assert after.width <= SCALE * before.width
         assert after.height <= SCALE * before.height
         assert after.width >= before.width
@@ -48,7 +48,7 @@ def test_every_stage_can_be_made_from_the_one_before(shape: tuple[int, int], fac
 
 def test_no_more_pixels_than_needed_go_through_the_network() -> None:
     plan = Scale(factor=8).plan(1000, 1000, "photo.png")
-    assert sum(stage.width * stage.height for stage in plan.stages) == 5_000_000
+    assert sum(each.width * each.height for each in plan.passes) == 5_000_000
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_picture_within_one_tile_is_taken_whole(height: int, width: int) -> No
 
 def test_reading_order() -> None:
     plan = plan_tiles(100, 200, tile=32, overlap=0)
-    starts = [(plan.rows[row].start, plan.columns[column].start) for row, column in plan.places]
+    starts = [(plan.rows[row].start, plan.columns[column].start) for row, column in plan.cells]
     assert len(starts) == len(plan) == len(plan.rows) * len(plan.columns)
     assert starts == sorted(starts)
 

@@ -29,7 +29,7 @@ _SYNC_SECONDS = 1.0
 """How much work a killed job may lose, at most, where writing to the disk is fast."""
 _SYNC_SHARE = 10  # and where it is slow: a tenth of the time goes into waiting for the disk
 
-Plan = dict[str, int]
+WindowPlan = dict[str, int]
 """What whoever fills the image must do alike when he continues: tile size, overlap."""
 
 
@@ -71,7 +71,7 @@ class Canvas:
             "dtype": self.dtype.str,
         }
         self._windows: set[Window] = set()
-        self._plan: Plan | None = None
+        self._plan: WindowPlan | None = None
         self._temporary: list[str] = []
         self._waiting: list[Window] = []
         self._synced, self._pause = time.monotonic(), _SYNC_SECONDS
@@ -118,11 +118,11 @@ class Canvas:
         return window in self._windows
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> WindowPlan | None:
         """What `follow` was told last, perhaps by the job that this one continues; None if it was not."""
         return self._plan
 
-    def follow(self, plan: Plan, keep: Callable[[Window], bool] = lambda _: False) -> None:
+    def follow(self, plan: WindowPlan, keep: Callable[[Window], bool] = lambda _: False) -> None:
         """Say by what numbers the image is cut into windows; windows of another plan are forgotten.
 
         They could neither be found again by `holds` nor told from those that are still to come. Those that are to be

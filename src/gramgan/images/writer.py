@@ -13,7 +13,7 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import metadata
-from gramgan.images.canvas import Canvas, Plan
+from gramgan.images.canvas import Canvas, WindowPlan
 from gramgan.images.formats import writing_for
 from gramgan.images.info import RasterInfo, Window
 from gramgan.images.stream import EncodingAhead, Frontier
@@ -122,11 +122,11 @@ class RasterWriter:
         return self._canvas.holds(window)
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> WindowPlan | None:
         """What `follow` was told last, perhaps by the job that this one continues; None if it was not."""
         return self._canvas.plan
 
-    def follow(self, plan: Plan) -> None:
+    def follow(self, plan: WindowPlan) -> None:
         """Say by what numbers the image is cut into windows; windows of another plan are forgotten.
 
         Raises:

@@ -149,7 +149,7 @@ class Upscaling:
         Depth, grey, alpha, ICC profile, EXIF, XMP and resolution of the source go into the target as far as its format
         holds them, and a comment says that texture was synthesised. All pages or frames are done if the target's format
         holds several, else the first. Scales that are no power of the network's are reached by several passes and by
-        shrinking (`passes.ScalePlan`), on a 16-bit or float picture in a hidden file beside the target. What a killed
+        shrinking (`passes.PassPlan`), on a 16-bit or float picture in a hidden file beside the target. What a killed
         job with equal settings left is gone on with.
 
         Args:

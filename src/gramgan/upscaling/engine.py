@@ -11,14 +11,14 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.images import Raster, Window
-from gramgan.images.canvas import Plan
+from gramgan.images.canvas import WindowPlan
 from gramgan.ops.bicubic import CONTEXT, SCALE, enlarge
 from gramgan.ops.extend import REACH, extend_colours
 from gramgan.progress import Progress, silent
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.pipeline import Behind, ahead
 from gramgan.upscaling.refine import Refine
-from gramgan.upscaling.tiles import Composer, Place, Put, TilePlan, cut, final_window, needed_tiles, plan_tiles
+from gramgan.upscaling.tiles import Cell, Composer, Put, TilePlan, cut_tiles, final_window, needed_tiles, plan_tiles
 
 if TYPE_CHECKING:
     from gramgan.networks.build import LoadedGenerator
@@ -44,8 +44,8 @@ class Sink(Protocol):
     height: int
 
     @property
-    def plan(self) -> Plan | None: ...  # noqa: D102
-    def follow(self, plan: Plan) -> None: ...  # noqa: D102
+    def plan(self) -> WindowPlan | None: ...  # noqa: D102
+    def follow(self, plan: WindowPlan) -> None: ...  # noqa: D102
     def holds(self, window: Window) -> bool: ...  # noqa: D102
     def write(self, window: Window, array: np.ndarray) -> None: ...  # noqa: D102
 
@@ -141,7 +141,7 @@ class Upscaler:
         picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image", refine)
         overlap = self._overlap_for(picture)
         plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap)
-        self._run(picture, plan, plan.places, put, progress or silent)
+        self._run(picture, plan, plan.cells, put, progress or silent)
         return result
 
     def upscale_raster(
@@ -180,7 +180,7 @@ class Upscaler:
             tile = writer.plan["tile"]
         plan = plan_tiles(info.height, info.width, tile, overlap)
         writer.follow({"tile": tile, "overlap": overlap})
-        missing = [place for place in plan.places if not writer.holds(final_window(plan, place, SCALE))]
+        missing = [cell for cell in plan.cells if not writer.holds(final_window(plan, cell, SCALE))]
         self._run(picture, plan, missing, writer.write, progress or silent)
 
     def _overlap_for(self, picture: _Picture) -> int:
@@ -212,27 +212,27 @@ class Upscaler:
                 return tile
         return TILES[-1]
 
-    def _can_follow(self, plan: Plan, overlap: int) -> bool:
+    def _can_follow(self, plan: WindowPlan, overlap: int) -> bool:
         tile, side = plan.get("tile", 0), self.backend.side
         return plan.get("overlap") == overlap and tile >= MIN_TILE and (side is None or tile + 2 * overlap <= side)
 
-    def _run(self, picture: _Picture, plan: TilePlan, missing: list[Place], put: Put, progress: Progress) -> None:
+    def _run(self, picture: _Picture, plan: TilePlan, missing: list[Cell], put: Put, progress: Progress) -> None:
         """Compute the windows of the tiles in `missing` and `put` them."""
         read = _checked(picture.read, picture.source)
         if picture.has_alpha:
             read = _with_extended_colours(read, picture.height)
         composer = Composer(plan, picture.channels, SCALE, missing, put)
         tiles = needed_tiles(plan, missing)
-        rows = [plan.rows[index] for index, _ in groupby(tiles, key=lambda place: place[0])]
+        rows = [plan.rows[index] for index, _ in groupby(tiles, key=lambda cell: cell[0])]
         done = len(plan) - len(tiles)
         progress(done, len(plan))
         with ahead(lambda row: read(row.start, row.stop), rows) as strips, Behind(self._batch - 1) as behind:
-            pieces = cut(plan, tiles, strips)
+            pieces = cut_tiles(plan, tiles, strips)
             while batch := list(islice(pieces, self._batch)):
                 results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
-                for (place, tile), result in zip(batch, results, strict=True):
+                for (cell, tile), result in zip(batch, results, strict=True):
                     alpha = self._drawn_alpha(tile)
-                    behind.submit(partial(self._compose, composer, picture.refine, place, tile, result, alpha))
+                    behind.submit(partial(self._compose, composer, picture.refine, cell, tile, result, alpha))
                     done += 1
                     progress(done, len(plan))
 
@@ -246,7 +246,7 @@ class Upscaler:
         self,
         composer: Composer,
         refine: Refine | None,
-        place: Place,
+        cell: Cell,
         tile: np.ndarray,
         result: np.ndarray,
         alpha: np.ndarray | None,
@@ -262,7 +262,7 @@ class Upscaler:
             )
         if tile.shape[0] <= 2:
             result = result.mean(axis=0, keepdims=True)
-        composer.add(place, np.concatenate([result, _enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
+        composer.add(cell, np.concatenate([result, _enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
 
     def _enlarge(self, tiles: np.ndarray) -> list[np.ndarray]:
         """The network on `[B, 3, h, w]`, in smaller batches and then smaller tiles where memory does not suffice."""
@@ -294,12 +294,12 @@ class Upscaler:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
         plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap)
-        places = plan.places
-        composer = Composer(plan, 3, SCALE, places, put)
-        for place in places:
-            row, column = plan.rows[place[0]], plan.columns[place[1]]
+        cells = plan.cells
+        composer = Composer(plan, 3, SCALE, cells, put)
+        for cell in cells:
+            row, column = plan.rows[cell[0]], plan.columns[cell[1]]
             part = self._enlarge(tile[None, :, row.start : row.stop, column.start : column.stop])[0]
-            composer.add(place, np.clip(part, 0, 1))
+            composer.add(cell, np.clip(part, 0, 1))
         return result
 
     def _halve_tile(self, side: int, error: OutOfMemory) -> None:

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Stage:
+class Pass:
     """One pass: the picture of `width` × `height` pixels that the network enlarges four times."""
 
     width: int
@@ -39,39 +39,39 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ScalePlan:
+class PassPlan:
     """The passes, and the size of the result.
 
-    Before each pass but the first, the picture is shrunk to the stage's size; after the last, to `width` × `height`
+    Before each pass but the first, the picture is shrunk to that pass's size; after the last, to `width` × `height`
     where that is not the size it has by then.
     """
 
-    stages: tuple[Stage, ...]
+    passes: tuple[Pass, ...]
     width: int
     height: int
 
     @property
     def native(self) -> bool:
         """Whether the last pass gives the result's size by itself."""
-        last = self.stages[-1]
+        last = self.passes[-1]
         return (SCALE * last.width, SCALE * last.height) == (self.width, self.height)
 
     @property
     def between(self) -> int:
         """How many passes write a picture that is read again: all but the last one if that gives the result's size."""
-        return len(self.stages) - self.native
+        return len(self.passes) - self.native
 
     def describe(self) -> str:
         """The way in words, such as `160x120, x4, shrunk to 320x240, x4, shrunk to 1200x900 (Lanczos)`."""
-        steps = [f"{self.stages[0].width}x{self.stages[0].height}"]
-        width, height = self.stages[0].width, self.stages[0].height
+        steps = [f"{self.passes[0].width}x{self.passes[0].height}"]
+        width, height = self.passes[0].width, self.passes[0].height
         shrunk = False
-        for stage in self.stages:
-            if (stage.width, stage.height) != (width, height):
-                steps.append(f"shrunk to {stage.width}x{stage.height}")
+        for each in self.passes:
+            if (each.width, each.height) != (width, height):
+                steps.append(f"shrunk to {each.width}x{each.height}")
                 shrunk = True
             steps.append("x4")
-            width, height = SCALE * stage.width, SCALE * stage.height
+            width, height = SCALE * each.width, SCALE * each.height
         if not self.native:
             steps.append(f"shrunk to {self.width}x{self.height}")
             shrunk = True
@@ -91,7 +91,7 @@ class Scale:
             return f"{self.factor:g}"
         return f"{self.width or ''}x{self.height or ''}"
 
-    def plan(self, width: int, height: int, name: str) -> ScalePlan:
+    def plan(self, width: int, height: int, name: str) -> PassPlan:
         """The way from `width` × `height` to the size that was asked for.
 
         Every pass works on no more pixels than its own result needs: ×8 is ×4, shrunk to ×2, ×4.
@@ -116,7 +116,7 @@ class Scale:
                 f"{name}: {target_width}x{target_height} is {factor:.0f} times its size; ask for at most "
                 f"{MAX_FACTOR:.0f} times"
             )
-        return ScalePlan(_stages(width, height, target_width, target_height), target_width, target_height)
+        return PassPlan(_passes(width, height, target_width, target_height), target_width, target_height)
 
     def _target(self, width: int, height: int) -> tuple[int, int]:
         if self.factor is not None:
@@ -146,36 +146,36 @@ def parse_scale(scale: float | None, size: str | None) -> Scale:
     return Scale(width=width, height=height)
 
 
-def _stages(width: int, height: int, target_width: int, target_height: int) -> tuple[Stage, ...]:
-    stages = [Stage(width, height)]
-    while not _reaches(stages[-1], target_width, target_height):
-        last = stages[-1]
+def _passes(width: int, height: int, target_width: int, target_height: int) -> tuple[Pass, ...]:
+    passes = [Pass(width, height)]
+    while not _reaches(passes[-1], target_width, target_height):
+        last = passes[-1]
         # No larger than the last pass needs it, and never larger than the pass before has made it.
-        stages.append(
-            Stage(
+        passes.append(
+            Pass(
                 min(SCALE * last.width, max(last.width, math.ceil(target_width / SCALE))),
                 min(SCALE * last.height, max(last.height, math.ceil(target_height / SCALE))),
             )
         )
-    return tuple(stages)
+    return tuple(passes)
 
 
-def _reaches(stage: Stage, width: int, height: int) -> bool:
-    return SCALE * stage.width >= width and SCALE * stage.height >= height
+def _reaches(last: Pass, width: int, height: int) -> bool:
+    return SCALE * last.width >= width and SCALE * last.height >= height
 
 
-class Parts:
+class TileCount:
     """One count of tiles for all passes over all pages; of those to come it is estimated from their pixels."""
 
-    def __init__(self, progress: Progress, plan: ScalePlan, pages: int = 1) -> None:
+    def __init__(self, progress: Progress, plan: PassPlan, pages: int = 1) -> None:
         self._progress = progress
-        self._pixels = [stage.width * stage.height for stage in plan.stages] * pages
-        self._stages = len(plan.stages)
+        self._pixels = [each.width * each.height for each in plan.passes] * pages
+        self._passes = len(plan.passes)
         self._tiles: list[int] = []  # known from the first report on
 
-    def part(self, page: int, number: int) -> Progress:
+    def of(self, page: int, number: int) -> Progress:
         """The callback of a pass over a page; both are counted from 0."""
-        index = page * self._stages + number
+        index = page * self._passes + number
         if len(self._pixels) == 1:
             return self._progress
 
@@ -193,14 +193,14 @@ class Course:
     """How the pictures of one file are gone through.
 
     Attributes:
-        plan: the passes of each; only the first of a file's pages decides what is said about them.
+        plan: the passes of its first picture.
         key: says all that decides the pixels, so that work goes on after a crash (see `Canvas`).
-        parts: counts the tiles of all.
+        count: of the tiles of all pictures, for progress.
     """
 
-    plan: ScalePlan
+    plan: PassPlan
     key: str
-    parts: Parts
+    count: TileCount
 
 
 class NamedSink(Sink, Protocol):
@@ -242,7 +242,7 @@ class Enlarger:
         plan = self._plan(info)
         status = info.path.stat()
         text = json.dumps([str(info.path.resolve()), status.st_size, status.st_mtime_ns, self.identity])
-        return Course(plan, hashlib.sha256(text.encode()).hexdigest(), Parts(progress, plan, pictures))
+        return Course(plan, hashlib.sha256(text.encode()).hexdigest(), TileCount(progress, plan, pictures))
 
     def file(self, pages: Callable[[int], Raster], target: Path, quality: int, progress: Progress) -> None:
         """A file of pictures into another; all of them if the target's format holds several, else the first.
@@ -258,20 +258,20 @@ class Enlarger:
                 range.
         """
         raster = pages(0)
-        info, count = raster.info, raster.info.pages
-        if count > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
-            _log.info("%s: %d images in it, and %s holds one: the first is done", info.path, count, target.suffix)
-            count = 1
-        course = self.begin(info, progress, count)
+        info, pictures = raster.info, raster.info.pages
+        if pictures > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
+            _log.info("%s: %d images in it, and %s holds one: the first is done", info.path, pictures, target.suffix)
+            pictures = 1
+        course = self.begin(info, progress, pictures)
         plan = course.plan
-        if count == 1:
+        if pictures == 1:
             writer = RasterWriter(target, plan.width, plan.height, **self._form(info, quality), resume_key=course.key)
             remove_steps(target, plan.between + 1)
             with writer:
                 self.raster(raster, writer, course)
             return
         with PagesWriter(target, animation=info.animation, resume_key=course.key) as writer:
-            for page in range(count):
+            for page in range(pictures):
                 if writer.skip_finished():
                     continue
                 if page:
@@ -292,19 +292,18 @@ class Enlarger:
         Raises:
             UserError: see `Upscaler.upscale_raster`.
         """
-        plan = course.plan
-        info = raster.info
+        plan, info = course.plan, raster.info
         with contextlib.ExitStack() as stack:
             dtype = np.dtype(np.float32 if info.bits == 32 else np.uint16)
             steps: list[Canvas] = []
-            for step, stage in enumerate(plan.stages[: plan.between], start=1):
-                shape = (SCALE * stage.height, SCALE * stage.width, info.channels)
+            for step, each in enumerate(plan.passes[: plan.between], start=1):
+                shape = (SCALE * each.height, SCALE * each.width, info.channels)
                 steps.append(stack.enter_context(Canvas(sink.path, shape, dtype, course.key, step=step)))
-            for done, stage in enumerate(plan.stages):
+            for done, each in enumerate(plan.passes):
                 if done:
-                    raster = steps[done - 1].read_as(replace(info, width=stage.width, height=stage.height))
+                    raster = steps[done - 1].read_as(replace(info, width=each.width, height=each.height))
                 into = steps[done] if done < len(steps) else sink
-                self.engine.upscale_raster(raster, into, self.refine, course.parts.part(number, done))
+                self.engine.upscale_raster(raster, into, self.refine, course.count.of(number, done))
                 self.tell(str(info.path), done, plan)
             if not plan.native:
                 _copy(steps[-1].read_as(replace(info, width=plan.width, height=plan.height)), sink)
@@ -315,18 +314,18 @@ class Enlarger:
         colours = 3 if channels > 2 else 1
         info = RasterInfo(Path(name), width, height, colours, has_alpha=channels in (2, 4), dtype="float32")
         plan = self._plan(info)
-        parts = Parts(progress, plan)
-        for number, stage in enumerate(plan.stages):
-            if pixels.shape[1:] != (stage.height, stage.width):
-                pixels = resize_array(pixels, stage.width, stage.height, info.has_alpha)
-            pixels = self.engine.upscale_array(pixels, self.refine, parts.part(0, number))
+        count = TileCount(progress, plan)
+        for number, each in enumerate(plan.passes):
+            if pixels.shape[1:] != (each.height, each.width):
+                pixels = resize_array(pixels, each.width, each.height, info.has_alpha)
+            pixels = self.engine.upscale_array(pixels, self.refine, count.of(0, number))
             self.tell(name, number, plan)
         return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
 
-    def _plan(self, info: RasterInfo) -> ScalePlan:
+    def _plan(self, info: RasterInfo) -> PassPlan:
         name = str(info.path)
         plan = self.scale.plan(info.width, info.height, name)
-        if len(plan.stages) > 1 or not plan.native:
+        if len(plan.passes) > 1 or not plan.native:
             _log.info("%s: %s", name, plan.describe())
         asked = plan.width / plan.height * info.height / info.width
         if self.scale.factor is None and not 0.99 < asked < 1.01:
@@ -345,11 +344,11 @@ class Enlarger:
             "comment": comment(self.scale),
         }
 
-    def tell(self, name: str, number: int, plan: ScalePlan) -> None:
+    def tell(self, name: str, number: int, plan: PassPlan) -> None:
         """Say in the log how far the result of a pass, shrunk again, is from its input, if that is wanted."""
         residual = self.refine.take_residual() if self.tells and self.refine is not None else None
         if residual is not None:
-            of = f"pass {number + 1}" if len(plan.stages) > 1 else "the result"
+            of = f"pass {number + 1}" if len(plan.passes) > 1 else "the result"
             _log.info(
                 "%s: shrunk again, %s differs from its input by %.2f grey levels (%.2f before; root mean square)",
                 name,

@@ -13,7 +13,7 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import Raster, RasterInfo, Window
-from gramgan.images.canvas import Canvas, Plan, remove_steps
+from gramgan.images.canvas import Canvas, WindowPlan, remove_steps
 from gramgan.ops import bicubic
 from gramgan.progress import Progress
 from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster
@@ -108,7 +108,7 @@ def _enlarge(
             if not layers.complete(own):
                 each.raster(group_raster(file, group), sink, course, number)
         if not each.tells:
-            enlarger.tell(name, len(plan.stages) - 1, plan)
+            enlarger.tell(name, len(plan.passes) - 1, plan)
         with atomic_path(target) as temporary:
             canvas.note_temporary(temporary)
             canvas.note_temporary(spare_path(temporary))
@@ -143,8 +143,8 @@ class _Layers:
         """Where a window of a plane lies on the canvas."""
         return Window(window.x, plane * self.height + window.y, window.width, window.height)
 
-    def follow(self, plan: Plan) -> None:
-        """See `Canvas.follow`; of planes that are complete nothing is forgotten."""
+    def follow(self, plan: WindowPlan) -> None:
+        """Have windows follow another plan (`Canvas.follow`); of planes that are complete nothing is forgotten."""
         if plan != self.canvas.plan:
             self.canvas.follow(plan, keep=lambda window: self.complete([window.y // self.height]))
             self._finished = Counter({plane: area for plane, area in self._finished.items() if self.complete([plane])})
@@ -176,7 +176,7 @@ class _LayerSink:
         self._layers, self._planes = layers, planes
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> WindowPlan | None:
         return self._layers.canvas.plan
 
     def holds(self, window: Window) -> bool:
@@ -197,7 +197,7 @@ class _Result:
         self._sums = {layer: np.zeros(5) for layer in self._channels}
 
     def read(self, layer: int, window: Window) -> np.ndarray:
-        """See `Enlarged.read`."""
+        """Stored values of a layer `[height, width]`, of the file's type."""
         repeated = self.repeated(lambda place: self._file.read([layer], place)[0], window)
         channel = self._channels.get(layer)
         if channel is None:
@@ -217,7 +217,7 @@ class _Result:
         return values
 
     def repeated(self, read: Callable[[Window], np.ndarray], window: Window) -> np.ndarray:
-        """See `Enlarged.repeated`."""
+        """Something of the source, `read(window of the source)`, enlarged by nearest neighbour."""
         rows = _nearest(self._file.height, self.height, window.y, window.height)
         columns = _nearest(self._file.width, self.width, window.x, window.width)
         top, left = int(rows[0]), int(columns[0])

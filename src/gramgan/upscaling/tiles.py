@@ -15,7 +15,7 @@ from gramgan.images.info import Window
 
 Put = Callable[[Window, np.ndarray], None]
 """Takes a final part of the picture, `[C, height, width]` in [0, 1]."""
-Place = tuple[int, int]
+Cell = tuple[int, int]
 """A tile's row and column in its plan."""
 
 MAX_FADE = 8
@@ -54,7 +54,7 @@ class TilePlan:
         return len(self.rows) * len(self.columns)
 
     @property
-    def places(self) -> list[Place]:
+    def cells(self) -> list[Cell]:
         """Of every tile, in reading order."""
         return [(row, column) for row in range(len(self.rows)) for column in range(len(self.columns))]
 
@@ -123,12 +123,12 @@ def span_weights(span: Span, scale: int) -> np.ndarray:
     return weights
 
 
-def final_window(plan: TilePlan, place: Place, scale: int) -> Window:
-    """The part of the result that is final with the tile at `place`: what it uses, less where a later one fades in.
+def final_window(plan: TilePlan, cell: Cell, scale: int) -> Window:
+    """The part of the result that is final with the tile at `cell`: what it uses, less where a later one fades in.
 
     The windows of all tiles cover the picture exactly once.
     """
-    row, column = plan.rows[place[0]], plan.columns[place[1]]
+    row, column = plan.rows[cell[0]], plan.columns[cell[1]]
     return Window(
         x=scale * column.keep_start,
         y=scale * row.keep_start,
@@ -137,7 +137,7 @@ def final_window(plan: TilePlan, place: Place, scale: int) -> Window:
     )
 
 
-def needed_tiles(plan: TilePlan, missing: Collection[Place]) -> list[Place]:
+def needed_tiles(plan: TilePlan, missing: Collection[Cell]) -> list[Cell]:
     """The tiles to compute, in reading order, so that the windows of `missing` tiles become final.
 
     A window is blended from its own tile and those to the left, above, and above left.
@@ -151,13 +151,13 @@ def needed_tiles(plan: TilePlan, missing: Collection[Place]) -> list[Place]:
     ]
 
 
-def cut(plan: TilePlan, tiles: list[Place], strips: Iterator[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
+def cut_tiles(plan: TilePlan, tiles: list[Cell], strips: Iterator[np.ndarray]) -> Iterator[tuple[Cell, np.ndarray]]:
     """The low-resolution tiles `[C, h, w]`; `strips` are the rows of tiles, one for each row that is in `tiles`."""
-    for _, places in groupby(tiles, key=lambda place: place[0]):
+    for _, cells in groupby(tiles, key=lambda cell: cell[0]):
         strip = next(strips)
-        for place in places:
-            column = plan.columns[place[1]]
-            yield place, strip[:, :, column.start : column.stop].copy()
+        for cell in cells:
+            column = plan.columns[cell[1]]
+            yield cell, strip[:, :, column.start : column.stop].copy()
 
 
 class Composer:
@@ -167,36 +167,36 @@ class Composer:
     width. Where tiles are left out that `needed_tiles` does not name, nothing of the missing windows depends on them.
     """
 
-    def __init__(self, plan: TilePlan, channels: int, scale: int, missing: Collection[Place], put: Put) -> None:
+    def __init__(self, plan: TilePlan, channels: int, scale: int, missing: Collection[Cell], put: Put) -> None:
         """`put` gets the windows of `missing`; the result has `channels` and is `scale` times as large."""
         self._plan, self._scale, self._missing, self._put = plan, scale, set(missing), put
         width = scale * plan.columns[-1].keep_stop
         fade = scale * max(row.fade_out for row in plan.rows)
         self._above = np.zeros((channels, fade, width), np.float32)  # the last row's share of the zone below it
         self._left = np.zeros((channels, 0, 0), np.float32)  # the last tile's share of the zone to its right
-        self._last: Place = (-1, -1)
+        self._last: Cell = (-1, -1)
 
-    def add(self, place: Place, tile: np.ndarray) -> None:
-        """Take in the result `[C, scale * h, scale * w]` of the whole tile at `place`, its context included."""
-        scale, row, column = self._scale, self._plan.rows[place[0]], self._plan.columns[place[1]]
+    def add(self, cell: Cell, tile: np.ndarray) -> None:
+        """Take in the result `[C, scale * h, scale * w]` of the whole tile at `cell`, its context included."""
+        scale, row, column = self._scale, self._plan.rows[cell[0]], self._plan.columns[cell[1]]
         top, left = scale * (row.keep_start - row.start), scale * (column.keep_start - column.start)
         down, across = span_weights(row, scale), span_weights(column, scale)
         piece = tile[:, top : top + len(down), left : left + len(across)] * down[:, None]
         piece *= across
 
-        if column.fade_in and self._last == (place[0], place[1] - 1):
+        if column.fade_in and self._last == (cell[0], cell[1] - 1):
             piece[:, :, : scale * column.fade_in] += self._left
         final = piece.shape[2] - scale * column.fade_out
         self._left, piece = piece[:, :, final:].copy(), piece[:, :, :final]
 
-        window = final_window(self._plan, place, scale)
+        window = final_window(self._plan, cell, scale)
         columns = slice(window.x, window.x + window.width)
         if row.fade_in:
             piece[:, : scale * row.fade_in] += self._above[:, : scale * row.fade_in, columns]
         if row.fade_out:
             self._above[:, : scale * row.fade_out, columns] = piece[:, window.height :]
-        self._last = place
-        if place in self._missing:
+        self._last = cell
+        if cell in self._missing:
             # A blend of clipped values may still round to above 1.
             final_rows = piece[:, : window.height]
             self._put(window, np.clip(final_rows, 0, 1, out=final_rows))
