@@ -109,9 +109,10 @@ def _card(weights: WeightsInUse, choice: Choice) -> Card:
     """The card, from where it costs least: torch takes a second to import, and may not be needed."""
     if weights.located.is_graph:
         return weights.card(weights.located.path)
-    if choice.tried and choice.best().backend != "torch":
-        graph: Graph = "xml" if choice.best().backend == "openvino" else "onnx"
-        return weights.card(weights.graph(graph))
+    converted = (weights.folder / f"network.{kind}" for kind in ("xml", "onnx"))
+    for graph in converted:
+        if choice.tried and graph.is_file():
+            return weights.card(graph)
     return weights.generator.card
 
 
