@@ -178,8 +178,7 @@ def test_constraints_hold_the_exact_version_of_everything() -> None:
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     assert all(str(pin.specifier).startswith("==") and "+" not in str(pin.specifier) for pin in pins)
     pinned = {canonicalize_name(pin.name): pin.specifier for pin in pins}
-    # pyiqa, the extra `metrics`, needs the torchvision that belongs to the torch in use: nobody can pin that here.
-    extras = [group for extra, group in PROJECT["optional-dependencies"].items() if extra != "metrics"]
+    extras = PROJECT["optional-dependencies"].values()
     everything = [*PROJECT["dependencies"], *(entry for group in extras for entry in group)]
     missing = {name for name in needed(map(Requirement, everything)) if name not in pinned}
     assert not missing

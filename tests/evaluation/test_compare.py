@@ -16,8 +16,8 @@ from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import Entrant
-from gramgan.evaluation.protocols import PROTOCOLS, SR_Y_CROP4
-from gramgan.evaluation.scoring import Scorer
+from gramgan.evaluation.protocols import PROTOCOLS, SR_Y_CROP4, Metric
+from gramgan.evaluation.scoring import Entry, Scorer
 from gramgan.files import sha256
 from gramgan.images import read_rgb, write_image
 from gramgan.metrics import StLpips, psnr_y
@@ -69,7 +69,8 @@ def test_bicubic_is_what_the_functions_say(hr: Path) -> None:
         assert row.scores["psnr_y"] == pytest.approx(psnr_y(sr, truth, 4).item(), abs=1e-6)
     mean = math.fsum(row.scores["psnr_y"] for row in model.images) / 3
     assert model.mean()["psnr_y"] == pytest.approx(mean)
-    assert set(model.mean()) == {"psnr_y", "ssim_y", "gram_distance", "colour_drift", "dss", "lr_psnr"}
+    names = {"psnr_y", "ssim_y", "gram_distance", "colour_drift", "dss", "lr_psnr"}
+    assert set(model.mean()) == names | {"texture_distance", "texture_distance_textured"}
     assert "MATLAB" in report.low_resolution
 
 
@@ -93,7 +94,7 @@ def test_a_profile_with_nothing_to_make_is_refused(
     with pytest.raises(UserError, match=f"degradation satellite: there are LR images in {lr}; leave it out"):
         evaluate("bicubic", hr, lr, degradation="satellite")
     assert run(["evaluate", str(hr), "--model", "bicubic", "--degradation", "foto", "-o", str(tmp_path)]) == 2
-    assert "choose one of bicubic, realphoto, satellite" in capsys.readouterr().err
+    assert "choose one of bicubic, photo, realphoto, satellite" in capsys.readouterr().err
 
 
 def test_given_lr_images_score_like_made_ones(hr: Path, tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_every_written_number_carries_its_protocol(hr: Path, tiny: Path, tmp_pat
     report.to_csv(tmp_path / "out" / "scores.csv")
     with (tmp_path / "out" / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * 4 * 6  # models, images and their mean, metrics
+    assert len(lines) == 2 * 4 * 8  # models, images and their mean, metrics
     for line in lines:
         assert line["protocol"] == "sr-y-crop4"
         assert line["metric_version"]
@@ -268,9 +269,11 @@ def test_strips_show_the_same_square_of_everything(hr: Path) -> None:
     assert evaluate("bicubic", hr, strip_side=1000).strips[0].truth.shape == (40, 40, 3)
 
 
-def test_scorer_rounds_first_and_adds_st_lpips() -> None:
+def test_scorer_rounds_first_and_adds_what_is_given() -> None:
     torch.manual_seed(0)
-    scorer = Scorer(SR_Y_CROP4, StLpips(), "abc")
+    network = StLpips()
+    metric = Metric("st_lpips", "random", higher_is_better=False, weights_sha256="abc")
+    scorer = Scorer(SR_Y_CROP4, [Entry(metric, lambda sr, hr, lr: network(sr, hr))])
     hr = torch.rand(2, 3, 32, 32).mul(255).round().div(255)
     rows = scorer.score(hr + 0.4 / 255, hr)
     assert all(math.isinf(row["psnr_y"]) and row["st_lpips"] == 0 for row in rows)
@@ -280,11 +283,13 @@ def test_scorer_rounds_first_and_adds_st_lpips() -> None:
     assert math.isinf(beyond[0]["psnr_y"])
 
 
-def test_without_its_weights_st_lpips_is_left_out_and_said(hr: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_their_weights_metrics_are_left_out_and_said(hr: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="gramgan"):
         report = evaluate("bicubic", hr)
-    assert "gramgan weights get st-lpips" in caplog.text
-    assert "st_lpips" not in {metric.name for metric in report.metrics}
+    for weights in ("st-lpips-alex", "lpips-alex", "dists-vgg16"):
+        assert f"gramgan weights get {weights}" in caplog.text
+    assert not {metric.name for metric in report.metrics} & {"st_lpips", "lpips_alex", "dists"}
+    assert {"texture_distance", "texture_distance_textured"} <= {metric.name for metric in report.metrics}
 
 
 def test_command_writes_scores_and_says_where(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,7 +354,8 @@ def test_unknown_models_and_settings(hr: Path, tiny: Path, tmp_path: Path, capsy
     assert "precision" in one_error_line([*command, str(tiny), "--precision", "fp8"], capsys)
     assert "device" in one_error_line([*command, str(tiny), "--device", "tpu"], capsys)
     assert "rgb-crop4" in one_error_line([*command, "bicubic", "--protocol", "y"], capsys)
-    assert "lpips or dists" in one_error_line([*command, "bicubic", "--also", "fid"], capsys)
+    assert "use lpips-vgg" in one_error_line([*command, "bicubic", "--also", "fid"], capsys)
+    assert "gramgan weights get vgg16" in one_error_line([*command, "bicubic", "--also", "lpips-vgg"], capsys)
     assert "only one to score" in one_error_line([*command, "bicubic", "--compare"], capsys)
 
 

@@ -18,6 +18,8 @@ def scores(psnr: float, dss: float) -> dict[str, float]:
         "colour_drift": 0.5,
         "dss": dss,
         "lr_psnr": 50.0,
+        "texture_distance": 0.1,
+        "texture_distance_textured": 0.1,
     }
 
 

@@ -53,7 +53,7 @@ def evaluate(
     ] = "sr-y-crop4",
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", help="lpips or dists, as pyiqa computes them (pip install 'gramgan\\[metrics]')."),
+        typer.Option("--also", help="lpips-vgg: LPIPS with VGG-16 too, which takes as long as all others."),
     ] = None,
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, help="Images at most that the page shows; 0 for none.")

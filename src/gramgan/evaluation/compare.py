@@ -14,7 +14,7 @@ from gramgan.evaluation.crops import Strip, cut_strip
 from gramgan.evaluation.entrants import Entrant, PrecisionChoice, open_entrant, results_entrant, told_apart
 from gramgan.evaluation.protocols import SR_Y_CROP4, Protocol, protocol_named
 from gramgan.evaluation.report import EvaluationReport, ImageScores, ModelScores
-from gramgan.evaluation.scoring import MIN_SIZE, ST_LPIPS_WEIGHTS, Scorer
+from gramgan.evaluation.scoring import MIN_SIZE, Scorer, left_out
 from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
@@ -45,8 +45,9 @@ def evaluate(
 
     HR images are cropped at the right and bottom to multiples of 4. LR images are those of `lr_folder`, or those in
     `hr_folder` whose names say LR, or else are made from the HR images by `degradation`. Files belong together
-    whose names are equal but for the tokens HR, LR, SR and x4. ST-LPIPS is computed where its weights are in the
-    cache; else a log message says how to bring them. Grey images count as RGB with three equal channels.
+    whose names are equal but for the tokens HR, LR, SR and x4. ST-LPIPS, LPIPS and DISTS are computed where their
+    weights are in the cache; else a log message says how to bring them. Grey images count as RGB with three equal
+    channels.
 
     Args:
         models: a name from the catalogue, the path of a weight file, `bicubic`, an `Entrant`, or several of them; may
@@ -55,7 +56,7 @@ def evaluate(
         lr_folder: folder of the LR images.
         results: folders of images that another program enlarged.
         protocol: how images are scored, or the name of one of `PROTOCOLS`.
-        also: `lpips`, `dists` or both, as pyiqa computes them.
+        also: `lpips-vgg`, LPIPS with VGG-16, which takes as long as all others.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         precision: of the generators; `auto` for what the probe found. The scores themselves are computed in float32
             or more.
@@ -95,10 +96,8 @@ def evaluate(
     scorer = Scorer.full(protocol, device, also)
     entrants = [open_entrant(spec, device, precision, consistency=consistency) for spec in specs]
     entrants = told_apart([*entrants, *(results_entrant(each) for each in folders)])
-    if not scorer.with_st_lpips:
-        _log.warning(
-            "ST-LPIPS is left out, its weights are not here; `gramgan weights get %s` brings them", ST_LPIPS_WEIGHTS
-        )
+    if missing := left_out():
+        _log.warning("left out, their weights are not here: %s", ", ".join(missing))
     done, total = 0, len(low) * len(entrants)
     report = progress or silent
     report(done, total)

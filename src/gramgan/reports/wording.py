@@ -7,10 +7,14 @@ SCORE_TITLES = {
     "psnr_y": "PSNR-Y, dB",
     "ssim_y": "SSIM-Y",
     "st_lpips": "ST-LPIPS",
+    "lpips_alex": "LPIPS",
+    "dists": "DISTS",
+    "texture_distance": "texture distance",
+    "texture_distance_textured": "texture distance where textured",
     "gram_distance": "Gram distance",
     "colour_drift": "colour drift, ΔE",
 }
-SCORE_FORMATS = {"psnr_y": ".2f", "ssim_y": ".4f", "st_lpips": ".4f"}
+SCORE_FORMATS = {"psnr_y": ".2f", "ssim_y": ".4f", "st_lpips": ".4f", "lpips_alex": ".4f", "dists": ".4f"}
 _HIGHER_IS_BETTER = ("psnr", "ssim")
 
 
