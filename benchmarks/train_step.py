@@ -2,8 +2,10 @@
 
 The plain step is how ESRGAN-style trainers do it: fp32, contiguous memory, Adam without fusion, and D run four times
 (on SR and HR for the generator's losses, again for its own). Networks, losses, threads, texture search and data are the
-same for both. The weights are random: they do not change what a step costs. Each of the two has a process of its own,
-the plain one with the system's allocator as it is, so that memory and page faults of each are known; they take turns.
+same for both. The weights are random, but for the generator's, which is nearest-neighbour enlargement, as trainings
+from scratch begin: what noise asks for lies far from every texture, where a search in a tree takes a hundred times as
+long, and no run begins there. Each of the two has a process of its own, the plain one with the system's allocator as it
+is, so that memory and page faults of each are known; they take turns.
 
     python benchmarks/train_step.py [--batch 2 8] [--side 48] [--rounds 3] [--seconds 150]
     python benchmarks/train_step.py --agree 50 --batch 2 --side 16
@@ -173,9 +175,11 @@ class Networks:
 
     @classmethod
     def new(cls, generator: RRDBConfig, width: int = 64) -> "Networks":
-        """The same random weights in every process."""
+        """The same weights in every process: see the head of this file."""
         torch.manual_seed(0)
-        return cls(RRDBNet(generator), Discriminator(DiscriminatorConfig(width=width)), PerceptualTrunk("vgg19"))
+        start = RRDBNet(generator)
+        start.start_as_nearest()
+        return cls(start, Discriminator(DiscriminatorConfig(width=width)), PerceptualTrunk("vgg19"))
 
     def to(self, device: torch.device) -> "Networks":
         """All three on `device`."""
