@@ -27,6 +27,7 @@ from gramgan.files import write_bytes
 from gramgan.weights.card import Card, card_from_metadata
 from gramgan.weights.locate import GRAPH_SUFFIXES, WEIGHT_SUFFIXES
 from gramgan.weights.ncnn import read_ncnn
+from gramgan.weights.packing import METADATA, is_packed, pack, unpack
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "generator")
 _SHOWN = 4
@@ -99,6 +100,16 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], card: Card, *, ha
     dtype = torch.float16 if half else None
     tensors = {name: _detached(tensor, dtype) for name, tensor in state.items()}
     write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **card.to_metadata()}))
+
+
+def write_packed(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
+    """Write `state` in 8 bits (see `packing`) with its card to `path`, atomically: for files of the package.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    tensors = {name: _detached(tensor) for name, tensor in pack(state).items()}
+    write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **METADATA, **card.to_metadata()}))
 
 
 def write_pth(path: Path, state: Mapping[str, Tensor], *, half: bool = False) -> None:
@@ -175,7 +186,10 @@ def _read_safetensors(path: Path) -> WeightFile:
         raise UserError(
             f"{path}: truncated or not a safetensors file ({_one_line(error)}); get the file again"
         ) from None
-    return WeightFile(path, _normalise(state, copy=True), card_from_metadata(metadata, str(path)))
+    card = card_from_metadata(metadata, str(path))
+    if is_packed(metadata):
+        return WeightFile(path, _normalise(unpack(state, str(path))), card)
+    return WeightFile(path, _normalise(state, copy=True), card)
 
 
 def _read_pickle(path: Path) -> Any:
