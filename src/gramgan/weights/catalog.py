@@ -119,8 +119,24 @@ KNOWN: dict[str, KnownWeights] = {
             files=(
                 KnownFile(
                     "gramgan-x4.safetensors",
-                    33_463_342,
-                    "fd90c788cecf7cb772656d1940b92bcf2923dc5339d8b844ca565707ec9cda9a",
+                    17_853_890,
+                    "e2285cabae35a4705af428efb932198437f5a1fb719fb232fa877be974d8062c",
+                    "",
+                ),
+            ),
+            packaged=True,
+        ),
+        KnownWeights(
+            name="gramgan-x4-photo",
+            kind="generator",
+            title="Gram-GAN ×4 for photographs with noise and compression",
+            licence="BSD-3-Clause",
+            origin="this project (preset photo), from real-esrgan-x4plus",
+            files=(
+                KnownFile(
+                    "gramgan-x4-photo.safetensors",
+                    17_854_234,
+                    "3fe8f428598442c4d6dfedf821348c69fd121229c7bf7d5fd7042c34e99627fb",
                     "",
                 ),
             ),
