@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from skimage import data
 
-from gramgan.degradation.jpeg import Coding, jpeg, quantisation_tables
+from gramgan.degradation.jpeg import Coding, jpeg
+from gramgan.ops.jpeg_tables import quantisation_tables
 
 
 def photograph(height: int, width: int) -> np.ndarray:

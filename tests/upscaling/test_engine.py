@@ -23,6 +23,7 @@ from gramgan.ops.bicubic import SCALE
 from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.backends.torch_backend import TorchBackend
 from gramgan.upscaling.engine import TILES, Upscaler
+from gramgan.upscaling.measured import EVERYTHING
 from gramgan.upscaling.refine import Refine, back_project
 from gramgan.upscaling.tiles import final_window, plan_tiles
 
@@ -114,7 +115,7 @@ def test_results_are_consistent_where_the_refinement_says_so(generator: LoadedGe
     image = picture(3, 40, 30)
     upscaler = Upscaler.for_generator(generator, "fp32", "cpu")
     plain = upscaler.upscale_array(image)
-    result = upscaler.upscale_array(image, Refine(consistent=True))
+    result = upscaler.upscale_array(image, Refine(measured=EVERYTHING))
     np.testing.assert_allclose(result, back_project(image, plain)[0], atol=1e-5)
     assert np.abs(result - plain).max() > 0.1
     assert np.array_equal(upscaler.upscale_array(image), plain), "it belongs to the picture, not to the engine"
@@ -122,11 +123,11 @@ def test_results_are_consistent_where_the_refinement_says_so(generator: LoadedGe
 
 def test_what_a_refinement_looks_at_is_added_to_the_overlap() -> None:
     seen = []
-    for refine in (None, Refine(consistent=True)):
+    for refine in (None, Refine(measured=EVERYTHING)):
         backend = Nearest()
         upscaler_of(backend, 16, 4).upscale_array(picture(3, 300, 20), refine)
         seen.append(max(shape[2] for shape in backend.shapes))
-    assert seen[1] - seen[0] == 2 * (Refine(consistent=True).overlap(4) - 4)
+    assert seen[1] - seen[0] == 2 * (Refine(measured=EVERYTHING).overlap(4) - 4)
 
 
 def test_tiles_are_as_large_as_asked_for() -> None:
@@ -459,7 +460,7 @@ def test_refine_sees_whole_tiles_and_its_result_is_used() -> None:
     seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     class Inverting(Refine):
-        def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
+        def __call__(self, lr: np.ndarray, sr: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
             seen.append((lr.shape, sr.shape))
             assert np.array_equal(sr, repeated(lr))
             return 1 - sr
@@ -477,7 +478,7 @@ def test_refine_sees_whole_tiles_when_memory_is_short() -> None:
     shapes: list[tuple[int, ...]] = []
 
     class Noting(Refine):
-        def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
+        def __call__(self, lr: np.ndarray, sr: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
             shapes.append(lr.shape)
             return sr
 

@@ -12,6 +12,7 @@ from gramgan.networks.build import LoadedGenerator
 from gramgan.ops import bicubic
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.measured import EVERYTHING
 from gramgan.upscaling.refine import Refine, back_project, detail_mask
 
 
@@ -99,7 +100,7 @@ def test_back_projection_on_a_photograph(photos_folder: Path) -> None:
 
 
 def test_the_residual_is_that_of_all_tiles_since_it_was_asked_for() -> None:
-    refine = Refine(consistent=True)
+    refine = Refine(measured=EVERYTHING)
     assert refine.take_residual() is None
     lr, sr = smooth(20, 20), np.full((3, 80, 80), 0.5, np.float32)
     first = back_project(lr, sr)
@@ -124,7 +125,7 @@ def test_tiled_equals_whole(generator: LoadedGenerator, threshold: float | None,
     backend = TorchBackend(generator.network, "tiny", "fp32", "cpu")
 
     def result(tile: int) -> np.ndarray:
-        refine = Refine(texture_threshold=threshold, consistent=consistent)
+        refine = Refine(texture_threshold=threshold, measured=EVERYTHING if consistent else None)
         return Upscaler(backend, name="tiny", overlap=generator.card.overlap, tile=tile).upscale_array(image, refine)
 
     np.testing.assert_allclose(result(16), result(256), atol=1 / 255)
@@ -134,7 +135,7 @@ def test_back_projection_needs_no_more_context_than_it_gets() -> None:
     lr, sr = noise(3, 60, 60), noise(3, 240, 240)
     whole = back_project(lr, sr)[0]
     missed = {}
-    for context in (2, Refine(consistent=True).overlap(0)):
+    for context in (2, Refine(measured=EVERYTHING).overlap(0)):
         start, stop = 20 - context, 40 + context
         part = back_project(lr[:, start:stop, start:stop], sr[:, 4 * start : 4 * stop, 4 * start : 4 * stop])[0]
         inner = part[:, 4 * context : -4 * context, 4 * context : -4 * context]

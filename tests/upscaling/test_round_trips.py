@@ -44,7 +44,9 @@ class Nearest:
 
 def upscale(source: Path, target: Path, **options: Any) -> Path:
     card = Card(name="nearest", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
-    return Upscaling(Settings(plain=True, **options), OpenModel(Nearest(), card, "nearest", "0")).file(source, target)
+    # What the network makes goes into the file as it is: consistency would move it by a few steps of 16 bits.
+    settings = Settings(plain=True, **{"consistency": False, **options})
+    return Upscaling(settings, OpenModel(Nearest(), card, "nearest", "0")).file(source, target)
 
 
 def smooth(channels: int, white: int = 255, seed: int = 5) -> np.ndarray:

@@ -46,7 +46,8 @@ def upscale(folder: Path, target: str, *options: str, kill_at: int | None = None
     """`gramgan upscale in.tif`, killed once the journal names `kill_at` windows."""
     command = [sys.executable, "-c", "import sys; from gramgan.cli.app import run; sys.exit(run(sys.argv[1:]))"]
     command += ["upscale", "in.tif", "-o", target, "--model", "small.safetensors", "--backend", "torch"]
-    command += ["--precision", "fp32", "--device", "cpu", *options]
+    # What the network makes is compared with; a network of random weights is nothing to hold to its input.
+    command += ["--precision", "fp32", "--device", "cpu", "--no-consistency", *options]
     journal, peak = folder / f".{target}.journal", 0
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         said: list[str] = []

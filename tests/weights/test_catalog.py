@@ -168,7 +168,7 @@ def test_missing_weights_say_the_command(tmp_path: Path, monkeypatch: pytest.Mon
 def test_unknown_name() -> None:
     with pytest.raises(UserError, match="did you mean real-esrgan-x4plus"):
         weight_path("real-esrgan")
-    with pytest.raises(UserError, match="choose from gramgan-x4, gramgan-x4-lite, "):
+    with pytest.raises(UserError, match="choose from gramgan-x4, gramgan-x4-photo, gramgan-x4-lite, "):
         weight_path("zzz")
 
 

@@ -86,7 +86,9 @@ def upscale(
         raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
     template = None
     if name is not None:
-        template = NameTemplate(name, str(upscaling.scale), Path(settings.model or DEFAULT_MODEL).stem)
+        template = NameTemplate(
+            name, str(upscaling.scale), "auto" if upscaling.chooses else Path(settings.model or DEFAULT_MODEL).stem
+        )
 
     with contextlib.ExitStack() as stack:
         sources: list[Path | str] = list(inputs)
@@ -122,9 +124,8 @@ def _run(
     if not waiting:
         tell(f"{folder or jobs[0].target}: nothing to do, {_results(there)} there already")
         return
-    model = upscaling.model  # opened before the first picture: what is wrong with it is wrong for all of them
-    if upscaling.settings.model is None:
-        tell(f"No --model given: using {model.name} ({model.card.licence}).")
+    if not upscaling.chooses:
+        _ = upscaling.model  # opened before the first picture: what is wrong with it is wrong for all of them
     journal = None if folder is None else FolderJournal(folder, upscaling.key)
     finished = 0
     if journal is not None:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gramgan.condition.record import Jpeg, Table
+from gramgan.ops.jpeg_tables import quantisation_tables
 
 _SEGMENTS = 4096  # before the first scan; a file of nothing but markers ends here
 _START, _QUANTISATION, _SCAN, _END = 0xD8, 0xDB, 0xDA, 0xD9
@@ -98,9 +99,7 @@ def jpeg_of(header: Header, orientation: int = 1) -> Jpeg:
 
 def quality_of(luma: np.ndarray) -> int:
     """The quality, 1 to 100, whose luma table in libjpeg comes closest to `[8, 8]`, by the ratios of their steps."""
-    from gramgan.degradation.jpeg import quantisation_tables
-
-    distances = [np.abs(np.log(luma / quantisation_tables(quality)[0].numpy())).mean() for quality in range(1, 101)]
+    distances = [np.abs(np.log(luma / quantisation_tables(quality)[0])).mean() for quality in range(1, 101)]
     return int(np.argmin(distances)) + 1
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from gramgan.condition.blocks import SIDE, blocks_of, luma_of, transformed
 from gramgan.condition.jpeg_file import table
 from gramgan.condition.record import Jpeg
+from gramgan.ops.jpeg_tables import quantisation_tables
 
 _ROUNDING = 0.4  # standard deviation of a coefficient by rounding to 8-bit luma, then to 8-bit RGB, and a little more
 _ODD = 0.02  # share of coefficients that are anywhere: clipped colours, a block that was retouched
@@ -102,8 +103,6 @@ def _gain_table() -> np.ndarray:
 @functools.cache
 def _tables() -> tuple[np.ndarray, np.ndarray]:
     """libjpeg's luma and chroma tables, one row for each of `_QUALITIES`: `[qualities, 64]`."""
-    from gramgan.degradation.jpeg import quantisation_tables
-
     tables = [quantisation_tables(int(quality)) for quality in _QUALITIES]
-    luma, chroma = (np.stack([one[part].numpy().reshape(-1) for one in tables]).astype(int) for part in range(2))
+    luma, chroma = (np.stack([one[part].reshape(-1) for one in tables]).astype(int) for part in range(2))
     return luma, chroma

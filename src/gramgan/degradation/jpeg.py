@@ -13,33 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gramgan.ops.jpeg_tables import quantisation_tables
 from gramgan.ops.resize import mirrored
 
 _BLOCK = 8
 _MCU = 16
 """Side of the unit of 4:2:0 coding: four luma blocks, one block of each chroma."""
-
-_LUMA_TABLE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-_CHROMA_TABLE = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-)
-
 
 _BITS, _EXTRA_BITS = 13, 2
 """Fractional bits of the transform's factors, and those that are kept between its two passes."""
@@ -69,22 +48,6 @@ class Coding:
     subsampled: bool = True
 
 
-def quantisation_tables(quality: int) -> tuple[Tensor, Tensor]:
-    """The luma and chroma tables, float64 `[8, 8]` of whole numbers from 1 to 255, that libjpeg uses at a quality.
-
-    Raises:
-        ValueError: a quality outside 1 to 100.
-    """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"JPEG quality goes from 1 to 100, got {quality}")
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    luma, chroma = (
-        torch.div(torch.tensor(table) * percent + 50, 100, rounding_mode="floor").clamp(1, 255).double()
-        for table in (_LUMA_TABLE, _CHROMA_TABLE)
-    )
-    return luma, chroma
-
-
 def jpeg(images: Sequence[Tensor], codings: Sequence[Coding | None]) -> list[Tensor]:
     """Write and read images as JPEG.
 
@@ -107,7 +70,7 @@ def jpeg(images: Sequence[Tensor], codings: Sequence[Coding | None]) -> list[Ten
         for side, dim in zip(coding.offset, (-2, -1), strict=True):
             image = _with_mirror_before(image, side, dim)
         planes += _planes(image, subsampled=coding.subsampled)
-        luma, chroma = quantisation_tables(coding.quality)
+        luma, chroma = (torch.from_numpy(table) for table in quantisation_tables(coding.quality))
         steps += [luma, chroma, chroma]
     planes = _through_blocks(planes, steps)
     for position, number in enumerate(coded):

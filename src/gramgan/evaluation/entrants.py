@@ -13,6 +13,7 @@ from gramgan.hardware.probe import probe
 from gramgan.networks.build import load_generator
 from gramgan.ops.resize import bicubic_up
 from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.measured import EVERYTHING
 from gramgan.upscaling.refine import Refine
 from gramgan.weights.locate import locate_generator
 
@@ -61,7 +62,7 @@ def open_entrant(
     consistent = generator.card.consistent if consistency is None else consistency
     resolved = probe(device).precision if precision == "auto" else precision
     upscaler = Upscaler.for_generator(generator, resolved, device)
-    refine = Refine(consistent=True) if consistent else None
+    refine = Refine(measured=EVERYTHING) if consistent else None
 
     def enlarge(low: Tensor) -> Tensor:
         return torch.from_numpy(upscaler.upscale_array(low[0].numpy(), refine))[None]

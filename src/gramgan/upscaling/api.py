@@ -9,15 +9,18 @@ from typing import Any, Literal
 import numpy as np
 
 from gramgan import __version__
+from gramgan.condition import Condition, measure, of_file
 from gramgan.errors import UserError
 from gramgan.images import Raster, write_image
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
 from gramgan.upscaling.engine import Upscaler
-from gramgan.upscaling.model import DEFAULT_MODEL, OpenModel, open_model
+from gramgan.upscaling.measured import EVERYTHING, Measured
+from gramgan.upscaling.model import DEFAULT_MODEL, PHOTO_MODEL, OpenModel, open_model
 from gramgan.upscaling.passes import Enlarger, comment
 from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
 from gramgan.upscaling.settings import Decides, Settings
+from gramgan.weights.catalog import KNOWN
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +105,7 @@ class Upscaling:
         self.scale = settings.check()
         self._given = None if model is None else self._ready(model)
         self._known: dict[str | Path, _Opened] = {}
-        _refine(settings, consistent=False)
+        _refine(settings, None)
         if settings.scientific:
             from gramgan.upscaling.scientific import reading_of
 
@@ -120,7 +123,11 @@ class Upscaling:
     @property
     def key(self) -> str:
         """A text that only jobs with equal results have in common, as far as it depends on settings and weights."""
-        return self._key(self.model, "pixels", "file")
+        if not self.chooses:
+            return self._key(self.model, "pixels", "file")
+        weights = [KNOWN[name].files[0].sha256 for name in (DEFAULT_MODEL, PHOTO_MODEL)]
+        settings = self.settings.deciding("pixels", "file")
+        return json.dumps({"version": __version__, "weights": weights, **settings}, default=str)
 
     def open(self, source: Path, page: int = 0) -> Raster:
         """A picture as it is to be enlarged. Raises what `Raster.open` raises."""
@@ -141,7 +148,8 @@ class Upscaling:
         Raises:
             UserError: values that are not finite, a size out of range, or no memory for even the smallest tile.
         """
-        return self._enlarger(self._weights()).array(pixels, name, progress or silent)
+        condition = measure(pixels[: 3 if len(pixels) > 2 else 1])
+        return self._enlarger(self._weights(condition), name, condition).array(pixels, name, progress or silent)
 
     def file(self, source: Path, target: Path, progress: Progress | None = None) -> Path:
         """Enlarge a picture from file to file, with memory bounded by one row of tiles.
@@ -166,39 +174,61 @@ class Upscaling:
         """
         if target.exists() and source.exists() and target.samefile(source):
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
-        opened = self._weights()
-        if not self._scientific(source, target, opened, progress or silent):
-            enlarger = self._enlarger(opened)
-            enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
+        if self._scientific(source, target, progress or silent):
+            return target
+        condition = of_file(source, allow_huge=self.settings.allow_huge)
+        enlarger = self._enlarger(self._weights(condition), str(source), condition)
+        enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
         return target
 
-    def _scientific(self, source: Path, target: Path, opened: _Opened, progress: Progress) -> bool:
+    def _scientific(self, source: Path, target: Path, progress: Progress) -> bool:
         """Enlarge `source` if it is a scientific file, or asked or made to be one by the weights; whether it was."""
-        settings, model = self.settings, opened.model
+        settings = self.settings
         if settings.plain:
             return False
-        learned = model.card.settings.get("bands") or model.card.settings.get("radiometry")
+        learned = False
+        if not self.chooses:
+            card = self.model.card
+            learned = bool(card.settings.get("bands") or card.settings.get("radiometry"))
         if not (settings.scientific or learned or scientific_kind(source)):
             return False
         from gramgan.upscaling.scientific import upscale_scientific
 
-        return upscale_scientific(source, target, settings, model, self._enlarger(opened, scientific=True), progress)
+        opened = self._weights()
+        return upscale_scientific(source, target, settings, opened.model, self._enlarger(opened), progress)
 
-    def _enlarger(self, opened: _Opened, *, scientific: bool = False) -> Enlarger:
-        """What enlarges the pictures of one file: the weights, and a refinement of its own."""
-        settings = self.settings
-        consistent = settings.consistency
-        if consistent is None:
-            consistent = scientific or opened.model.card.consistent
-        refine = _refine(settings, consistent)
-        # Told where somebody asked for it; where it is the card's wish, a line for each picture would only be noise.
-        tells = scientific or settings.consistency is True
-        return Enlarger(opened.engine, self.scale, refine, self._key(opened.model, "pixels"), tells)
+    def _enlarger(self, opened: _Opened, name: str = "", condition: Condition | None = None) -> Enlarger:
+        """What enlarges the pictures of one file: the weights, and a refinement of its own.
 
-    def _weights(self) -> _Opened:
-        """The weights for a picture: those that the settings name, or the default."""
-        settings = self.settings
-        return self._given or self._open(DEFAULT_MODEL if settings.model is None else settings.model)
+        Without a `condition` it is a scientific file, all of whose values were measured.
+        """
+        settings, card = self.settings, opened.model.card
+        measured = None if settings.consistency is False else EVERYTHING
+        if condition is not None and settings.consistency is None:
+            measured = Measured.of(condition, settings.denoise)
+            if condition.clean and not card.consistent:
+                measured = Measured(fine=0)  # these weights may see what bicubic shrinking does not: colours alone
+        origin = "" if condition is None or condition.clean else condition.describe()
+        if condition is not None:
+            level = logging.INFO if self.chooses else logging.DEBUG
+            _log.log(level, "%s: %s: %s", name, condition.describe(), opened.model.name)
+        # Told where somebody asked for it; where it is the default, a line for each picture would only be noise.
+        tells = condition is None or settings.consistency is True
+        key = self._key(opened.model, "pixels")
+        return Enlarger(opened.engine, self.scale, _refine(settings, measured), key, tells, origin)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the weights are chosen for each picture: neither they nor a blend of them were asked for."""
+        return self._given is None and self.settings.model is None and self.settings.strength is None
+
+    def _weights(self, condition: Condition | None = None) -> _Opened:
+        """The weights for a picture: those that the settings name, or what fits its condition."""
+        if self._given is not None:
+            return self._given
+        if self.chooses and condition is not None and not condition.clean:
+            return self._open(PHOTO_MODEL)
+        return self._open(DEFAULT_MODEL if self.settings.model is None else self.settings.model)
 
     def _open(self, spec: str | Path) -> _Opened:
         if spec not in self._known:
@@ -222,16 +252,16 @@ class Upscaling:
         )
 
 
-def _refine(settings: Settings, consistent: bool) -> Refine | None:
+def _refine(settings: Settings, measured: Measured | None) -> Refine | None:
     """What is done to every tile of a picture after the network, if anything.
 
     Raises:
         UserError: the threshold is out of range.
     """
-    if not (consistent or settings.texture_mask):
+    if measured is None and not settings.texture_mask:
         return None
     threshold = TEXTURE_THRESHOLD if settings.texture_threshold is None else settings.texture_threshold
-    return Refine(texture_threshold=threshold if settings.texture_mask else None, consistent=consistent)
+    return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured)
 
 
 def _partner(spec: str | Path) -> str | Path:

@@ -232,7 +232,7 @@ class Upscaler:
                 results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
                 for (cell, tile), result in zip(batch, results, strict=True):
                     alpha = self._drawn_alpha(tile)
-                    behind.submit(partial(self._compose, composer, picture.refine, cell, tile, result, alpha))
+                    behind.submit(partial(self._compose, composer, picture, plan, cell, tile, result, alpha))
                     done += 1
                     progress(done, len(plan))
 
@@ -245,7 +245,8 @@ class Upscaler:
     def _compose(
         self,
         composer: Composer,
-        refine: Refine | None,
+        picture: _Picture,
+        plan: TilePlan,
         cell: Cell,
         tile: np.ndarray,
         result: np.ndarray,
@@ -254,8 +255,9 @@ class Upscaler:
         """What follows the network: refined, in the picture's own channels, blended, put."""
         has_alpha = tile.shape[0] in (2, 4)
         np.clip(result, 0, 1, out=result)
-        if refine is not None:
-            result = np.clip(refine(_as_rgb(tile, has_alpha), result), 0, 1)
+        if picture.refine is not None:
+            top, left = plan.rows[cell[0]].start, plan.columns[cell[1]].start
+            result = np.clip(picture.refine(_as_rgb(tile, has_alpha), result, top, left), 0, 1)
         if not np.isfinite(result).all():
             raise UserError(
                 f"{self.name}: {self.backend.name} gives values that are not finite; use fp32 or another backend"

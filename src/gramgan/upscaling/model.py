@@ -29,7 +29,9 @@ from gramgan.upscaling.convert import Graph, WeightsInUse, require
 from gramgan.weights.card import Card
 
 DEFAULT_MODEL = "gramgan-x4"
-"""The weights that are used where none are named: the project's own, which are in the package."""
+"""The weights that are used for clean pictures where none are named: the project's own, which are in the package."""
+PHOTO_MODEL = "gramgan-x4-photo"
+"""The same for pictures with noise or JPEG blocks."""
 BACKENDS: tuple[str, ...] = ("auto", *get_args(BackendName))
 
 _FULL_NF = 64  # assumed of networks without a card

@@ -220,6 +220,7 @@ class Enlarger:
         refine: what is done to every tile after the network, if anything.
         identity: a text that says which network and settings these are, as far as they decide pixels.
         tells: whether the log says how far results are from their input.
+        origin: what the input has been through, for the results' description; empty if nothing.
     """
 
     engine: Upscaler
@@ -227,6 +228,7 @@ class Enlarger:
     refine: Refine | None
     identity: str
     tells: bool = False
+    origin: str = ""
 
     def begin(self, info: RasterInfo, progress: Progress, pictures: int = 1) -> Course:
         """Plan the work on a file, and say in the log what is not plain about it.
@@ -303,7 +305,7 @@ class Enlarger:
                 if done:
                     raster = steps[done - 1].read_as(replace(info, width=each.width, height=each.height))
                 into = steps[done] if done < len(steps) else sink
-                self.engine.upscale_raster(raster, into, self.refine, course.count.of(number, done))
+                self.engine.upscale_raster(raster, into, self._refine_of(done), course.count.of(number, done))
                 self.tell(str(info.path), done, plan)
             if not plan.native:
                 _copy(steps[-1].read_as(replace(info, width=plan.width, height=plan.height)), sink)
@@ -318,9 +320,13 @@ class Enlarger:
         for number, each in enumerate(plan.passes):
             if pixels.shape[1:] != (each.height, each.width):
                 pixels = resize_array(pixels, each.width, each.height, info.has_alpha)
-            pixels = self.engine.upscale_array(pixels, self.refine, count.of(0, number))
+            pixels = self.engine.upscale_array(pixels, self._refine_of(number), count.of(0, number))
             self.tell(name, number, plan)
         return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
+
+    def _refine_of(self, number: int) -> Refine | None:
+        """Of a pass. What later ones enlarge is a result of the first, which is clean whatever the input was."""
+        return self.refine if number == 0 or self.refine is None else self.refine.after_first_pass
 
     def _plan(self, info: RasterInfo) -> PassPlan:
         name = str(info.path)
@@ -341,12 +347,13 @@ class Enlarger:
             "has_alpha": info.has_alpha,
             "bits": info.bits,
             "quality": quality,
-            "comment": comment(self.scale),
+            "comment": comment(self.scale, self.origin),
         }
 
     def tell(self, name: str, number: int, plan: PassPlan) -> None:
         """Say in the log how far the result of a pass, shrunk again, is from its input, if that is wanted."""
-        residual = self.refine.take_residual() if self.tells and self.refine is not None else None
+        refine = self._refine_of(number)
+        residual = refine.take_residual() if self.tells and refine is not None else None
         if residual is not None:
             of = f"pass {number + 1}" if len(plan.passes) > 1 else "the result"
             _log.info(
@@ -366,7 +373,8 @@ def _copy(raster: Raster, sink: Sink) -> None:
             sink.write(window, raster.read(window))
 
 
-def comment(scale: Scale) -> str:
-    """The description that every result carries."""
+def comment(scale: Scale, origin: str = "") -> str:
+    """The description that every result carries; `origin` is what the input has been through."""
     much = f"{scale}x" if scale.factor is not None else f"to {scale}"
-    return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured."
+    said = f" Input: {origin}." if origin else ""
+    return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured.{said}"

@@ -1,5 +1,6 @@
 """What is done to a tile after the network: texture only where the input has some, consistency with the input."""
 
+import functools
 import math
 import threading
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.ops import bicubic
+from gramgan.ops.filters import filtered
+from gramgan.upscaling.measured import EVERYTHING, Measured
 
 TEXTURE_THRESHOLD = 1.0
 """Default of `Refine.texture_threshold`, in grey levels: above what an optical blur leaves, below fine texture."""
@@ -35,43 +38,63 @@ class Refine:
     Args:
         texture_threshold: grey levels of fine detail in the input below which the network's result is replaced by the
             bicubic enlargement; from one to three times the threshold the two are blended. None: no texture mask.
-        consistent: change the result so that shrinking it (bicubic, anti-aliased) gives the input again.
+        measured: change the result so that shrinking it (bicubic, anti-aliased) gives what was measured of the input.
+            None: leave it.
 
     Raises:
         UserError: the threshold is not a positive number.
     """
 
-    def __init__(self, *, texture_threshold: float | None = None, consistent: bool = False) -> None:
+    def __init__(self, *, texture_threshold: float | None = None, measured: Measured | None = None) -> None:
         if texture_threshold is not None and not (0 < texture_threshold <= 255):
             raise UserError(
                 f"texture_threshold: {texture_threshold} is not a number of grey levels; use one above 0, such as "
                 f"{TEXTURE_THRESHOLD:g}"
             )
         self._threshold = texture_threshold
-        self._consistent = consistent
+        self._measured = measured
         self._lock = threading.Lock()
         self._sums = np.zeros(3)  # squared residual before, after, and number of values
 
     def overlap(self, network: int) -> int:
         """Low-resolution pixels of context that a tile needs, where the network alone needs `network`."""
         mask = len(_BLUR) // 2 + len(_WINDOW) // 2 + bicubic.CONTEXT if self._threshold is not None else 0
-        return max(network, mask) + (_REACH if self._consistent else 0)
+        if self._measured is None:
+            return max(network, mask)
+        # What is coarse hardly depends on how exact the network is at a tile's border; single pixels do.
+        coarse = self._measured.reach
+        return max(network, mask, _REACH + coarse) if coarse else max(network, mask) + _REACH
 
-    def __call__(self, lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
-        """Refine one tile: float32 `[3, h, w]` and `[3, 4h, 4w]` → `[3, 4h, 4w]` in [0, 1]."""
+    def __call__(self, lr: np.ndarray, sr: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
+        """Refine one tile.
+
+        Args:
+            lr: its input, float32 `[3, h, w]` in [0, 1].
+            sr: what the network made of it, `[3, 4h, 4w]`.
+            top: row of the tile's first pixel in the picture.
+            left: its column.
+
+        Returns:
+            `[3, 4h, 4w]` in [0, 1].
+        """
         sr = np.clip(sr, 0, 1)
         if self._threshold is not None:
             plain = np.clip(bicubic.enlarge(lr), 0, 1)
             mask = np.clip(bicubic.enlarge(detail_mask(lr, self._threshold)[None]), 0, 1)
             sr = plain + mask * (sr - plain)
-        if self._consistent:
-            sr, before, after = back_project(lr, sr)
+        if self._measured is not None:
+            sr, before, after = back_project(lr, sr, self._measured, top, left)
             with self._lock:
                 self._sums += before, after, lr.size
         return sr
 
+    @functools.cached_property
+    def after_first_pass(self) -> "Refine":
+        """The same for a pass over the result of this one."""
+        return Refine(texture_threshold=self._threshold, measured=None if self._measured is None else EVERYTHING)
+
     def take_residual(self) -> Residual | None:
-        """The residual of all tiles since the last call; None where there were none or `consistent` is not set."""
+        """The residual of all tiles since the last call; None where there were none or nothing is held on to."""
         with self._lock:
             before, after, count = self._sums
             self._sums = np.zeros(3)
@@ -93,37 +116,31 @@ def detail_mask(lr: np.ndarray, threshold: float) -> np.ndarray:
         `[H, W]` in [0, 1].
     """
     luma = (lr * _LUMA).sum(axis=0)
-    detail = luma - _filtered(luma, _BLUR)
-    deviation = 255 * np.sqrt(_filtered(detail * detail, _WINDOW))
+    detail = luma - filtered(luma, _BLUR)
+    deviation = 255 * np.sqrt(filtered(detail * detail, _WINDOW))
     return np.clip((deviation - threshold) / (2 * threshold), 0, 1)
 
 
-def back_project(lr: np.ndarray, sr: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Iterated back-projection (Irani and Peleg, 1991): move `sr` until its shrunken copy is `lr`.
+def back_project(
+    lr: np.ndarray, sr: np.ndarray, measured: Measured = EVERYTHING, top: int = 0, left: int = 0
+) -> tuple[np.ndarray, float, float]:
+    """Iterated back-projection (Irani and Peleg, 1991): move `sr` until, shrunk, it agrees with what was measured.
 
     Each step adds the bicubic enlargement of what is missing and clips to [0, 1].
 
     Args:
-        lr: `[C, H, W]` in [0, 1].
-        sr: `[C, 4H, 4W]` in [0, 1].
+        lr: `[3, H, W]` in [0, 1].
+        sr: `[3, 4H, 4W]` in [0, 1].
+        measured: what of `lr` is to be agreed with; by default all of it.
+        top: row of the first pixel of `lr` in the picture.
+        left: its column.
 
     Returns:
-        The result `[C, 4H, 4W]`, and the sums of the squared residual before and after.
+        The result `[3, 4H, 4W]`, and the sums of the squared residual before and after.
     """
-    missing = lr - bicubic.shrink(sr)
-    before = float(np.square(missing).sum(dtype=np.float64))
+    residual = lr - bicubic.shrink(sr)
+    before = float(np.square(residual).sum(dtype=np.float64))
     for _ in range(_STEPS):
-        sr = np.clip(sr + bicubic.enlarge(missing), 0, 1)
-        missing = lr - bicubic.shrink(sr)
-    return sr, before, float(np.square(missing).sum(dtype=np.float64))
-
-
-def _filtered(plane: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """A separable filter of odd length, mirrored borders."""
-    reach = len(weights) // 2
-    for axis in (0, 1):
-        length = plane.shape[axis]
-        padded = np.moveaxis(np.pad(plane, [(reach * (axis == one),) * 2 for one in (0, 1)], "symmetric"), axis, 0)
-        total = sum(weight * padded[shift : shift + length] for shift, weight in enumerate(weights))
-        plane = np.moveaxis(np.asarray(total, dtype=np.float32), 0, axis)
-    return plane
+        sr = np.clip(sr + bicubic.enlarge(measured.missing(residual, top, left)), 0, 1)
+        residual = lr - bicubic.shrink(sr)
+    return sr, before, float(np.square(residual).sum(dtype=np.float64))

@@ -67,7 +67,8 @@ class Settings:
 
     model: str | Path | None = _setting(  # noqa: RUF009 (a field)
         None,
-        "Known weights (`gramgan weights list`) or a weight file.",
+        "Known weights (`gramgan weights list`) or a weight file. (default: gramgan-x4 for clean pictures, "
+        "gramgan-x4-photo for those with noise or JPEG blocks, chosen for each picture)",
         decides="weights",
         metavar="NAME|PATH",
     )
@@ -115,10 +116,18 @@ class Settings:
     )
     consistency: bool | None = _setting(
         None,
-        "Make results that, shrunk again, are the input (back-projection). For clean input: noise and JPEG blocks come "
-        "back too. (default: for scientific files, and for weights whose card says so)",
+        "Make results that, shrunk again, are the input (back-projection), noise and JPEG blocks too; "
+        "--no-consistency leaves what the network made. (default: agree with what was measured: all of a scientific "
+        "file, and of a clean picture if the weights' card says so; else what is coarser than noise and compression)",
         group=_CONTROL,
         negation="--no-consistency",
+    )
+    denoise: float = _setting(
+        1.0,
+        "How much of the noise and grain of a picture that is not clean is taken away: 1 all, 0 none.",
+        group=_CONTROL,
+        metavar="0…1",
+        bounds=(0, 1),
     )
     bands: Sequence[str] = _setting(
         (),

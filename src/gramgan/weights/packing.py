@@ -1,7 +1,7 @@
 """Weights in 8 bits for files that travel with the package: half of fp16, and no score changes by it.
 
-Each row of a convolution (one output channel) is cut into groups of 32 weights with a scale of their own (fp16), so that one
-large weight costs the resolution of 31 others and not of a whole channel. Everything else stays in fp16.
+Each row of a convolution (one output channel) is cut into groups of 32 weights with a scale of their own (fp16), so
+that one large weight costs the resolution of 31 others and not of a whole channel. Everything else stays in fp16.
 """
 
 from collections.abc import Mapping
