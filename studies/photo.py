@@ -85,6 +85,11 @@ def truths() -> dict[str, Image.Image]:
     return found
 
 
+def as_tensor(image: Image.Image) -> torch.Tensor:
+    """Float32 `[1, 3, H, W]` in [0, 1]."""
+    return torch.from_numpy(np.array(image, np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+
+
 def shrunk(image: Image.Image, factor: float = SCALE, how: int = Image.Resampling.LANCZOS) -> Image.Image:
     return image.resize((round(image.width / factor), round(image.height / factor)), how)
 
@@ -392,7 +397,7 @@ def main() -> None:
     first, *_ = reports.values()
     models = together(reports)
     columns = [metric for name in COLUMNS for metric in first.metrics if metric.name == name]
-    noise = float(np.mean([float(noise_level(_tensor(image))) for image in images.values()]))
+    noise = float(np.mean([float(noise_level(as_tensor(image))) for image in images.values()]))
     print(table(columns, models), "\n")
     print(kinds_table([metric for metric in first.metrics if metric.name in BY_KIND], reports), "\n")
     for model in models:
@@ -413,10 +418,6 @@ def main() -> None:
         key = model.name.lower().replace("-", "_").replace(" ", "_")
         values += [f"{key}_{metric.name}={model.mean()[metric.name]:.4f}" for metric in columns]
     print(f"result: {' '.join(values)}")
-
-
-def _tensor(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None].contiguous()
 
 
 if __name__ == "__main__":

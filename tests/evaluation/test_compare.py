@@ -305,6 +305,34 @@ def test_command_writes_scores_and_says_where(hr: Path, tmp_path: Path, capsys: 
     assert not (out / "comparison.csv").exists()
 
 
+def test_several_folders_by_one_command(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("BSD100", "Urban100"):
+        (tmp_path / name / "HR").mkdir(parents=True)
+    for name, image in (("BSD100", "a.png"), ("Urban100", "b.png")):
+        (tmp_path / name / "HR" / image).write_bytes((hr / image).read_bytes())
+    out = tmp_path / "out"
+    folders = [str(tmp_path / name / "HR") for name in ("BSD100", "Urban100")]
+    assert run(["evaluate", *folders, "--model", "bicubic", "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for name, image in (("BSD100-HR", "a.png"), ("Urban100-HR", "b.png")):
+        alone = json.loads((out / name / "scores.json").read_text())
+        assert [row["image"] for row in alone["models"][0]["images"]] == [image]
+        assert (out / name / "report.html").is_file()
+    summary = printed.partition("means on every folder")[2]
+    psnr = [evaluate("bicubic", folder).models[0].mean()["psnr_y"] for folder in folders]
+    (line,) = (line for line in summary.splitlines() if line.startswith("PSNR-Y"))
+    assert line.split()[-2:] == [f"{value:.2f}" for value in psnr]
+
+
+def test_several_folders_go_with_no_results(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other").mkdir()
+    command = ["evaluate", str(hr), str(tmp_path / "other"), "-o", str(tmp_path / "out")]
+    assert "--lr and --results belong to one" in one_error_line([*command, "--results", str(hr)], capsys)
+    assert "no images" in one_error_line([*command, "--model", "bicubic"], capsys)
+    assert not (tmp_path / "out").exists()
+    assert "given twice" in one_error_line(["evaluate", str(hr), str(hr), "-o", str(tmp_path / "out")], capsys)
+
+
 def one_error_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run(arguments) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -14,13 +14,21 @@ _STRIP_SIDE = 96
 
 
 def evaluate(
-    hr_folder: Annotated[Path, typer.Argument(help="Folder of the true, high-resolution images.", show_default=False)],
+    hr_folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="HR_FOLDER...",
+            help="Folder of the true, high-resolution images; several, such as Set14 BSD100 Urban100 Manga109, are "
+            "scored one after the other.",
+            show_default=False,
+        ),
+    ],
     lr: Annotated[
         Path | None,
         typer.Option(
             "--lr",
-            help="Folder of the low-resolution images. Left out: the files in HR_FOLDER whose names say LR, or else "
-            "they are made from the true images (see --degradation).",
+            help="Folder of the low-resolution images, for one HR_FOLDER. Left out: the files in HR_FOLDER whose names "
+            "say LR, or else they are made from the true images (see --degradation).",
         ),
     ] = None,
     model: Annotated[
@@ -75,7 +83,13 @@ def evaluate(
         ),
     ] = "bicubic",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for scores.csv, .json and .md, and for report.html.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for scores.csv, .json and .md, and for report.html; with several HR_FOLDERs a folder for each "
+            "in it.",
+        ),
     ] = Path("evaluation"),
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[
@@ -90,6 +104,7 @@ def evaluate(
     from gramgan.evaluation.compare import evaluate
     from gramgan.evaluation.entrants import BICUBIC, PrecisionChoice
     from gramgan.files import ensure_folder
+    from gramgan.images.pairing import truths
     from gramgan.reports.evaluation import evaluation_page
     from gramgan.upscaling.model import DEFAULT_MODEL
 
@@ -99,47 +114,80 @@ def evaluate(
         say(f"no --model was given: scoring {BICUBIC} and {DEFAULT_MODEL}")
     if compare and len(models) + len(results or []) < 2:
         raise UserError("--compare: there is only one to score; give another --model or --results")
+    if len(hr_folders) > 1 and (lr is not None or results):
+        raise UserError("several folders of truths: --lr and --results belong to one; score each folder by itself")
+    for folder in hr_folders:
+        truths(folder)  # a wrong name must not show after an hour
     ensure_folder(output)
-    with progress_bar("scoring") as progress:
-        report = evaluate(
-            models,
-            hr_folder,
-            lr,
-            results=results or [],
-            protocol=protocol,
-            also=also or [],
-            device=device,
-            precision=cast(PrecisionChoice, precision),  # the engine refuses any other
-            consistency=consistency,
-            degradation=degradation,
-            strip_side=_STRIP_SIDE if pictures else 0,
-            progress=progress,
-        )
-    report.to_csv(output / "scores.csv")
-    report.to_json(output / "scores.json")
-    report.to_markdown(output / "scores.md", compare=compare)
-    if compare:
-        report.comparisons_to_csv(output / "comparison.csv")
-    evaluation_page(report, compare=compare, pictures=pictures).save(output / "report.html")
-    _print(report, compare)
-    written = ["scores.csv", "scores.json", "scores.md", *(["comparison.csv"] if compare else []), "report.html"]
-    say(f"written to {output}: {', '.join(written)}")
+    reports = []
+    for folder, place in zip(hr_folders, _places(hr_folders, output), strict=True):
+        with progress_bar(f"scoring {folder}" if len(hr_folders) > 1 else "scoring") as progress:
+            report = evaluate(
+                models,
+                folder,
+                lr,
+                results=results or [],
+                protocol=protocol,
+                also=also or [],
+                device=device,
+                precision=cast(PrecisionChoice, precision),  # the engine refuses any other
+                consistency=consistency,
+                degradation=degradation,
+                strip_side=_STRIP_SIDE if pictures else 0,
+                progress=progress,
+            )
+        reports.append(report)
+        report.to_csv(place / "scores.csv")
+        report.to_json(place / "scores.json")
+        report.to_markdown(place / "scores.md", compare=compare)
+        if compare:
+            report.comparisons_to_csv(place / "comparison.csv")
+        evaluation_page(report, compare=compare, pictures=pictures).save(place / "report.html")
+        _print(report, compare)
+        written = ["scores.csv", "scores.json", "scores.md", *(["comparison.csv"] if compare else []), "report.html"]
+        say(f"written to {place}: {', '.join(written)}")
+    if len(reports) > 1:
+        _print_summary(reports, hr_folders)
+
+
+def _places(hr_folders: list[Path], output: Path) -> list[Path]:
+    """Where each folder's scores go: `output` for one, else folders in it, called by the ends of the truths' paths.
+
+    Raises:
+        UserError: a folder is given twice.
+    """
+    from gramgan.errors import UserError
+
+    paths = [folder.resolve() for folder in hr_folders]
+    twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
+    if twice is not None:
+        raise UserError(f"{twice}: given twice; leave one out")
+    if len(paths) == 1:
+        return [output]
+    length = 1
+    while len({path.parts[-length:] for path in paths}) < len(paths):
+        length += 1
+    return [output / "-".join(path.parts[-length:]).strip("/\\") for path in paths]
 
 
 def _print(report: "EvaluationReport", compare: bool) -> None:
+    console = _console()
+    _print_scores(console, report)
+    if compare:
+        _print_comparisons(console, report)
+    console.print(f"protocol {report.protocol.name}: {report.protocol.description}")
+    console.print(f"LR images: {report.low_resolution}", markup=False)
+
+
+def _console() -> "Console":
     import shutil
     import sys
 
     from rich.console import Console
 
     # A pipe has no width: give every line its room instead of folding it at 80 columns.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 220
-    console = Console(width=width, highlight=False)
-    _print_scores(console, report)
-    if compare:
-        _print_comparisons(console, report)
-    console.print(f"protocol {report.protocol.name}: {report.protocol.description}")
-    console.print(f"LR images: {report.low_resolution}", markup=False)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 250
+    return Console(width=width, highlight=False)
 
 
 def _print_scores(console: "Console", report: "EvaluationReport") -> None:
@@ -160,6 +208,24 @@ def _print_scores(console: "Console", report: "EvaluationReport") -> None:
         means = scored.means()
         cells = (with_interval(means[metric.name], metric) for metric in report.metrics)
         table.add_row(scored.name, f"mean of {len(scored.images)}", *cells, style="bold", end_section=True)
+    console.print(table)
+
+
+def _print_summary(reports: "list[EvaluationReport]", hr_folders: list[Path]) -> None:
+    """The means of every model on every folder, one metric after the other."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = _console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("metric", "model", *map(str, hr_folders)):
+        table.add_column(escape(column), justify="left" if column in ("metric", "model") else "right", no_wrap=True)
+    for metric in reports[0].metrics:
+        for i, model in enumerate(reports[0].models):
+            means = (report.models[i].mean()[metric.name] for report in reports)
+            cells = (f"{mean:.{metric.decimals}f}" for mean in means)
+            table.add_row(escape(metric.heading), model.name, *cells, end_section=i == len(reports[0].models) - 1)
+    console.print("\nmeans on every folder")
     console.print(table)
 
 
