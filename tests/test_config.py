@@ -35,11 +35,6 @@ def test_every_preset_stands_in_the_help(capsys: pytest.CaptureFixture[str]) -> 
     assert not [name for name in preset_names() if name not in text]
 
 
-def test_help_keeps_what_stands_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["evaluate", "--help"]) == 0
-    assert "gramgan[metrics]" in "".join(capsys.readouterr().out.split())
-
-
 def test_presets_ask_for_the_database_that_db_build_makes_unless_told() -> None:
     """README: `gramgan db build photos/ -o textures.lance`, then `--database textures.lance`."""
     built = {name: option.default for name, option in inspect.signature(build).parameters.items()}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gramgan.losses import (
     Relativistic,
+    artifact_loss,
     consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
@@ -203,3 +204,32 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         pixel_loss(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="at least one layer"):
         perceptual_loss({}, {}, {})
+
+
+def test_artifact_loss_is_ldls() -> None:
+    """Against the paper's equations, pixel by pixel."""
+    random = torch.Generator().manual_seed(7)
+    hr, sr, steady = (torch.rand(2, 3, 20, 24, generator=random, dtype=torch.float64) for _ in range(3))
+    residual, of_steady = (hr - sr).abs().sum(1), (hr - steady).abs().sum(1)
+    expected = torch.zeros_like(residual)
+    padded = torch.nn.functional.pad(residual[:, None], (3, 3, 3, 3), mode="reflect")[:, 0]
+    for b in range(2):
+        whole = residual[b].var() ** 0.2
+        for y in range(20):
+            for x in range(24):
+                if residual[b, y, x] >= of_steady[b, y, x]:
+                    expected[b, y, x] = padded[b, y : y + 7, x : x + 7].var(correction=0) * whole
+    wanted = (expected[:, None] * (sr - hr)).abs().mean()
+    torch.testing.assert_close(artifact_loss(sr, hr, steady), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_artifact_loss_moves_sr_alone_and_only_where_the_average_is_nearer() -> None:
+    random = torch.Generator().manual_seed(8)
+    hr, sr = (torch.rand(1, 3, 16, 16, generator=random) for _ in range(2))
+    sr.requires_grad_()
+    steady = hr.clone()
+    steady[..., :8] = 1 - 2 * hr[..., :8]  # worse than sr can be
+    (gradient,) = torch.autograd.grad(artifact_loss(sr, hr, steady), sr)
+    assert float(gradient[..., 8:].abs().min(dim=1).values.max()) > 0
+    assert float(gradient[..., :8].abs().sum()) < 0.5 * float(gradient[..., 8:].abs().sum())
+    assert float(artifact_loss(hr, hr, steady)) == 0

@@ -17,10 +17,10 @@ def photograph(height: int, width: int) -> np.ndarray:
     return np.asarray(data.astronaut())[60 : 60 + height, 120 : 120 + width]
 
 
-def pillow(picture: np.ndarray, quality: int) -> tuple[np.ndarray, list[list[int]]]:
-    """Through Pillow's JPEG in 4:2:0; the tables too."""
+def pillow(picture: np.ndarray, quality: int, subsampling: str = "4:2:0") -> tuple[np.ndarray, list[list[int]]]:
+    """Through Pillow's JPEG; the tables too."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=subsampling)
     read = Image.open(file)
     return np.asarray(read.convert("RGB")), list(read.quantization.values())  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -81,3 +81,11 @@ def test_values_outside_are_clamped() -> None:
 def test_impossible_quality(quality: int) -> None:
     with pytest.raises(ValueError, match=f"from 1 to 100, got {quality}"):
         jpeg([torch.zeros(3, 8, 8)], [Coding(quality)])
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize(("height", "width"), [(160, 192), (133, 175)])
+def test_full_chroma_is_that_of_libjpeg_too(quality: int, height: int, width: int) -> None:
+    picture = photograph(height, width)
+    (ours,) = jpeg([tensor(picture)], [Coding(quality, subsampled=False)])
+    assert np.array_equal(levels(ours), pillow(picture, quality, "4:4:4")[0])

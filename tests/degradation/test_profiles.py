@@ -16,9 +16,10 @@ from scipy import ndimage
 from skimage import data
 
 from gramgan.config import load_config
-from gramgan.degradation import PROFILES, SCALE, build, realphoto, satellite, seed_of
+from gramgan.degradation import PROFILES, SCALE, build, photo, realphoto, satellite, seed_of
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.degradation.jpeg import Coding
+from gramgan.degradation.noise import sensor_noise
 from gramgan.degradation.realphoto import Blur, RealPhoto, Sinc, StagePlan
 from gramgan.degradation.satellite import Satellite, sigma_of_mtf
 from gramgan.errors import UserError
@@ -328,3 +329,43 @@ def test_on_a_gpu(name: str) -> None:
         assert (one.cpu() - degradation(hr, [1, 2, 3])).abs().max() < 1.5 / 255
     else:  # other noise of the same strength
         assert (one.cpu() - degradation(hr, [1, 2, 3])).abs().mean() < 0.1
+
+
+def test_photo_faults_are_as_frequent_as_said() -> None:
+    faults = photo.Faults()
+    drawn = [photo.Photo().plan(seed) for seed in range(PLANS)]
+    share([plan.shrink is not None for plan in drawn], faults.clean)
+    dirty = [plan for plan in drawn if plan.shrink is None]
+    share([plan.grain is not None for plan in dirty], faults.noise)
+    share([plan.coding is not None for plan in dirty], faults.compressed)
+    share([plan.sharpening is not None for plan in dirty], faults.sharpened)
+    share([plan.size > 1 for plan in dirty], faults.larger)
+    share([plan.size < 1 for plan in dirty], faults.smaller)
+    share([plan.second is not None or plan.webp is not None for plan in dirty], faults.again)
+    covers([math.log(plan.grain.sigma) for plan in dirty if plan.grain], *map(math.log, faults.grain))
+    covers([plan.coding.quality for plan in dirty if plan.coding], *faults.quality)
+    assert any(plan.webp is not None for plan in dirty)
+    assert not any(plan.webp is not None and plan.second is not None for plan in dirty)
+
+
+def test_photo_leaves_clean_pictures_as_the_benchmarks_are() -> None:
+    seed = next(seed for seed in range(100) if photo.Photo().plan(seed).shrink == "bicubic")
+    hr = photographs()
+    assert torch.equal(build("photo")(hr, [seed] * 3), degrade_bicubic(hr))
+
+
+def test_sensor_noise_has_the_stated_spread_correlation_and_signal() -> None:
+    flat = torch.full((3, 256, 256), 0.5)
+    plain = sensor_noise(flat, 0.02, 0.5, 0.0, 0.0, seed=1) - flat
+    smooth = sensor_noise(flat, 0.02, 0.5, 0.8, 0.0, seed=1) - flat
+    for noise in (plain, smooth):
+        assert float(noise.std()) == pytest.approx(0.02, rel=0.05)
+
+    def neighbours(noise: torch.Tensor) -> float:
+        pairs = torch.stack((noise[:, :, 1:].flatten(), noise[:, :, :-1].flatten()))
+        return float(torch.corrcoef(pairs)[0, 1])
+
+    assert abs(neighbours(plain)) < 0.02
+    assert neighbours(smooth) > 0.5
+    dark, light = (sensor_noise(torch.full((3, 128, 128), v), 0.02, 0.9, 0, 0, seed=2) - v for v in (0.1, 0.9))
+    assert float(light.std() / dark.std()) == pytest.approx(math.sqrt((0.1 + 1.8 * 0.9) / (0.1 + 1.8 * 0.1)), rel=0.05)

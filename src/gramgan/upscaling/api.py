@@ -226,7 +226,7 @@ class Upscaling:
         """The weights for a picture: those that the settings name, or what fits its condition."""
         if self._given is not None:
             return self._given
-        if self.chooses and condition is not None and not condition.clean:
+        if self.chooses and condition is not None and _as_people_have_them(condition):
             return self._open(PHOTO_MODEL)
         return self._open(DEFAULT_MODEL if self.settings.model is None else self.settings.model)
 
@@ -262,6 +262,15 @@ def _refine(settings: Settings, measured: Measured | None) -> Refine | None:
         return None
     threshold = TEXTURE_THRESHOLD if settings.texture_threshold is None else settings.texture_threshold
     return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured)
+
+
+def _as_people_have_them(condition: Condition) -> bool:
+    """Whether a picture is for the weights that were trained on photographs out of cameras and off the web.
+
+    A fine JPEG counts: it may have been a coarse one before. So does what is blurred or was enlarged: the others take
+    it for sharp, and leave it as it is.
+    """
+    return not condition.clean or condition.jpeg is not None or condition.too_large
 
 
 def _partner(spec: str | Path) -> str | Path:

@@ -67,8 +67,8 @@ class Settings:
 
     model: str | Path | None = _setting(  # noqa: RUF009 (a field)
         None,
-        "Known weights (`gramgan weights list`) or a weight file. (default: gramgan-x4 for clean pictures, "
-        "gramgan-x4-photo for those with noise or JPEG blocks, chosen for each picture)",
+        "Known weights (`gramgan weights list`) or a weight file. (default: gramgan-x4 for clean, sharp pictures, "
+        "gramgan-x4-photo for those with noise, blur or JPEG, chosen for each picture)",
         decides="weights",
         metavar="NAME|PATH",
     )
