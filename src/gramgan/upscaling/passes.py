@@ -267,9 +267,8 @@ class Enlarger:
         course = self.begin(info, progress, pictures)
         plan = course.plan
         if pictures == 1:
-            writer = RasterWriter(target, plan.width, plan.height, **self._form(info, quality), resume_key=course.key)
-            remove_steps(target, plan.between + 1)
-            with writer:
+            form = self._form(info, quality)
+            with RasterWriter(target, plan.width, plan.height, **form, resume_key=course.key) as writer:
                 self.raster(raster, writer, course)
             return
         with PagesWriter(target, animation=info.animation, resume_key=course.key) as writer:
@@ -295,6 +294,7 @@ class Enlarger:
             UserError: see `Upscaler.upscale_raster`.
         """
         plan, info = course.plan, raster.info
+        remove_steps(sink.path, plan.between + 1)
         with contextlib.ExitStack() as stack:
             dtype = np.dtype(np.float32 if info.bits == 32 else np.uint16)
             steps: list[Canvas] = []

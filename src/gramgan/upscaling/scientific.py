@@ -104,7 +104,6 @@ def _enlarge(
         for number, group in enumerate(arrangement.groups):
             own = [planes[channel.layer] for channel in group]
             sink = _LayerSink(layers, own)
-            remove_steps(sink.path, plan.between + 1)
             if not layers.complete(own):
                 each.raster(group_raster(file, group), sink, course, number)
         if not each.tells:
