@@ -48,7 +48,9 @@ def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
     ]
     told: list[str] = []
     watch = Watch(told.append, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
-    result = run_demo(tmp_path / "demo", tmp_path / "photos", watch, [*small, *short])
+    result = run_demo(
+        tmp_path / "demo", tmp_path / "photos", watch, [*small, *short], str(tmp_path / "tiny.safetensors")
+    )
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     page = result.report.read_text()
     assert "What 2 steps can show" in page

@@ -85,11 +85,13 @@ class DemoResult:
     seconds: dict[str, float]
 
 
-def run_demo(folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] = ()) -> DemoResult:
+def run_demo(
+    folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] = (), shipped: str = SHIPPED
+) -> DemoResult:
     """Do the main job in `folder`, with sample photographs in `photos` (collected if the folder is not there).
 
     `overrides` change the trainings' settings, as `gramgan train --set` does. The first picture is there before
-    anything is fetched or trained: `first-picture.png`, a photograph as large as four by the generator that ships.
+    anything is fetched or trained: `first-picture.png`, a photograph enlarged by the generator that ships, `shipped`.
 
     Raises:
         UserError: sample photographs or weights cannot be had, `folder` holds an earlier demo or cannot be written to.
@@ -102,7 +104,7 @@ def run_demo(folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] 
         _collect(photos, watch)
     with clock(f"a photograph four times larger, by {SHIPPED}"), watch.bar("upscaling") as progress:
         first = min(split(photos)[1], key=_pixels)
-        upscale(first, folder / "first-picture.png", progress=progress)
+        upscale(first, folder / "first-picture.png", model=shipped, progress=progress)
     watch.say(f"   the first picture: {folder / 'first-picture.png'}, made from {first}")
     with clock("fetching the weights that judge"):
         _fetch(watch)
@@ -119,7 +121,7 @@ def run_demo(folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] 
     with clock("the same budget with L_C alone"), watch.training() as observer:
         plain = _trained(_pixel_loss_alone(five_losses), folder / "pixel-loss-alone", observer)
     with clock("upscaling photographs that were not trained on"), watch.bar("upscaling") as progress:
-        models = {STARTED: start, PIXEL: str(plain), GRAMGAN: str(ours), SHIPPED: SHIPPED}
+        models = {STARTED: start, PIXEL: str(plain), GRAMGAN: str(ours), SHIPPED: shipped}
         _upscale(folder / "pictures", split(photos)[1], models, progress)
     with clock("scoring"), watch.bar("scoring") as progress:
         pictures = folder / "pictures"
