@@ -1,5 +1,6 @@
 """DICOM images come out with their values, places and identifiers; dcmtk and SimpleITK are asked where they are."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -14,12 +15,14 @@ import pytest
 pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'gramgan[medical]'")
 
 import pydicom
+from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from gramgan.errors import UserError
 from gramgan.ops import bicubic
+from gramgan.scientific.dicom import refusing
 from gramgan.upscaling.jobs import plan_jobs
 
 Enlarge = Callable[..., Path]
@@ -249,3 +252,13 @@ def test_what_is_refused(tmp_path: Path, enlarge: Enlarge, name: str, message: s
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_pydicoms_own_settings_hold_again_when_the_last_reader_is_done(tmp_path: Path) -> None:
+    before = config.settings.reading_validation_mode
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(refusing(tmp_path))
+        second.enter_context(refusing(tmp_path))
+        first.close()
+        assert config.settings.reading_validation_mode == config.IGNORE
+    assert config.settings.reading_validation_mode == before != config.IGNORE

@@ -20,8 +20,10 @@ def run_application(application: typer.Typer, arguments: list[str], name: str) -
         0 if all went well, 1 if some of several inputs failed or a run was stopped, 2 for input that the user can put
         right.
     """
+    from gramgan import own_process
     from gramgan.hardware.allocator import keep_memory
 
+    own_process.set_up()
     keep_memory()
     try:
         application(arguments, prog_name=name)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO
 
 import gramgan
+from gramgan import own_process
 from gramgan.data.items import Item
 from gramgan.data.order import Draw, Order
 from gramgan.data.troubles import Troubles
@@ -275,7 +276,11 @@ class Crew:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    environment = os.environ | {"VIPS_CONCURRENCY": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = own_process.environment() | {
+        "VIPS_CONCURRENCY": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     package = str(Path(gramgan.__file__).resolve().parents[1])  # also where a program has put it on its own path
     environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     # Ctrl-C and a batch system's SIGTERM reach the whole group; the training must be able to finish its step.

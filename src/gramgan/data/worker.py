@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gramgan import own_process
 from gramgan.data.cutting import cut
 from gramgan.data.items import Item, Place
 from gramgan.data.order import Draw
@@ -34,6 +35,7 @@ def request(item: Item, draw: Draw, side: int, augment: bool) -> bytes:
 
 def main() -> None:
     """Answer requests until the training closes its end, or is gone."""
+    own_process.set_up()
     keep_memory()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get between the replies

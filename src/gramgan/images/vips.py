@@ -1,20 +1,14 @@
-"""libvips set up for this package: quiet, and without a cache that would outlive an overwritten file.
+"""libvips without a cache of operations, and what it says of errors.
 
-Every module takes `pyvips` from here, so that the settings hold wherever it is used first.
+Every module takes `pyvips` from here, so that the setting holds wherever it is used first.
 """
 
-import logging
-import os
 import re
-
-# libvips warns of unknown TIFF tags and odd EXIF entries, which no user can act on; errors are raised. pyvips sends
-# warnings to `logging`, but takes its handler away at exit, before the last images are freed: libvips itself has to be
-# told too, and it looks only when it starts.
-os.environ.setdefault("VIPS_WARNING", "1")
 
 import pyvips
 
-logging.getLogger("pyvips").setLevel(logging.ERROR)
+# The one setting that an import makes for the whole process: a cached reader would keep its file open, and outlive one
+# that is overwritten. libvips has no such setting for a single operation.
 pyvips.cache_set_max(0)
 
 _PREFIX = re.compile(r"^[\w./\\-]+: ")

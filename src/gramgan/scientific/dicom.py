@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import struct
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -25,15 +26,6 @@ from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
 from gramgan.scientific.radiometry import Range
 
 _log = logging.getLogger(__name__)
-
-# What a file says is kept, whether it keeps to the rules or not; nobody who enlarges it can act on a warning.
-config.settings.reading_validation_mode = config.IGNORE
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
-if find_spec("gdcm") is not None:  # and its decoder writes to standard error
-    trace = import_module("gdcm").Trace
-    trace.ErrorOff()
-    trace.WarningOff()
-    trace.DebugOff()
 
 DICOM_ERRORS = (
     InvalidDicomError,
@@ -244,11 +236,52 @@ def _rescaling(data: pydicom.Dataset, modality: str) -> tuple[float, float, str]
     return scale, offset, "" if unit == "US" else unit
 
 
+class _Lenient:
+    """pydicom, and the decoder that writes to standard error, as they are to be while files are read.
+
+    What a file says is kept, whether it keeps to the rules or not; nobody who enlarges it can act on a warning. Both
+    libraries know one setting for all threads: the last reader to leave puts back what the first one found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._readers += 1
+            if self._readers == 1:
+                self._set()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                self._stack.close()
+
+    def _set(self) -> None:
+        self._stack.callback(
+            setattr, config.settings, "reading_validation_mode", config.settings.reading_validation_mode
+        )
+        config.settings.reading_validation_mode = config.IGNORE
+        if find_spec("gdcm") is None:
+            return
+        trace = import_module("gdcm").Trace
+        for kind in ("Error", "Warning", "Debug"):
+            if getattr(trace, f"Get{kind}Flag")():
+                self._stack.callback(getattr(trace, f"{kind}On"))
+                getattr(trace, f"{kind}Off")()
+
+
+_LENIENT = _Lenient()
+
+
 @contextlib.contextmanager
 def refusing(path: Path) -> Iterator[None]:
     """One line for whatever pydicom and its decoders find wrong with the file at `path`."""
     try:
-        with warnings.catch_warnings():
+        with _LENIENT, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except UserError:

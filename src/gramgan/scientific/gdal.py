@@ -1,25 +1,33 @@
-"""Rasterio set up for this package: quiet, and with a cache of fixed size.
+"""GDAL while this package uses it, and what it says of errors."""
 
-Every module takes `rasterio` from here, so that the settings hold wherever it is used first.
-"""
-
-import logging
-import os
+import contextlib
 import warnings
-
-# GDAL would take 5 % of the machine's memory. It reads the setting when it is first used, in every thread.
-os.environ.setdefault("GDAL_CACHEMAX", "192")
+from collections.abc import Iterator
+from typing import Any
 
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-# A raster without a place on Earth is a raster like any other.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
+_CACHE = 192 << 20  # bytes; GDAL would take 5 % of the machine's memory
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """Everything that rasterio raises for a file; the second comes through where it wraps nothing around GDAL's own."""
+
+
+@contextlib.contextmanager
+def session(**options: Any) -> Iterator[None]:
+    """GDAL with a cache of fixed size and these options, for as long as the block lasts."""
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE, **options):
+        yield
+
+
+@contextlib.contextmanager
+def placed_or_not() -> Iterator[None]:
+    """No warning, while a file is opened, that a raster has no place on Earth: it is a raster like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def reason(error: BaseException) -> str:
@@ -28,6 +36,3 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     text = str(getattr(error, "errmsg", "") or error)
     return " ".join(text.split())[:300] or type(error).__name__
-
-
-__all__ = ["GDAL_ERRORS", "rasterio", "reason"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as RasterioWindow
 
@@ -13,7 +14,7 @@ from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
-from gramgan.scientific.gdal import GDAL_ERRORS, rasterio, reason
+from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
 from gramgan.scientific.geotiff_writer import read_facts, write_geotiff
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -41,7 +42,7 @@ class GeoTiff(ScientificFile):
     def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
         self.path = path
         self._cloud_optimized = reading.cloud_optimized
-        with refusing(path):
+        with refusing(path), placed_or_not():
             self._data = rasterio.open(path.absolute(), driver="GTiff")
             check_size(path, self._data.width, self._data.height, allow_huge)
             if self._data.subdatasets:
@@ -130,7 +131,8 @@ def _windowed(window: Window) -> RasterioWindow:
 def refusing(path: Path) -> Iterator[None]:
     """One line for whatever GDAL finds wrong with the file at `path`."""
     try:
-        yield
+        with session():
+            yield
     except GDAL_ERRORS as error:
         raise UserError(
             f"{path}: damaged GeoTIFF or one of a kind that cannot be read ({reason(error)}); convert it"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -19,7 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.scientific.base import Enlarged, Note, spare_path
-from gramgan.scientific.gdal import GDAL_ERRORS, rasterio, reason
+from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
 
 BLOCK = 256
 """Side of the result's internal tiles."""
@@ -113,7 +114,7 @@ def write_geotiff(
     """
     try:
         # Sidecar files beside a temporary name would be lost, and everything has its place in a GeoTIFF.
-        with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"):
+        with session(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"), placed_or_not():
             if not cloud_optimized:
                 _write(facts, mask, result, path, note)
             else:

@@ -21,8 +21,6 @@ from gramgan.scientific.radiometry import Range
 
 _log = logging.getLogger(__name__)
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # what fails is raised as well
-
 DTYPES = ("uint8", "uint16", "int16", "float32")
 TIFF_ERRORS = (
     tifffile.TiffFileError,

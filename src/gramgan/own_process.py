@@ -1,0 +1,29 @@
+"""What the program sets for a process of its own: the command line's, and those that it starts.
+
+None of it is set by an import: in a process that belongs to somebody else, its logs, warnings and caches are theirs.
+"""
+
+import logging
+import os
+
+_LIBRARIES = {"pyvips": logging.ERROR, **dict.fromkeys(("pydicom", "rasterio", "tifffile"), logging.CRITICAL + 1)}
+"""Logger → what is still said: nobody who enlarges a file can act on their warnings, and what fails is raised."""
+
+_ENVIRONMENT = {
+    # pyvips takes its handler away at exit, before the last images are freed: libvips has to be told as well.
+    "VIPS_WARNING": "1",
+    # GDAL would take 5 % of the machine's memory; in MB.
+    "GDAL_CACHEMAX": "192",
+}
+
+
+def set_up() -> None:
+    """Quieten the libraries that read pictures and bound their caches; call it before any of them is imported."""
+    for name, level in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(level)
+    os.environ.update(environment())
+
+
+def environment() -> dict[str, str]:
+    """The variables of a process that is started here; what the user has set stays."""
+    return _ENVIRONMENT | os.environ
