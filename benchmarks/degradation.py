@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 
 from gramgan.config import Config, load_config
@@ -26,13 +25,9 @@ from gramgan.degradation import PROFILES, build
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.hardware.probe import probe_training
-from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import LocalSource
 from gramgan.texture.descriptors import Descriptor
-from gramgan.training.build import PRECISION_FLAG, build_optimizer
-from gramgan.training.step import TrainingStep
+from gramgan.training.assemble import assemble, new_networks
 
 QUALITY = 60
 
@@ -49,19 +44,13 @@ def full_size_step(config: Config, hr: torch.Tensor, device: str) -> Callable[[]
     """The adversarial step of `config` on these crops."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     verdict = probe_training(device)
-    accelerator = device.partition(":")[0]
-    precision = PRECISION_FLAG[verdict.precision]
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     layout = torch.channels_last if verdict.channels_last else torch.contiguous_format
+    settled = {"device": device, "precision": verdict.precision}
+    settled["memory_format"] = "channels_last" if verdict.channels_last else "contiguous"
+    config = config.model_copy(update={"train": config.train.model_copy(update=settled)})
     torch.manual_seed(0)
-    networks = RRDBNet(RRDBConfig()), Discriminator(DiscriminatorConfig()), PerceptualTrunk("vgg19")
-    generator, discriminator, trunk = networks
-    for network in networks:
-        network.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
-    g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = build_optimizer(discriminator, 1e-4)
     source = LocalSource(Descriptor.default("rgb"), torch.Generator().manual_seed(0))
-    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
+    step = assemble(config, new_networks(config), source).step
     lr, hr = (x.contiguous(memory_format=layout) for x in (degrade_bicubic(hr), hr))
     print(f"threads {torch.get_num_threads()}, precision {verdict.precision}, channels_last {verdict.channels_last}")
     return lambda: step.adversarial(lr, hr).losses["total"].item()

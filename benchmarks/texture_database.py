@@ -32,22 +32,17 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from scipy.spatial import KDTree
 from torch import Tensor
 
 from gramgan.config import Config
 from gramgan.hardware.probe import probe_training
 from gramgan.images import find_images, read_rgb8
-from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.texture.candidates import DatabaseSource, LocalSource, combined_query
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
-from gramgan.training.build import PRECISION_FLAG, build_optimizer
-from gramgan.training.step import TrainingStep
+from gramgan.training.assemble import assemble, new_networks
 from texture_search import PHOTOS, crops, smallest_distances
 from train_step import textures
 
@@ -115,20 +110,12 @@ def full_step(batch: int) -> Callable[[], object]:
     """One adversarial step of the full-size training with targets from the photographs themselves."""
     random = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
-    config = Config()
-    generator, discriminator = RRDBNet(RRDBConfig()), Discriminator(DiscriminatorConfig())
-    trunk = PerceptualTrunk(config.losses.trunk)
     verdict = probe_training("cpu")
-    fabric = Fabric(accelerator="cpu", devices=1, precision=PRECISION_FLAG[verdict.precision])  # pyright: ignore[reportArgumentType]
     layout = torch.channels_last if verdict.channels_last else torch.contiguous_format
-    if verdict.precision == "bf16":
-        trunk.to(torch.bfloat16)
-    for network in (generator, discriminator, trunk):
-        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-    g, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = build_optimizer(discriminator, 1e-4)
-    source = LocalSource(Descriptor.default("rgb"), random)
-    step = TrainingStep(fabric, config, g, g_optimizer, discriminator, d_optimizer, trunk, source)
+    settled = {"device": "cpu", "precision": verdict.precision}
+    settled["memory_format"] = "channels_last" if verdict.channels_last else "contiguous"
+    config = Config.model_validate({"train": settled})
+    step = assemble(config, new_networks(config), LocalSource(Descriptor.default("rgb"), random)).step
     hr = textures(batch, 192, random)
     lr, hr = (x.contiguous(memory_format=layout) for x in (matlab_bicubic_down(hr), hr))
     return lambda: step.adversarial(lr, hr)

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from gramgan.config import Config
@@ -31,10 +30,8 @@ from gramgan.images import find_images, read_rgb
 from gramgan.images.pairing import truths
 from gramgan.metrics.psnr import psnr_y
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.training.ema import averaged
-from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
+from gramgan.training.assemble import Networks, assemble
 from gramgan.training.schedule import learning_rate, set_learning_rate
-from gramgan.training.step import TrainingStep
 
 RATE = 2e-4  # the presets' own for L_C
 
@@ -77,19 +74,17 @@ def main() -> None:
 def trained(generator: RRDBConfig, source: ResidentPhotos, precision: Precision, seed: int, steps: int) -> RRDBNet:
     """The averaged weights after `steps` steps of L_C."""
     torch.manual_seed(seed)
-    network = RRDBNet(generator).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    fabric = Fabric(accelerator="cpu", devices=1, precision=PRECISION_FLAG[precision])  # pyright: ignore[reportArgumentType]
-    ema = averaged(network, 0.99)
-    wrapped, optimizer = fabric.setup(network, build_optimizer(network, RATE))
-    step = TrainingStep(fabric, Config(), wrapped, optimizer, None, None, None, None)
+    settled = {"device": "cpu", "precision": precision, "memory_format": "channels_last", "ema_decay": 0.99}
+    config = Config.model_validate({"train": settled, "schedule": {"rate": RATE}})
+    parts = assemble(config, Networks(RRDBNet(generator)))
     for number in range(steps):
         rate = learning_rate(number, RATE, warmup=min(50, steps), period=steps, minimum=0)
-        set_learning_rate(optimizer.optimizer, rate)
+        set_learning_rate(parts.generator_optimizer, rate)
         hr = source.next().images.contiguous(memory_format=torch.channels_last)
-        step.pretrain(degrade_bicubic(hr), hr)
-        ema.update_parameters(network)
-    assert isinstance(ema.module, RRDBNet)
-    return ema.module.eval()
+        parts.step.pretrain(degrade_bicubic(hr), hr)
+        parts.ema.update_parameters(parts.generator)
+    assert isinstance(parts.ema.module, RRDBNet)
+    return parts.ema.module.eval()
 
 
 @torch.no_grad()

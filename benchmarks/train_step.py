@@ -33,7 +33,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from gramgan.config import Config
@@ -58,7 +57,8 @@ from gramgan.texture.candidates import Targets, TargetSource, combined_query
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.mask import texture_mask
 from gramgan.texture.search import SearchBackend, build_index
-from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
+from gramgan.training import assemble as parts
+from gramgan.training.assemble import assemble
 from gramgan.training.step import TrainingStep
 
 DATABASE = 200_000  # vectors
@@ -216,17 +216,10 @@ def our_step(
     device: torch.device,
 ) -> TrainingStep:
     """Gram-GAN's step, put together as a training run does it."""
-    index = [device.index or 0] if device.type == "cuda" else 1
-    flag = PRECISION_FLAG[precision]
-    fabric = Fabric(accelerator=device.type, devices=index, precision=flag)  # pyright: ignore[reportArgumentType]
-    generator, discriminator, trunk = networks.each()
-    if precision == "bf16":
-        trunk.to(torch.bfloat16)
-    for network in networks.each():
-        network.to(device, memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
-    g_wrapped, g_optimizer = fabric.setup(generator, build_optimizer(generator, 1e-4))
-    d_optimizer = build_optimizer(discriminator, 1e-4)
-    return TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
+    settled = {"device": str(device), "precision": precision}
+    settled["memory_format"] = "channels_last" if channels_last else "contiguous"
+    config = config.model_copy(update={"train": config.train.model_copy(update=settled)})
+    return assemble(config, parts.Networks(*networks.each()), source).step
 
 
 def images(batch: int, side: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.texture.mask import local_deviation
-from gramgan.training.build import PRECISION_FLAG, build_optimizer
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.step import TrainingStep
 
 CROPS = 5  # of each photograph

@@ -1,31 +1,85 @@
-"""The batch that fits: the estimate from small steps against the memory of large ones."""
+"""The batch that fits: the estimate from small steps against the memory of a real run's parts."""
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from gramgan.config import Config
+from gramgan.config import Config, load_config, preset_names
+from gramgan.degradation.bicubic import degrade_bicubic
+from gramgan.images import write_image
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.training import fitting
+from gramgan.training.build import Parts, build, resolve
 from gramgan.training.fitting import Fit, measure_fit
+from gramgan.weights.card import Card
+from gramgan.weights.formats import write_safetensors
+
+BATCH = 4
 
 
-@pytest.mark.parametrize("perceptual", [0.0, 1.0])
-def test_the_estimate_is_what_a_larger_batch_of_larger_crops_takes(
-    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, perceptual: float
-) -> None:
-    config = tiny(data={"crop": 128}, losses={"perceptual": perceptual}, generator={"nf": 16, "nb": 3, "gc": 8})
+@pytest.fixture(scope="module")
+def wide_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs that a crop of 96×96 pixels fits into."""
+    folder = tmp_path_factory.mktemp("wide")
+    random = np.random.default_rng(0)
+    for number in range(5):
+        write_image(folder / f"photo{number}.png", random.random((3, 128, 128)).astype(np.float32))
+    return folder
+
+
+def _small(config: Config, photos: Path, database: Path, teacher: str | None) -> Config:
+    """The preset with networks and crops that a test has time for; what takes part in its step stays."""
+    entry = [{"path": str(database)}] if config.uses_database else []
+    changes: dict[str, dict[str, Any]] = {
+        "data": {"photos": str(photos), "crop": 96, "source": "folder"},
+        "generator": {"nf": 16, "nb": 3, "gc": 8, "start": None},
+        "discriminator": {"width": 8, "start": None},
+        "texture": {"databases": entry},
+        "train": {"device": "cpu", "precision": "fp32", "memory_format": "contiguous", "accumulate": 1, "devices": 1},
+    }
+    if teacher is not None:
+        changes["generator"]["teacher"] = teacher
+    values = config.model_dump()
+    for section, entries in changes.items():
+        known = {key: value for key, value in entries.items() if key in values[section]}
+        values[section] = values[section] | known
+    return Config.model_validate(values)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_takes_what_the_fit_says(preset: str, wide_photos: Path, database: Path, tmp_path: Path) -> None:
+    """The estimate from small crops, and the memory of the parts that `train` itself builds."""
+    plain = load_config(preset)
+    teacher = None
+    if plain.generator.teacher is not None:
+        network = RRDBNet(RRDBConfig(16, 3, 8, plain.generator.upsampler))
+        architecture = {"network": "rrdb", **network.config.to_dict()}
+        card = Card(name="teacher", architecture=architecture, licence="CC0-1.0", overlap=20)
+        write_safetensors(tmp_path / "teacher.safetensors", network.state_dict(), card)
+        teacher = str(tmp_path / "teacher.safetensors")
+    config = _small(plain, wide_photos, database, teacher)
     estimate = measure_fit(config)
-    monkeypatch.setattr(fitting, "_CROP", 128)
-    trained: list[fitting._Trained] = []
+
+    built: list[Parts] = []
+    hr = torch.rand(BATCH, 3, 96, 96)
+
+    def step(images: torch.Tensor) -> None:
+        stage = built[0].step.adversarial if config.stages.adversarial else built[0].step.pretrain
+        stage(degrade_bicubic(images), images)
+        built[0].ema.update_parameters(built[0].generator)
 
     def begin() -> None:
-        trained.append(fitting._Trained(config))
-        trained[0].step(1)
+        built.append(build(resolve(config)))
+        step(hr[:1])
 
     kept = fitting._measured("cpu", begin).kept
-    peak = kept + fitting._measured("cpu", lambda: trained[0].step(6)).peak
-    assert estimate.fixed_bytes + 6 * estimate.image_bytes == pytest.approx(peak, rel=0.1)
-    assert estimate.parameters == sum(parameter.numel() for parameter in trained[0].generator.parameters())
+    peak = kept + fitting._measured("cpu", lambda: step(hr)).peak
+    built[0].source.close()
+    assert estimate.fixed_bytes + BATCH * estimate.image_bytes == pytest.approx(peak, rel=0.1)
+    assert estimate.parameters == sum(parameter.numel() for parameter in built[0].generator.parameters())
 
 
 def test_nothing_is_kept_of_a_piece_of_work_that_frees_what_it_took() -> None:

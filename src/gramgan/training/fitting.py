@@ -1,7 +1,6 @@
 """How large a batch fits into a device's memory, and how long a step takes, from a few small steps."""
 
 import json
-import logging
 import os
 import tempfile
 import time
@@ -12,20 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 
 from gramgan.config import Config
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.hardware.device import free_device_bytes
-from gramgan.networks.build import build_discriminator
-from gramgan.networks.discriminator import DiscriminatorConfig
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import LocalSource
 from gramgan.texture.descriptors import Descriptor
-from gramgan.training.ema import averaged
-from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
-from gramgan.training.step import TrainingStep
+from gramgan.training.assemble import assemble, new_networks
 
 _CROP = 64  # the smallest that the discriminator takes
 _BATCHES = (2, 4)  # of fewer images the gradients may be the peak, and these do not grow with the batch
@@ -53,8 +45,9 @@ class Fit:
 
 
 def measure_fit(config: Config) -> Fit:
-    """Measure adversarial steps of two batches of 64×64 crops, and scale what grows with them to the crop of `config`.
+    """Measure steps of two batches of 64×64 crops, and scale what grows with them to the crop of `config`.
 
+    The step is that of the training itself (`gramgan.training.assemble`), in its adversarial stage where it has one.
     Networks are new and inputs random: no photograph and no weight file is read. Some seconds on a CPU for the full
     generator.
 
@@ -105,46 +98,31 @@ def measure_step(config: Config, crops: int | None = None) -> float:
 
 
 class _Trained:
-    """Everything that lives in the device's memory during a run, but the photographs."""
+    """Everything that lives in the device's memory during a run, but photographs and texture databases."""
 
     def __init__(self, config: Config) -> None:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
-        accelerator, _, index = config.train.device.partition(":")
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=[int(index)] if index else 1,
-            precision=PRECISION_FLAG[config.train.precision],  # pyright: ignore[reportArgumentType]
+        config = config.model_copy(
+            update={"train": config.train.model_copy(update={"accumulate": 1, "compile": False})}
         )
-        self._device = fabric.device
-        self._layout = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
         self._random = torch.Generator().manual_seed(0)
-        shape = config.generator
+        self._layout = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):
-            self.generator = RRDBNet(RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler))
-            settings = config.discriminator
-            discriminator = build_discriminator(
-                DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind)
-            )
-            trunk = PerceptualTrunk(config.losses.trunk, config.losses.layers) if config.losses.perceptual else None
-        if trunk is not None and config.train.precision == "bf16":
-            trunk.to(torch.bfloat16)
-        for network in (self.generator, discriminator, trunk):
-            if network is not None:
-                network.to(self._device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
-        self.generator.checkpointing = config.train.activation_checkpointing
-        self._average = averaged(self.generator, config.train.ema_decay)
-        descriptor = Descriptor.default(config.texture.descriptor, config.texture.k)
-        g_wrapped, g_optimizer = fabric.setup(self.generator, build_optimizer(self.generator, config.schedule.rate))
-        d_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
-        source = LocalSource(descriptor, self._random, config.texture.warp) if config.losses.texture else None
-        self._step = TrainingStep(fabric, config, g_wrapped, g_optimizer, discriminator, d_optimizer, trunk, source)
+            networks = new_networks(config)
+        targets = None
+        if config.stages.adversarial and config.losses.texture:
+            descriptor = Descriptor.default(config.texture.descriptor, config.texture.k)
+            targets = LocalSource(descriptor, self._random, config.texture.warp)
+        self._assembled = assemble(config, networks, targets)
+        self.generator = networks.generator
+        step = self._assembled.step
+        self._stage = step.adversarial if config.stages.adversarial else step.pretrain
 
     def step(self, batch: int) -> None:
-        """One adversarial step on random images."""
+        """One step of the stage that takes most, on random images."""
         hr = torch.rand(batch, 3, _CROP, _CROP, generator=self._random)
-        hr = hr.to(self._device, memory_format=self._layout)
-        self._step.adversarial(degrade_bicubic(hr), hr)
-        self._average.update_parameters(self.generator)
+        hr = hr.to(self._assembled.fabric.device, memory_format=self._layout)
+        self._stage(degrade_bicubic(hr), hr)
+        self._assembled.ema.update_parameters(self.generator)
 
 
 class _Bytes(NamedTuple):

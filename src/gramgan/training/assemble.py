@@ -1,0 +1,136 @@
+"""The one place where networks become a training step: for `train`, the fit into memory, and benchmarks."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from gramgan.config import Config
+from gramgan.networks.build import build_discriminator
+from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.trunks import PerceptualTrunk
+from gramgan.networks.unet_discriminator import UNetDiscriminator
+from gramgan.texture.candidates import TargetSource
+from gramgan.training.compiling import compile_networks
+from gramgan.training.ema import averaged
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
+from gramgan.training.processes import Processes
+from gramgan.training.step import TrainingStep
+from gramgan.training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a training; those that its settings do not ask for are None. `teacher` maps LR to SR."""
+
+    generator: RRDBNet
+    discriminator: Discriminator | UNetDiscriminator | None = None
+    trunk: PerceptualTrunk | None = None
+    teacher: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Networks on their device, with optimisers and running average, and the step that moves them."""
+
+    fabric: Fabric
+    processes: Processes
+    step: TrainingStep
+    generator: RRDBNet
+    ema: AveragedModel
+    generator_optimizer: torch.optim.Optimizer
+    discriminator: Discriminator | UNetDiscriminator | None
+    discriminator_optimizer: torch.optim.Optimizer | None
+
+
+def generator_config(config: Config) -> RRDBConfig:
+    """The generator that settings ask for."""
+    shape = config.generator
+    return RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler)
+
+
+def new_networks(config: Config) -> Networks:
+    """New networks with random weights: a step with them costs what one with trained weights costs.
+
+    The teacher has the generator's architecture, as one that learns from its own start has it.
+    """
+    return Networks(
+        RRDBNet(generator_config(config)),
+        new_discriminator(config),
+        PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None,
+        RRDBNet(generator_config(config)) if config.generator.teacher is not None else None,
+    )
+
+
+def new_discriminator(config: Config) -> Discriminator | UNetDiscriminator | None:
+    """The discriminator that settings ask for, with random weights; None if no stage needs one."""
+    if not config.uses_discriminator:
+        return None
+    settings = config.discriminator
+    return build_discriminator(DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind))
+
+
+def uses_trunk(config: Config) -> bool:
+    """Whether a stage has L_P."""
+    return config.stages.adversarial > 0 and config.losses.perceptual > 0
+
+
+def assemble(
+    config: Config, networks: Networks, targets: TargetSource | None = None, processes: Processes | None = None
+) -> Assembled:
+    """Put a step together: precision, memory format, average, optimisers.
+
+    Args:
+        config: resolved settings (`train.device`, `train.precision` and `train.memory_format` are not `auto`).
+        networks: what takes part; they are moved to the device, and the trunk is cast where the run is in bf16.
+        targets: where texture targets come from; None if L_PT takes no part.
+        processes: those that train together; None: this one, alone on `train.device`.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision on the terminal
+    processes = processes or Processes(torch.device(config.train.device))
+    index = processes.device.index
+    fabric = Fabric(
+        accelerator=processes.device.type,
+        devices=1 if index is None else [index],
+        precision=PRECISION_FLAG[config.train.precision],  # pyright: ignore[reportArgumentType]
+    )
+    memory_format = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
+    generator, discriminator, trunk = networks.generator, networks.discriminator, networks.trunk
+    if trunk is not None and config.train.precision == "bf16":
+        trunk.to(torch.bfloat16)  # once: autocast would cast the frozen weights again in every step
+    for network in (generator, discriminator, trunk, networks.teacher):
+        if network is not None:
+            network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    teacher = networks.teacher and Teacher(networks.teacher, consistent=config.data.degradation == "bicubic")
+    generator.checkpointing = config.train.activation_checkpointing
+    for network in (generator, discriminator):
+        if network is not None:
+            processes.equalise(network.state_dict().values())
+    ema = averaged(generator, config.train.ema_decay)
+    if config.train.compile:
+        compile_networks(generator, trunk, fabric.device)
+    generator_optimizer = build_optimizer(generator, config.schedule.rate)
+    wrapped, stepped = fabric.setup(generator, generator_optimizer)
+    discriminator_optimizer = None
+    if discriminator is not None:
+        discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
+    step = TrainingStep(
+        fabric,
+        config,
+        wrapped,
+        stepped,
+        discriminator,
+        discriminator_optimizer,
+        trunk,
+        targets,
+        processes,
+        teacher,
+        ema.module,
+    )
+    return Assembled(
+        fabric, processes, step, generator, ema, generator_optimizer, discriminator, discriminator_optimizer
+    )
