@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gramgan import locks
+from gramgan.errors import UserError
 from gramgan.locks import claim, exclusive
 
 
@@ -44,10 +45,10 @@ def test_a_file_that_was_deleted_meanwhile_is_not_what_is_claimed(
 ) -> None:
     """Between our opening and our locking its last holder may delete the file, and another process make a new one."""
     path = tmp_path / "journal"
-    original = locks._try_lock
+    original = locks.lock_descriptor
     calls = 0
 
-    def late(handle: int) -> bool:
+    def late(handle: int, *, blocking: bool) -> bool:
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -55,9 +56,9 @@ def test_a_file_that_was_deleted_meanwhile_is_not_what_is_claimed(
         if calls == 2:
             path.unlink()
             path.touch()
-        return original(handle)
+        return original(handle, blocking=blocking)
 
-    monkeypatch.setattr(locks, "_try_lock", late)
+    monkeypatch.setattr(locks, "lock_descriptor", late)
     handle = claim(path)
     assert handle is not None
     assert calls == 3
@@ -69,3 +70,13 @@ def test_exclusive_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
         with exclusive(tmp_path / "deep" / "lock"):
             assert claim(tmp_path / "deep" / "lock") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        claim(tmp_path / "lock")
+    with pytest.raises(UserError, match=r"lock: cannot be written"), exclusive(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

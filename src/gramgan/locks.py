@@ -1,15 +1,17 @@
-"""A lock between processes, for files that two of them might fetch or build at the same time."""
+"""Locks between processes, on files: filelock's, for descriptors that are opened here."""
 
 import contextlib
 import os
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gramgan.files import ensure_folder
+from filelock import lock_descriptor
+
+from gramgan.files import ensure_folder, write_error
 
 _POLL_SECONDS = 0.1
+# Never through a link: a folder that came from somebody else may hold one that leads to a file of the user's.
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
@@ -20,19 +22,18 @@ def exclusive(path: Path) -> Iterator[None]:
     waiting process and a new one lock two different files.
 
     Raises:
-        UserError: the folder of `path` cannot be created or written to.
+        UserError: the folder of `path` cannot be created or written to, or `path` is a link.
     """
     ensure_folder(path.parent)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        while not _try_lock(handle):
-            time.sleep(_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            _unlock(handle)
+        handle = os.open(path, _FLAGS, 0o666)
+    except OSError as error:
+        raise write_error(path, error) from None
+    try:
+        lock_descriptor(handle, poll_interval=_POLL_SECONDS)
+        yield
     finally:
-        os.close(handle)
+        os.close(handle)  # which gives the lock back
 
 
 def claim(path: Path) -> int | None:
@@ -45,11 +46,11 @@ def claim(path: Path) -> int | None:
         A descriptor for reading and writing, whose closing gives the lock back; None while another holder has it.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is a link.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        if not _try_lock(handle):
+        handle = os.open(path, _FLAGS, 0o666)
+        if not lock_descriptor(handle, blocking=False):
             os.close(handle)
             return None
         try:
@@ -68,31 +69,3 @@ def release(handle: int, path: Path) -> None:
     else:  # deleted while it is still locked, so that nobody takes over what is about to go
         path.unlink(missing_ok=True)
         os.close(handle)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from gramgan.hardware import memory
@@ -17,10 +19,10 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
     (proc / "self").mkdir(parents=True)
     cgroup.mkdir()
-    (proc / "meminfo").write_text(f"MemTotal: 99999999 kB\nMemFree: 5 kB\nMemAvailable:  {8 * 2**20} kB\n")
     monkeypatch.setattr(memory, "_PROC", proc)
     monkeypatch.setattr(memory, "_CGROUP", cgroup)
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
     return tmp_path
 
 
@@ -37,6 +39,13 @@ def test_here_it_is_a_sensible_figure() -> None:
 
 
 def test_without_limits_it_is_what_the_kernel_says(system: Path) -> None:
+    assert memory.available_bytes() == 8 * GIB
+
+
+def test_elsewhere_it_is_what_the_system_says(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (system / "proc" / "self" / "cgroup").write_text("0::/\n")
+    limit(system / "cgroup", 2, 2 * GIB, 1 * GIB)
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert memory.available_bytes() == 8 * GIB
 
 

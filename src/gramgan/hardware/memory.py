@@ -1,14 +1,15 @@
-"""How much memory is free: what decides the size of tiles."""
+"""How much memory is free: what decides the size of tiles.
 
-import ctypes
-import os
+psutil knows the systems; control groups and a process's own limit, which it does not look at, are read here.
+"""
+
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_KIB = 1024
+import psutil
+
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -16,25 +17,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 def available_bytes() -> int:
     """Main memory that this process can take without making the system swap, in bytes.
 
-    On Linux the least of what the kernel calls available, what the control groups (containers) still allow, and the
-    process's own limit of address space; on Windows and macOS what the system reports as available. Where nothing can
-    be read, half of the machine's memory.
+    What the system reports as available; on Linux the least of that, of what the control groups (containers) still
+    allow, and of the process's own limit of address space.
     """
-    if sys.platform == "win32":
-        return _windows_available()
-    if sys.platform == "darwin":
-        return _macos_available()
-    limits = [_meminfo_available(), *_cgroup_free(), _address_space_free()]
-    known = [limit for limit in limits if limit is not None]
-    return max(min(known), 0) if known else _half_of_all()
-
-
-def _meminfo_available() -> int | None:
-    meminfo = _PROC / "meminfo"
-    if not meminfo.is_file():
-        return None
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    return int(match[1]) * _KIB if match else None
+    limits: list[int | None] = [psutil.virtual_memory().available]
+    if sys.platform == "linux":
+        limits += [*_cgroup_free(), _address_space_free()]
+    return max(min(limit for limit in limits if limit is not None), 0)
 
 
 def _cgroup_free() -> list[int]:
@@ -103,41 +92,4 @@ def _address_space_free() -> int | None:
     import resource  # POSIX only
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    statm = _PROC / "self" / "statm"
-    if limit == resource.RLIM_INFINITY or not statm.is_file():
-        return None
-    return limit - int(statm.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _macos_available() -> int:
-    report = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=False).stdout
-    size = re.search(r"page size of (\d+) bytes", report)
-    pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
-    return int(size[1]) * sum(map(int, pages)) if size and pages else _half_of_all()
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX of the Windows API."""
-
-    _fields_ = (
-        ("dwLength", ctypes.c_ulong),
-        ("dwMemoryLoad", ctypes.c_ulong),
-        ("ullTotalPhys", ctypes.c_ulonglong),
-        ("ullAvailPhys", ctypes.c_ulonglong),
-        ("ullTotalPageFile", ctypes.c_ulonglong),
-        ("ullAvailPageFile", ctypes.c_ulonglong),
-        ("ullTotalVirtual", ctypes.c_ulonglong),
-        ("ullAvailVirtual", ctypes.c_ulonglong),
-        ("ullAvailExtendedVirtual", ctypes.c_ulonglong),
-    )
-
-
-def _windows_available() -> int:
-    status = _MemoryStatus(dwLength=ctypes.sizeof(_MemoryStatus))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
-        raise ctypes.WinError()  # pyright: ignore[reportAttributeAccessIssue]
-    return status.ullAvailPhys
-
-
-def _half_of_all() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return None if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
