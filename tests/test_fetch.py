@@ -1,5 +1,7 @@
 """The downloader against a local server: the test's transport replaces the way there, all checks stay on."""
 
+import contextlib
+import dataclasses
 import hashlib
 import http.client
 import shutil
@@ -26,6 +28,7 @@ from gramgan.fetch import (
     fetch,
     is_public,
     read,
+    retry_after,
 )
 from gramgan.pace import StoppedError
 
@@ -127,6 +130,19 @@ class Handler(BaseHTTPRequestHandler):
         while not self.state.release.wait(0.01):
             self.wfile.write(b"x")
 
+    def _raw(self, ranged: str | None) -> None:
+        """Whatever the test wants to be answered, byte for byte."""
+        self.wfile.write(self.state.raw)
+        self.wfile.flush()
+
+    def _endless(self, ranged: str | None) -> None:
+        """An answer that begins, and then a byte now and then."""
+        self.wfile.write(self.state.raw)
+        with contextlib.suppress(OSError):
+            while not self.state.release.wait(0.05):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+
     def _html(self, ranged: str | None) -> None:
         self.send_response(200)
         self.end_headers()
@@ -144,6 +160,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, str | None]] = []
         self.release = threading.Event()
         self.location = ""
+        self.raw = b""
         self.version, self.cut, self.wait = "abcdef", False, "0"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -493,9 +510,64 @@ def test_public_addresses(address: str) -> None:
     assert is_public(address)
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 4000, "1" + "0" * 30, "٣" * 5, "-1", "1e9", "5, 6"])
+def test_a_length_that_is_none(server: Server, tmp_path: Path, digits: str) -> None:
+    """Read up to the limit, or refused as too large: in one line, whatever it says."""
+    server.raw = f"HTTP/1.1 200 OK\r\nContent-Length: {digits}\r\n\r\n".encode() + DATA
+    is_number = digits.isascii() and digits.isdecimal()
+    if is_number:
+        with pytest.raises(UserError, match=r"/raw: larger than the limit of 2,097,152 bytes"):
+            _fetch_any(server, "raw", tmp_path / "w.bin")
+    else:
+        assert _fetch_any(server, "raw", tmp_path / "w.bin").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("bytes 5-9/" + "9" * 5000, "bytes " + "9" * 5000 + "-9/10", "bytes 5-" + "9" * 5000 + "/*", "bytes ٥-٩/٩"),
+        *("bytes 9-5/3", "bytes -5/9", "pages 1-2/3", "bytes 0-4/5", ""),
+    ],
+)
+def test_a_range_that_is_none(server: Server, tmp_path: Path, said: str) -> None:
+    (tmp_path / "w.bin.part").write_bytes(DATA[:5])
+    server.raw = f"HTTP/1.1 206 Partial Content\r\nContent-Range: {said}\r\nContent-Length: 4\r\n\r\nabcd".encode()
+    with pytest.raises(UserError) as caught:
+        _fetch(server, "raw", tmp_path / "w.bin")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert not (tmp_path / "w.bin").exists()
+
+
+@pytest.mark.parametrize(
+    "head", ["HTTP/1.1 200 OK\r\n" + "X: y\r\n" * 5000, "HTTP/9 what", "\0" * 9, "HTTP/1.1 999 \x1b[2J"]
+)
+def test_an_answer_that_is_not_http(server: Server, tmp_path: Path, head: str) -> None:
+    server.raw = head.encode() + b"\r\n\r\n"
+    with pytest.raises(UserError) as caught:
+        _fetch_any(server, "raw", tmp_path / "w.bin")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "said", ["9" * 5000, "Fri, 99 Foo 0000 99:99:99 GMT", "Mon, 01 Jan 0001 00:00:00 +2359", "\x1b[2J"]
+)
+def test_a_wait_that_is_none(said: str) -> None:
+    seconds = retry_after({"retry-after": said}, now=0.0)
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize("location", ["https://files.example/\x1b[2J", "https://files.example/\x00"])
+def test_an_address_with_control_characters(server: Server, tmp_path: Path, location: str) -> None:
+    server.location = location
+    with pytest.raises(UserError, match="not a valid address") as caught:
+        _fetch_any(server, "redirect", tmp_path / "w.bin")
+    assert str(caught.value).isprintable()
+
+
 @pytest.fixture
-def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a TLS server whose certificate is for files.example and trusted in this test."""
+def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A TLS server whose certificate is for files.example and trusted in this test."""
     if shutil.which("openssl") is None:
         pytest.skip("the program openssl, which makes the test's certificate, is not installed")
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -509,21 +581,75 @@ def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server.server_port
+        yield server
+        server.release.set()
         server.shutdown()
         thread.join()
 
 
-def test_the_shipped_transport_connects_to_the_given_address_with_the_hosts_name(tls_server: int) -> None:
+def test_the_shipped_transport_connects_to_the_given_address_with_the_hosts_name(tls_server: Server) -> None:
     # files.example has no address at all: only the pinned one can have been used.
-    target = Target(f"{URL}/file", "files.example", tls_server, "/file")
+    target = Target(f"{URL}/file", "files.example", tls_server.server_port, "/file")
     with closing(HttpsTransport(timeout=5).get(target, "127.0.0.1", {})) as answer:
         assert answer.status == 200
         assert answer.read(10) == DATA[:10]
 
 
-def test_the_shipped_transport_checks_the_certificates_name(tls_server: int) -> None:
-    target = Target("https://other.example/file", "other.example", tls_server, "/file")
+class TlsTransport(HttpsTransport):
+    """The shipped transport, with every name's server on this machine."""
+
+    def __init__(self, port: int, deadline: float) -> None:
+        super().__init__(timeout=5, deadline=deadline)
+        self.port = port
+
+    def resolve(self, host: str, port: int) -> Sequence[str]:
+        return ["93.184.215.14"]
+
+    def get(self, target: Target, address: str, headers: Mapping[str, str]) -> Answer:
+        return super().get(dataclasses.replace(target, port=self.port), "127.0.0.1", headers)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"", id="status line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: ", id="header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;", id="length of a chunk"),
+    ],
+)
+def test_an_answer_that_never_ends_is_cut_off(tls_server: Server, tmp_path: Path, begun: bytes) -> None:
+    tls_server.raw = begun
+    threads = threading.active_count()
+    started = time.perf_counter()
+    with pytest.raises(UnreachableError, match=r"cannot reach files.example \(the server takes longer than 1 seconds"):
+        _fetch_any(
+            tls_server,
+            "endless",
+            tmp_path / "w.bin",
+            transport=TlsTransport(tls_server.server_port, deadline=0.6),
+            manners=Manners(pause=0.0, attempts=2),
+        )
+    assert 1.2 <= time.perf_counter() - started < 10
+    tls_server.release.set()
+    for _ in range(100):
+        if threading.active_count() <= threads:
+            break
+        time.sleep(0.05)
+    assert threading.active_count() <= threads
+
+
+def test_a_slow_reader_is_not_taken_for_a_slow_server(tls_server: Server, tmp_path: Path) -> None:
+    def rest(done: int, total: int) -> None:
+        if done < 1 << 17:
+            time.sleep(0.7)
+
+    transport = TlsTransport(tls_server.server_port, deadline=0.5)
+    assert _fetch(tls_server, "file", tmp_path / "w.bin", transport=transport, progress=rest).read_bytes() == DATA
+    assert len(tls_server.requests) == 1
+
+
+def test_the_shipped_transport_checks_the_certificates_name(tls_server: Server) -> None:
+    target = Target("https://other.example/file", "other.example", tls_server.server_port, "/file")
     with pytest.raises(ssl.SSLCertVerificationError):
         HttpsTransport(timeout=5).get(target, "127.0.0.1", {})
 

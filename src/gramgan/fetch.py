@@ -1,14 +1,21 @@
-"""The one downloader: https only, checked by hash, resumable, limited in size, and never into a private network."""
+"""The one downloader: https only, checked by hash, resumable, limited in size and time, never into a private network.
+
+HTTP itself is the standard library's. What is written here is what no client brings: one that resolves a name, checks
+every address and connects to just that one has to be told so in its inner parts, and resuming by hash or version, a
+look at the first bytes, and turns at a host are ours with any of them.
+"""
 
 import contextlib
 import errno
 import http.client
 import io
 import ipaddress
+import math
 import os
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +41,7 @@ _PATH_SAFE = "/%:@!$&'()*+,;=~"
 _LONGEST_WAIT = 300.0  # seconds that a server may ask for; beyond that the user had better come back later
 _PATIENCE = 30.0  # seconds after which a body must come faster than `_SLOWEST`
 _SLOWEST = 1024  # bytes/s
+_HUGE = 10**18  # bytes, more than any limit
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -74,14 +82,18 @@ class Transport(Protocol):
 
 
 class HttpsTransport:
-    """The transport in use: standard-library HTTPS with certificate checks and a time limit on every read.
+    """The transport in use: standard-library HTTPS with certificate checks and time limits.
+
+    `timeout`: seconds that the connection may take, and that a server may be silent. `deadline`: seconds that it may
+    take for TLS and all headers together, and for one part of the body, however often it sends a byte.
 
     It connects to the given address and checks the certificate against the host's name, so that a second name lookup
     cannot lead elsewhere. Proxies are not used: behind one, name resolution would be out of our sight.
     """
 
-    def __init__(self, timeout: float = 30.0) -> None:
+    def __init__(self, timeout: float = 30.0, deadline: float = 60.0) -> None:
         self._timeout = timeout
+        self._deadline = deadline
 
     def resolve(self, host: str, port: int) -> Sequence[str]:
         """See `Transport.resolve`."""
@@ -90,22 +102,83 @@ class HttpsTransport:
 
     def get(self, target: Target, address: str, headers: Mapping[str, str]) -> Answer:
         """See `Transport.get`."""
-        connection = _PinnedConnection(target.host, target.port, address, self._timeout)
-        try:
-            connection.request("GET", target.path, headers=dict(headers))
-            response = connection.getresponse()
-        except BaseException:
+        watch = _Watch(self._deadline)
+        connection = _PinnedConnection(target.host, target.port, address, self._timeout, watch)
+
+        def close() -> None:
+            watch.close()
             connection.close()
+
+        def read(most: int) -> bytes:
+            with watch.limit():
+                return response.read1(most)
+
+        try:
+            with watch.limit():
+                connection.request("GET", target.path, headers=dict(headers))
+                response = connection.getresponse()
+        except BaseException:
+            close()
             raise
         names = {key.lower(): value for key, value in response.getheaders()}
-        return Answer(response.status, names, response.read1, connection.close)
+        return Answer(response.status, names, read, close)
+
+
+class _Watch:
+    """Ends a connection that takes too long: a time limit on every read does not see one byte now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = math.inf
+        self._over = threading.Event()
+        self._expired = False
+
+    def begin(self, connection: socket.socket) -> None:
+        """Watch this connection from now on."""
+        own = connection.dup()  # TLS takes the first one over
+        threading.Thread(target=self._run, args=(own,), name="gramgan-fetch", daemon=True).start()
+
+    @contextlib.contextmanager
+    def limit(self) -> Iterator[None]:
+        """The block has the seconds that were given.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        self._until = time.monotonic() + self._seconds
+        try:
+            yield
+        except (OSError, http.client.HTTPException):
+            self._check()
+            raise
+        finally:
+            self._until = math.inf
+        self._check()
+
+    def close(self) -> None:
+        """There is nothing to watch any more."""
+        self._over.set()
+
+    def _check(self) -> None:
+        if self._expired:
+            raise TimeoutError(f"the server takes longer than {self._seconds:.0f} seconds to send the next part")
+
+    def _run(self, connection: socket.socket) -> None:
+        with connection:
+            while not self._over.wait(min(1.0, self._seconds / 4)):
+                if time.monotonic() > self._until:
+                    self._expired = True
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                    return
 
 
 class _PinnedConnection(http.client.HTTPSConnection):
-    def __init__(self, host: str, port: int, address: str, timeout: float) -> None:
+    def __init__(self, host: str, port: int, address: str, timeout: float, watch: _Watch) -> None:
         self._tls = ssl.create_default_context()
         super().__init__(host, port, timeout=timeout, context=self._tls)
         self._address = address
+        self._watch = watch
 
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), self.timeout)
@@ -114,6 +187,7 @@ class _PinnedConnection(http.client.HTTPSConnection):
             reached = str(plain.getpeername()[0])
             if ipaddress.ip_address(reached) != ipaddress.ip_address(self._address):
                 raise OSError(f"the connection to {self._address} went to {reached}")
+            self._watch.begin(plain)
             self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
@@ -388,14 +462,16 @@ class _Transfer:
     def _position(self, answer: Answer, file: IO[bytes], start: int) -> int | None:
         """Set the part to where the body belongs; return the whole file's size, None where the server does not say."""
         if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("content-range", "").strip())
-            if found and int(found[1]) == start > 0:
-                return int(found[2]) + 1 if found[3] == "*" else int(found[3])
+            found = re.fullmatch(
+                r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", answer.headers.get("content-range", "").strip()
+            )
+            if found and _number(found[1]) == start > 0:
+                return _number(found[2]) + 1 if found[3] == "*" else _number(found[3])
         if answer.status == http.HTTPStatus.OK:
             file.truncate(0)
             file.seek(0)
-            length = answer.headers.get("content-length", "")
-            return int(length) if length.isdecimal() else None
+            length = answer.headers.get("content-length", "").strip()
+            return _number(length) if re.fullmatch(r"[0-9]+", length) else None
         # 416 or a range that nobody asked for: what is there does not fit to what the server has.
         file.truncate(0)
         file.seek(0)
@@ -404,6 +480,12 @@ class _Transfer:
     def _refuse(self, file: IO[bytes]) -> None:
         file.truncate(0)
         raise UserError(f"{self.url}: larger than the limit of {self.size_limit:,} bytes; it was not downloaded")
+
+
+def _number(digits: str) -> int:
+    """A number of bytes; what no file can have counts as more than any limit, and is not worked out."""
+    significant = digits.lstrip("0") or "0"
+    return int(significant) if len(significant) <= len(str(_HUGE)) else _HUGE
 
 
 def _version_of(answer: Answer) -> str:
@@ -456,9 +538,10 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         return float(said)
     try:
         when = parsedate_to_datetime(said)
-    except ValueError:
+        stamp = when.timestamp()
+    except (ValueError, OverflowError, TypeError):  # a date that is none, or that no clock shows
         return None
-    return max(0.0, when.timestamp() - (time.time() if now is None else now))
+    return max(0.0, stamp - (time.time() if now is None else now))
 
 
 def _connect(target: Target, addresses: Sequence[str], headers: Mapping[str, str], transport: Transport) -> Answer:
@@ -498,6 +581,8 @@ def is_public(address: str) -> bool:
 
 
 def _parse(url: str) -> Target:
+    if not url.isprintable():  # nor does a terminal get to see it as it is
+        raise UserError(f"{url!a}: not a valid address")
     try:
         parts = urlsplit(url)
         port = parts.port or 443
@@ -532,4 +617,5 @@ def _status(code: int) -> str:
 
 def _one_line(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(text))  # servers have their say in it
+    return " ".join(shown.split())[:300] or type(error).__name__
