@@ -19,7 +19,6 @@ from gramgan.degradation.filters import ResizeFilter, blur, resize
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel, sinc_kernel
 from gramgan.degradation.noise import sensor_noise
-from gramgan.images.vips import pyvips
 from gramgan.ops.resize import matlab_bicubic_down
 
 _FILTERS: tuple[ResizeFilter, ...] = ("area", "bilinear", "bicubic")
@@ -218,6 +217,8 @@ def _smoothed(image: Tensor, sigma: float) -> Tensor:
 def _through_webp(image: Tensor, quality: int) -> Tensor:
     """`[3, H, W]` in [0, 1] written and read by libwebp, on the CPU: VP8 has no short description in tensors."""
     pixels = image.mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    from gramgan.images.vips import pyvips  # a training without WebP needs no image library
+
     data = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).webpsave_buffer(Q=quality)
     read = pyvips.Image.new_from_buffer(data, "").numpy()
     return torch.from_numpy(read).to(image.device).permute(2, 0, 1).to(image.dtype).div(255)
