@@ -1,7 +1,7 @@
 """How `gramgan-x4-photo` is made: one command that starts its training or goes on with it, unattended, on any machine.
 
     python studies/photo_generator.py train --photos FOLDER [FOLDER ...] [--benchmark FOLDER ...] [--set KEY=VALUE ...]
-    python studies/photo_generator.py pack FILE
+    python studies/photo_generator.py pack FILE [--share 0.7]
 
 `train` copies the photographs, but those of `photo_heldout.txt`, cuts them into sub-images without near-duplicates of
 the benchmarks, and trains preset `photo` from Real-ESRGAN's weights in runs/photo-generator. Nothing is needed that is
@@ -9,7 +9,10 @@ not in this repository or the package index. The same command goes on where it w
 `--set train.batch_size=4 --set train.accumulate=8 --set log.checkpoint_every=10`: a step is a minute or two there, and
 that is a checkpoint every ten minutes. A GPU (H200) made the shipped file in eight minutes.
 
-`pack` writes the generator that a training kept into the package, in 8 bits. The last line has the figures.
+`pack` writes the generator that a training kept into the package, in 8 bits. Its weights go --share of the way from the
+start to those (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022): on the eight validation
+photographs, four kinds of damage each, 0.7 was better than 1 in PSNR-Y, LPIPS and DISTS and as good in ST-LPIPS. The
+last line has the figures.
 """
 
 import argparse
@@ -20,17 +23,20 @@ from pathlib import Path
 
 from gramgan.config import load_config
 from gramgan.files import ensure_folder
+from gramgan.networks.build import load_generator
 from gramgan.prepare.run import Wish, prepare
 from gramgan.training.folder import is_run
 from gramgan.training.run import train
 from gramgan.training.weights import BEST_GENERATOR
 from gramgan.weights.catalog import fetch_weights
 from gramgan.weights.formats import read_weights, write_packed
+from gramgan.weights.interpolate import interpolate
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = Path(__file__).with_name("photo_heldout.txt")
 NAME = "gramgan-x4-photo"
-NEEDED = ("real-esrgan-x4plus", "st-lpips-vgg16", "st-lpips-alex")
+START = "real-esrgan-x4plus"
+NEEDED = (START, "st-lpips-vgg16", "st-lpips-alex")
 CUT = Wish(size=512, step=512)
 
 
@@ -70,8 +76,14 @@ def pack(arguments: argparse.Namespace) -> None:
     weights = read_weights(arguments.file)
     if weights.card is None:
         raise SystemExit(f"{arguments.file}: has no card; give the {BEST_GENERATOR}.safetensors of a training")
+    fetch_weights(START)
+    start = load_generator(START).network.state_dict()
+    state = interpolate(start, weights.state, arguments.share, (START, str(arguments.file)))
+    settings = {**weights.card.settings, "share_of_trained": arguments.share}
+    # The scores were those of the trained weights alone.
+    card = weights.card.model_copy(update={"name": NAME, "settings": settings, "scores": {}})
     target = ROOT / "src" / "gramgan" / "weights" / "packaged" / f"{NAME}.safetensors"
-    write_packed(target, weights.state, weights.card.model_copy(update={"name": NAME}))
+    write_packed(target, state, card)
     print(f"{target}\nresult: bytes={target.stat().st_size}")
 
 
@@ -86,6 +98,7 @@ def main() -> None:
     training.set_defaults(run=run_training)
     packing = commands.add_parser("pack")
     packing.add_argument("file", type=Path)
+    packing.add_argument("--share", type=float, default=0.7, help="of the way from the start")
     packing.set_defaults(run=pack)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import photo_generator
+from gramgan.networks.build import LoadedGenerator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.formats import read_weights, write_safetensors
@@ -29,6 +31,9 @@ def test_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     network = RRDBNet(RRDBConfig(8, 1, 4, "nearest"))
     card = Card(name="run", architecture={"network": "rrdb", **network.config.to_dict()}, licence="BSD-3-Clause")
     write_safetensors(tmp_path / "kept.safetensors", network.state_dict(), card)
+    start = RRDBNet(network.config)
+    monkeypatch.setattr(photo_generator, "fetch_weights", lambda name: None)
+    monkeypatch.setattr(photo_generator, "load_generator", lambda name: LoadedGenerator(start, start.config, card))
     target = tmp_path / "src" / "gramgan" / "weights" / "packaged"
     target.mkdir(parents=True)
     monkeypatch.setattr(photo_generator, "ROOT", tmp_path)
@@ -37,5 +42,7 @@ def test_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     packed = read_weights(target / "gramgan-x4-photo.safetensors")
     assert packed.card is not None
     assert (packed.card.name, packed.card.licence) == ("gramgan-x4-photo", "BSD-3-Clause")
+    between = torch.lerp(start.conv_last.weight, network.conv_last.weight, 0.7)
+    torch.testing.assert_close(packed.state["conv_last.weight"], between, atol=0.01, rtol=0)
     size = (target / "gramgan-x4-photo.safetensors").stat().st_size
     assert capsys.readouterr().out.splitlines()[-1] == f"result: bytes={size}"

@@ -9,6 +9,7 @@ from PIL import Image
 from skimage import data
 
 from gramgan.condition import Condition, measure
+from gramgan.condition.container import lossy_container
 from gramgan.ops import bicubic
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.measured import EVERYTHING, Measured, beyond_quantisation
@@ -150,12 +151,30 @@ def test_weights_are_chosen_by_what_a_picture_has_been_through(tmp_path: Path, m
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=60)
     (tmp_path / "coded.jpg").write_bytes(buffer.getvalue())
+    Image.fromarray(picture).save(tmp_path / "web.webp", quality=60)
     upscaling = Upscaling(Settings())
-    for name in ("clean.png", "noisy.png", "coded.jpg", "clean.png"):
+    for name in ("clean.png", "noisy.png", "coded.jpg", "web.webp", "clean.png"):
         upscaling.file(tmp_path / name, tmp_path / "out" / f"{Path(name).stem}.png")
     assert opened == ["gramgan-x4", "gramgan-x4-photo"]
     assert "Input: JPEG quality 60" in str(Image.open(tmp_path / "out" / "coded.png").info)
+    assert "WebP." in str(Image.open(tmp_path / "out" / "web.png").info)
     assert "Input" not in str(Image.open(tmp_path / "out" / "clean.png").info)
     upscaling.array(planes(picture), "array")
     Upscaling(Settings(model="mine")).file(tmp_path / "noisy.png", tmp_path / "mine.png")
     assert opened[2:] == ["mine"]
+
+
+def test_lossy_formats_are_told_from_lossless_ones(tmp_path: Path) -> None:
+    picture = Image.fromarray(photograph())
+    for name, expected, options in (
+        ("a.webp", "WebP", {"quality": 60}),
+        ("b.webp", None, {"lossless": True}),
+        ("c.avif", "AVIF", {"quality": 60}),
+        ("d.png", None, {}),
+        ("e.jpg", None, {}),  # its tables say more
+    ):
+        picture.save(tmp_path / name, **options)  # pyright: ignore[reportArgumentType]
+        assert lossy_container(tmp_path / name) == expected, name
+    picture.save(tmp_path / "f.webp", quality=60, icc_profile=b"\0" * 1000, exif=picture.getexif())
+    assert lossy_container(tmp_path / "f.webp") == "WebP"
+    assert lossy_container(tmp_path / "missing") is None

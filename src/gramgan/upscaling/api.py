@@ -10,6 +10,7 @@ import numpy as np
 
 from gramgan import __version__
 from gramgan.condition import Condition, measure, of_file
+from gramgan.condition.container import lossy_container
 from gramgan.errors import UserError
 from gramgan.images import Raster, write_image
 from gramgan.progress import Progress, silent
@@ -177,7 +178,8 @@ class Upscaling:
         if self._scientific(source, target, progress or silent):
             return target
         condition = of_file(source, allow_huge=self.settings.allow_huge)
-        enlarger = self._enlarger(self._weights(condition), str(source), condition)
+        stored = lossy_container(source)
+        enlarger = self._enlarger(self._weights(condition, stored), str(source), condition, stored)
         enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
         return target
 
@@ -197,21 +199,24 @@ class Upscaling:
         opened = self._weights()
         return upscale_scientific(source, target, settings, opened.model, self._enlarger(opened), progress)
 
-    def _enlarger(self, opened: _Opened, name: str = "", condition: Condition | None = None) -> Enlarger:
+    def _enlarger(
+        self, opened: _Opened, name: str = "", condition: Condition | None = None, stored: str | None = None
+    ) -> Enlarger:
         """What enlarges the pictures of one file: the weights, and a refinement of its own.
 
-        Without a `condition` it is a scientific file, all of whose values were measured.
+        Without a `condition` it is a scientific file, all of whose values were measured; `stored` as in `_weights`.
         """
         settings, card = self.settings, opened.model.card
         measured = None if settings.consistency is False else EVERYTHING
         if condition is not None and settings.consistency is None:
             measured = Measured.of(condition, settings.denoise)
-            if condition.clean and not card.consistent:
+            if condition.clean and (stored or not card.consistent):
                 measured = Measured(fine=0)  # these weights may see what bicubic shrinking does not: colours alone
-        origin = "" if condition is None or condition.clean else condition.describe()
+        found = "" if condition is None else ", ".join(filter(None, (condition.describe(), stored)))
+        origin = "" if condition is None or (condition.clean and not stored) else found
         if condition is not None:
             level = logging.INFO if self.chooses else logging.DEBUG
-            _log.log(level, "%s: %s: %s", name, condition.describe(), opened.model.name)
+            _log.log(level, "%s: %s: %s", name, found, opened.model.name)
         # Told where somebody asked for it; where it is the default, a line for each picture would only be noise.
         tells = condition is None or settings.consistency is True
         key = self._key(opened.model, "pixels")
@@ -222,11 +227,14 @@ class Upscaling:
         """Whether the weights are chosen for each picture: neither they nor a blend of them were asked for."""
         return self._given is None and self.settings.model is None and self.settings.strength is None
 
-    def _weights(self, condition: Condition | None = None) -> _Opened:
-        """The weights for a picture: those that the settings name, or what fits its condition."""
+    def _weights(self, condition: Condition | None = None, stored: str | None = None) -> _Opened:
+        """The weights for a picture: those that the settings name, or what fits its condition.
+
+        `stored` is the lossy format, other than JPEG, that it comes in.
+        """
         if self._given is not None:
             return self._given
-        if self.chooses and condition is not None and _as_people_have_them(condition):
+        if self.chooses and condition is not None and (stored or _as_people_have_them(condition)):
             return self._open(PHOTO_MODEL)
         return self._open(DEFAULT_MODEL if self.settings.model is None else self.settings.model)
 

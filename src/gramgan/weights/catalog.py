@@ -135,8 +135,8 @@ KNOWN: dict[str, KnownWeights] = {
             files=(
                 KnownFile(
                     "gramgan-x4-photo.safetensors",
-                    17_854_234,
-                    "3fe8f428598442c4d6dfedf821348c69fd121229c7bf7d5fd7042c34e99627fb",
+                    17_854_170,
+                    "7b83f970a67ce63690580ffa0a65a2d219140cac8d62d36a539c10e2696f0e48",
                     "",
                 ),
             ),
