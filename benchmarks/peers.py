@@ -126,7 +126,7 @@ def speeds(models: Sequence[str], picture: Path, device: str) -> list[Speed]:
         source, target = Path(name) / "input.png", Path(name) / "output.png"
         write_image(source, image.astype(np.float32) / 255, bits=8)
         for model in models:
-            seconds = [our_file(source, target, model) for _ in range(RUNS + 1)][1:]  # the first one compiles
+            seconds = [our_file(source, target, model).clock for _ in range(RUNS + 1)][1:]  # the first one compiles
             parameters = millions(load_generator(model).network)
             found.append(Speed(Path(model).stem, parameters, statistics.median(seconds)))
     network, _ = load_srresnet("srresnet")
