@@ -7,6 +7,7 @@ it covers far less than the 95 % it promises, for it knows no other images than 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -84,6 +85,7 @@ def paired(first: Sequence[float], other: Sequence[float], *, higher_is_better: 
     return Paired(mean_with_interval(differences), wins, losses, len(signed) - wins - losses)
 
 
+@lru_cache
 def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
     """t so that a Student variable with `degrees` of freedom lies within ±t with probability `confidence`.
 
