@@ -61,11 +61,11 @@ bench: $(STAMP)
 # package, is trained for them in a quarter of an hour. The ablation trains nine generators, hours without a GPU. Both trainings go
 # on where they were stopped.
 benchmarks: $(STAMP)
-	$(BIN)/python benchmarks/small_models.py --only psnr
-	$(BIN)/python benchmarks/peers.py --page docs/benchmarks.md --model gramgan-x4 --model gramgan-x4-lite \
+	$(BIN)/python studies/small_models.py --only psnr
+	$(BIN)/python studies/peers.py --page docs/benchmarks.md --model gramgan-x4 --model gramgan-x4-lite \
 		--model gramgan-x4-lite-psnr --model runs/small-models/gramgan-x4-psnr.safetensors
-	$(BIN)/python benchmarks/ablation.py run --seeds 0 1
-	$(BIN)/python benchmarks/ablation.py table --seeds 0 1 --page docs/ablation.md
+	$(BIN)/python studies/ablation.py run --seeds 0 1
+	$(BIN)/python studies/ablation.py table --seeds 0 1 --page docs/ablation.md
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -170,6 +170,7 @@ def test_every_third_party_import_is_declared() -> None:
 
 def test_torchvision_is_not_used() -> None:
     files = [*SOURCES, *ROOT.glob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    files += (ROOT / "studies").rglob("*.py")
     assert not [path for path in files if {"torchvision", "torchaudio"} & set(imports(path))]
 
 

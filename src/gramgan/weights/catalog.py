@@ -147,7 +147,7 @@ KNOWN: dict[str, KnownWeights] = {
             kind="generator",
             title="Gram-GAN ×4, small and fast",
             licence="Apache-2.0",
-            origin="this project (benchmarks/small_models.py)",
+            origin="this project (studies/small_models.py)",
             files=(
                 KnownFile(
                     "gramgan-x4-lite.safetensors",
@@ -164,7 +164,7 @@ KNOWN: dict[str, KnownWeights] = {
             kind="generator",
             title="Gram-GAN ×4, small and fast, without texture",
             licence="Apache-2.0",
-            origin="this project (benchmarks/small_models.py)",
+            origin="this project (studies/small_models.py)",
             files=(
                 KnownFile(
                     "gramgan-x4-lite-psnr.safetensors",

@@ -7,9 +7,9 @@ L_PT's gradient with respect to the generator's parameters is as long as that of
 the same calibration batches). The control `hr` has α : β = 1 : 0 and HR's own patches among the candidates, so that its
 target is the HR patch itself: a plain Gram distance to HR.
 
-    python benchmarks/texture_ablation.py run [--seeds 0 1 2] [--steps 40]
-    python benchmarks/texture_ablation.py domains                   `fabric` against `photo` textures
-    python benchmarks/texture_ablation.py table                     Markdown tables of what is there
+    python studies/texture_ablation.py run [--seeds 0 1 2] [--steps 40]
+    python studies/texture_ablation.py domains                   `fabric` against `photo` textures
+    python studies/texture_ablation.py table                     Markdown tables of what is there
 
 The first two warm the discriminator up themselves, once (`--discriminator` names another). Configurations that are in
 the results file are not run again: stop it and start it as you like. Without an argument it prints the tables. The last

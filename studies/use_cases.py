@@ -1,6 +1,6 @@
 """A worked example for each page of docs/use-cases: from files of a field to a generator that has seen its texture.
 
-    python benchmarks/use_cases.py --start runs/lite/gramgan_G_best.safetensors --art FOLDER [--only NAME ...]
+    python studies/use_cases.py --start runs/lite/gramgan_G_best.safetensors --art FOLDER [--only NAME ...]
         [--folder runs/use-cases] [--pages docs/use-cases]
 
 For each field: files to train on and a picture that is held out (another one, or another part of the same); the

@@ -17,9 +17,9 @@ Distances are between standardised Gram vectors; "gap" is the distance between e
                the database is a no-op; 1: nothing in common
     opposed    share of patches whose gradient points away from where the plain Gram distance pulls (cos < 0)
 
-    python benchmarks/texture_study.py run [--patches 10000000] [--only rgb:4 rgb-centred:8]
-    python benchmarks/texture_study.py figures      pictures for docs/texture-study.md
-    python benchmarks/texture_study.py table        Markdown tables of what is there
+    python studies/texture_study.py run [--patches 10000000] [--only rgb:4 rgb-centred:8]
+    python studies/texture_study.py figures      pictures for docs/texture-study.md
+    python studies/texture_study.py table        Markdown tables of what is there
 
 What is in the results file is not computed again. Without an argument the tables are printed. The last line's values
 are those at α : β = 1 : 1 and k = 4 for the largest database there.

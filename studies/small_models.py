@@ -1,6 +1,6 @@
 """How the weights beside `gramgan-x4` were made, again: one training after the other, each from what the last one left.
 
-    python benchmarks/small_models.py [--photos PHOTOS] [--folder runs/small-models] [--only NAME ...]
+    python studies/small_models.py [--photos PHOTOS] [--folder runs/small-models] [--only NAME ...]
 
     psnr            gramgan-x4-psnr: the network of gramgan-x4 with L_C alone, from RealSR's weights
     lite-psnr       the small network with L_C alone, from nearest-neighbour enlargement
@@ -15,7 +15,7 @@ The photographs are shrunk two and three times before cutting (`gramgan prepare`
 It goes on where it was stopped: an hour and three quarters on one core that has bf16. Each is written to FOLDER in
 half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand,
 `photo` beside its start on LR images of the kind that it was trained on. Trainings on another machine give other last
-digits. Crops that nobody chose are in FOLDER too (see `benchmarks/peers.py`). The last line has the scores.
+digits. Crops that nobody chose are in FOLDER too (see `studies/peers.py`). The last line has the scores.
 """
 
 import argparse

@@ -5,13 +5,13 @@ order, for the same number of steps, at the same learning rate. A loss that a ro
 row leaves out what it does not name. Rows with a discriminator begin with the same one, warmed up against the resting
 start. The weights scored are the average (EMA) at the end: none is chosen by a validation.
 
-    python benchmarks/ablation.py run [--rows pixel perceptual …] [--seeds 0] [--steps 220]
-    python benchmarks/ablation.py table [--page docs/ablation.md]
+    python studies/ablation.py run [--rows pixel perceptual …] [--seeds 0] [--steps 220]
+    python studies/ablation.py table [--page docs/ablation.md]
 
 `run` goes on where it was stopped; `table` scores what is finished on Set5 and Set14 (protocol `sr-y-crop4`, fp32), the
 networks alone and back-projected (`gramgan upscale --consistency`), and writes the tables, with a picture whose crops
 nobody chose: five images of each set, evenly spread over their names, and of each the most textured square of the
-truth, as in `benchmarks/peers.py`. The last line has the means of each row.
+truth, as in `studies/peers.py`. The last line has the means of each row.
 
 A full training takes about 20 minutes on one core that has bf16, and three times that on one that has not.
 """
@@ -37,9 +37,9 @@ from gramgan.ops.resize import back_project
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_png, to_webp
 from gramgan.texture.database import TextureDatabase, sources_of
-from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, Record
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, Record, is_run
 from gramgan.training.loop import Observer
-from gramgan.training.run import Unwatched, is_run, train
+from gramgan.training.run import Unwatched, train
 from gramgan.weights.catalog import fetch_weights
 from peers import PROJECTED, SETS, START, STRIP_SIDE, STRIPS, key
 from texture_study import fill
