@@ -15,6 +15,7 @@ from gramgan.cli import (
     doctor,
     evaluate,
     export,
+    inspect,
     prepare,
     report,
     runs,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(upscale.upscale)
+app.command()(inspect.inspect)
 app.command()(train.train)
 app.command()(report.report)
 app.command()(runs.runs)

@@ -10,11 +10,12 @@ that the evidence comes from multiples other than 0 and from the contrast with t
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from gramgan.condition.blocks import SIDE, blocks_of, luma_of, transformed
-from gramgan.condition.jpeg_file import table
+from gramgan.condition.jpeg_file import quality_of, table
 from gramgan.condition.record import Jpeg
 from gramgan.ops.jpeg_tables import quantisation_tables
 
@@ -25,7 +26,11 @@ _LARGEST = 256  # coefficients beyond are left out
 _LARGEST_STEP = 255
 _DARKEST, _BRIGHTEST = 0.25, 254.75  # a block with values beyond may have been clipped
 _BLOCKS = 1500  # that the grid is searched with
-_QUALITIES = np.arange(5, 100)
+_QUALITIES = range(5, 100)
+_STANDARD = 0.8  # of what free steps gain, below which the tables are none of libjpeg's
+_SURE = 12.0  # nats, from which on a frequency's own step is known
+_FEWEST_BLOCKS = 4  # on any grid: with nothing to compare with, nothing stands out
+_NO_LOSS = 98  # steps of 1 and 2 lose nothing that could be seen, and leave faint traces
 _LEAST_CONTRAST = 40.0  # nats, between the best grid and the next
 _LEAST_EACH = 0.1  # nats for each coefficient that is not 0
 
@@ -37,33 +42,48 @@ def jpeg_in(windows: Sequence[tuple[np.ndarray, int, int]]) -> Jpeg | None:
         windows: `(pixels [3|1, H, W] in grey levels of 255, top, left)`, the latter the window's place in the picture.
 
     Returns:
-        None where nothing is found: never JPEG, resized after it, quality above 99, or too little is there to tell.
+        None where nothing is found: never JPEG, resized after it, quality above 97, or too little is there to tell.
     """
     counts = _histograms(windows)
     gains = counts.reshape(-1, counts.shape[-1]) @ _gain_table()
-    gains = gains.reshape(SIDE * SIDE, SIDE * SIDE, -1)  # grid, frequency, step
-    steps = _tables()[0]  # quality, frequency
-    scores = gains[:, np.arange(SIDE * SIDE)[None], steps - 1]  # grid, quality, frequency
-    totals = scores[:, :, 1:].sum(axis=2)  # the mean of a block says too little: it is spread evenly at small steps
-    best_of_grid = totals.max(axis=1)
-    grid = int(best_of_grid.argmax())
-    index = int(totals[grid].argmax())
-    contrast = float(best_of_grid[grid] - np.delete(best_of_grid, grid).max())
-    values = np.arange(counts.shape[-1]) / _BINS_PER_LEVEL
-    nonzero = float((counts[grid] * (values[None] > steps[index][:, None] / 2))[1:].sum())
-    if contrast < max(_LEAST_CONTRAST, _LEAST_EACH * nonzero):
+    gains = gains.reshape(SIDE * SIDE, SIDE * SIDE, -1)[:, 1:]  # grid, frequency, step; a block's mean says too little
+    candidates = _candidates()
+    steps = np.stack([one.luma.ravel()[1:] for one in candidates])
+    totals = gains[:, np.arange(SIDE * SIDE - 1)[None], steps - 1].sum(axis=2)  # grid, candidate
+    grid = _apart(totals.max(axis=1), counts, steps[totals.max(axis=0).argmax()])
+    if grid is None:
         return None
-    colour = windows[0][0].shape[0] == 3
-    luma, chroma = (one[index].reshape(SIDE, SIDE) for one in _tables())
+    free = gains[grid].max(axis=1)  # every frequency its own step
+    best = candidates[int(totals[grid].argmax())]
+    if best.quality >= _NO_LOSS:
+        return None
+    luma = best.luma.copy()
+    quality = best.quality
+    if totals[grid].max() < _STANDARD * free.sum():  # tables of somebody's own, as cameras and Photoshop have
+        own = gains[grid].argmax(axis=1) + 1
+        known = np.flatnonzero(free >= _SURE)
+        luma.ravel()[known + 1] = own[known]
+        quality = quality_of(luma)
     return Jpeg(
-        quality=int(_QUALITIES[index]),
+        quality=quality,
         luma_table=table(luma),
-        chroma_table=table(chroma) if colour else None,
+        chroma_table=table(best.chroma) if windows[0][0].shape[0] == 3 else None,
         offset=(grid // SIDE, grid % SIDE),
         subsampling=None,
         chroma_offset=None,
         source="pixels",
     )
+
+
+def _apart(totals: np.ndarray, counts: np.ndarray, steps: np.ndarray) -> int | None:
+    """The grid with the highest total, if it stands out from the others; `steps` are those it was found with."""
+    grid = int(totals.argmax())
+    contrast = float(totals[grid] - np.delete(totals, grid).max())
+    values = np.arange(counts.shape[-1]) / _BINS_PER_LEVEL
+    nonzero = float((counts[grid, 1:] * (values[None] > steps[:, None] / 2)).sum())
+    if counts[:, 0].sum(axis=1).min() < _FEWEST_BLOCKS:
+        return None
+    return grid if contrast >= max(_LEAST_CONTRAST, _LEAST_EACH * nonzero) else None
 
 
 def _histograms(windows: Sequence[tuple[np.ndarray, int, int]]) -> np.ndarray:
@@ -100,9 +120,16 @@ def _gain_table() -> np.ndarray:
     return np.where(multiple == 0, np.minimum(gain, 0), gain).astype(np.float32)
 
 
+class _Candidate(NamedTuple):
+    quality: int
+    luma: np.ndarray
+    chroma: np.ndarray
+
+
 @functools.cache
-def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """libjpeg's luma and chroma tables, one row for each of `_QUALITIES`: `[qualities, 64]`."""
-    tables = [quantisation_tables(int(quality)) for quality in _QUALITIES]
-    luma, chroma = (np.stack([one[part].reshape(-1) for one in tables]).astype(int) for part in range(2))
-    return luma, chroma
+def _candidates() -> tuple[_Candidate, ...]:
+    """libjpeg's tables for each of `_QUALITIES`, as they are and for pictures that were turned on their side later."""
+    upright = [
+        _Candidate(quality, *(one.astype(int) for one in quantisation_tables(quality))) for quality in _QUALITIES
+    ]
+    return (*upright, *(_Candidate(one.quality, one.luma.T, one.chroma.T) for one in upright))

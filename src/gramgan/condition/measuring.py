@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gramgan.condition.jpeg_file import header_of, jpeg_of, orientation_of
+from gramgan.condition.jpeg_noise import noise_before
 from gramgan.condition.jpeg_pixels import jpeg_in
 from gramgan.condition.noise import measure_noise, patches_of
 from gramgan.condition.record import Condition, Jpeg
@@ -61,6 +62,9 @@ def of_samples(samples: Sequence[Sample], width: int, height: int, tables: Jpeg 
     windows = [sample.pixels for sample in samples]
     jpeg = tables or jpeg_in([(sample.pixels, sample.top, sample.left) for sample in samples])
     noise = measure_noise(patches_of(windows))
+    before = None if jpeg is None else noise_before(jpeg, samples, len(windows[0]))
+    if before is not None and (noise is None or noise.kind == "none" or noise.level < before.level):
+        noise = before  # what is left of independent noise is weaker and coarser than it was
     level = 0.0 if noise is None or noise.kind == "none" else noise.level
     return Condition(
         width=width,

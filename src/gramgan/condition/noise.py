@@ -19,6 +19,7 @@ All values are in grey levels of 255.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from gramgan.condition.blocks import SIDE, transformed
 from gramgan.condition.record import Noise
 
 _POSITIONS = 30_000  # patches that are looked at
-_SMOOTHEST = 0.03  # share of them that is taken for smooth
+_SMOOTHEST, _VERY_SMOOTHEST = 0.03, 0.01  # shares of them that are taken for smooth
 _FEWEST = 60  # patches, below which nothing is said
 _DARKEST, _BRIGHTEST = 0.25, 254.75  # a value beyond is clipped, and noise there is cut off
 _FROM_THE_ENDS = (3.0, 2.5, 2.0)  # standard deviations of noise, within which of black and white it would be cut off
@@ -45,10 +46,22 @@ _WHITE_LEAST = 1.7  # grey levels
 _INDEPENDENT = 0.55  # share that is independent between channels, as a ratio of standard deviations
 _INDEPENDENT_LEAST = 1.0
 _COARSE_LEAST = 1.6
-_GREY_MID, _GREY_UPPER, _GREY_SPREAD = (0.85, 1.45), (0.88, 1.25), 0.6
 _GREY_LEAST = 1.0
-_STRONG = 8.0  # from here on grey noise has to be as even as noise that drowns everything else
-_STRONG_MID, _STRONG_SPREAD = 1.2, 0.32
+_GREY_MID_LEAST = 0.85
+_STRONG = 8.0  # texture is strong, so that strong noise has to show clearer
+
+
+class _Rule(NamedTuple):
+    """Of grey noise: middle over high frequencies at most, upper over high ones, spread of the patches at most."""
+
+    mid: float
+    upper: tuple[float, float]
+    spread: float
+
+
+_EVEN = _Rule(1.65, (0.9, 1.14), 0.275)
+_GREY_FLAT = _Rule(1.45, (0.88, 1.25), 0.6)
+_STRONG_FLAT = _Rule(1.2, (0.88, 1.25), 0.32)
 _UNTOLD = 1.5  # what cannot be told from texture is not called more than this
 _LEVELS = 8  # of brightness
 
@@ -97,10 +110,8 @@ def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> Pa
 
 def measure_noise(patches: Patches) -> Noise | None:
     """The noise of what the patches were taken from; None where they are too few to say."""
-    if len(patches) < _FEWEST:
-        return None
-    found = _look(patches.smoothest())
-    if found.kind == "none":
+    found = look(patches)
+    if found is None or found.kind == "none":
         return found
     # Again without places so dark or bright in a channel that its noise is cut off there, if enough others are left.
     means = patches.means
@@ -108,22 +119,40 @@ def measure_noise(patches: Patches) -> Noise | None:
         inside = (means.min(axis=0) > margin) & (means.max(axis=0) < 255 - margin)
         if np.count_nonzero(inside) >= 4 * _FEWEST:
             patches = patches.chosen(inside)
-            again = _look(patches.smoothest())
-            found = again if again.kind == found.kind else found
+            again = look(patches)
+            found = again if again is not None and again.kind == found.kind else found
             break
     return Noise(found.sigma, found.kind, found.coarse, _levels(patches, found))
 
 
-def _look(smooth: Patches) -> Noise:
-    d = smooth.coefficients
-    covariance = np.einsum("cnij,dnij->ijcd", d, d, optimize=True).astype(np.float64) / d.shape[1]
-    least = _by_order(np.linalg.eigvalsh(covariance)[:, :, :1].clip(0))
+def look(patches: Patches) -> Noise | None:
+    """The same at first sight: with places where noise is cut off, and without its levels."""
+    if len(patches) < _FEWEST:
+        return None
+    d = patches.smoothest().coefficients
+    covariance = _covariance(d)
+    least = _least(covariance)
     found = _independent(covariance, least) if len(d) == 3 else None
-    found = found or _grey(d)
+    found = found or _grey(d) or _grey(patches.smoothest(_VERY_SMOOTHEST).coefficients)
     if found is not None:
         return found
     bound = min(_deviation(least, _HIGH), _UNTOLD)
     return Noise((bound,) * len(d), "none")
+
+
+def noise_bound(patches: Patches) -> float:
+    """What noise there can be at most: all that is in the smoothest patches and no texture of one colour."""
+    return _root(_total(_least(_covariance(patches.smoothest().coefficients))))[0]
+
+
+def _covariance(d: np.ndarray) -> np.ndarray:
+    """Of the channels, by frequency: `[C, N, 8, 8]` → `[8, 8, C, C]`."""
+    return np.einsum("cnij,dnij->ijcd", d, d, optimize=True).astype(np.float64) / d.shape[1]
+
+
+def _least(covariance: np.ndarray) -> np.ndarray:
+    """The smallest eigenvalues of the channels' covariances, by order of frequency: `[orders, 1]`."""
+    return _by_order(np.linalg.eigvalsh(covariance)[:, :, :1].clip(0))
 
 
 def _independent(covariance: np.ndarray, least: np.ndarray) -> Noise | None:
@@ -147,14 +176,14 @@ def _grey(d: np.ndarray) -> Noise | None:
     mid, upper, high = (_deviation(spectrum, band) for band in (_MID, _UPPER, _HIGH))
     each = np.square(grey[:, _UPPER[0] <= _ORDER]).mean(axis=1)
     spread = float(each.std() / max(each.mean(), 1e-6))
-    strong = high > _STRONG
-    mid_most, spread_most = (_STRONG_MID, _STRONG_SPREAD) if strong else (_GREY_MID[1], _GREY_SPREAD)
-    white = (
-        _GREY_MID[0] < mid / max(high, 1e-3) < mid_most and _GREY_UPPER[0] < upper / max(high, 1e-3) < _GREY_UPPER[1]
-    )
-    if high < _GREY_LEAST or not white or spread > spread_most:
+    if high < _GREY_LEAST or not mid / high > _GREY_MID_LEAST:
         return None
-    return Noise((high,) * len(d), "grey", mid / high)
+    # Either the patches differ no more than noise does, or the spectrum is as flat as that of noise.
+    rules = (_EVEN, _STRONG_FLAT if high > _STRONG else _GREY_FLAT)
+    mid_ratio, upper_ratio = mid / high, upper / high
+    if any(mid_ratio < most and low < upper_ratio < top and spread < even for most, (low, top), even in rules):
+        return Noise((high,) * len(d), "grey", mid_ratio)
+    return None
 
 
 def _own(covariance: np.ndarray) -> np.ndarray:
@@ -202,8 +231,7 @@ def _levels(patches: Patches, found: Noise) -> tuple[tuple[float, float], ...]:
         inside = patches.chosen((brightness >= low) & (brightness < high))
         if len(inside) < 4 * _FEWEST:
             continue
-        smooth = inside.smoothest()
-        one = _look(smooth)
-        if one.kind == found.kind:
-            levels.append((float(smooth.means.mean()), float(np.mean(one.sigma))))
+        one = look(inside)
+        if one is not None and one.kind == found.kind:
+            levels.append((float(inside.smoothest().means.mean()), float(np.mean(one.sigma))))
     return tuple(levels)

@@ -22,10 +22,11 @@ class Noise:
     """Noise, in grey levels of 255.
 
     `sigma`: the standard deviation of each colour channel (one, or red, green and blue). `kind`: "independent" between
-    the channels (sensors), "grey" (the same in all: grain, grey pictures), "compressed" (what JPEG has left of it), or
-    "none": nothing that can be told from texture, and `sigma` is an upper bound of at most 1.5. `coarse`: middle
-    against high frequencies, 1 for white noise, 3 to 6 after demosaicing. `levels`: `(brightness, sigma)` pairs in grey
-    levels for noise that depends on the signal, where the picture has smooth places of that brightness.
+    the channels (sensors), "grey" (the same in all: grain, grey pictures), "compressed" (that of luma before JPEG took
+    most of it), or "none": nothing that can be told from texture, and `sigma` is an upper bound of at most 1.5.
+    `coarse`: middle against high frequencies, 1 for white noise, 3 to 6 after demosaicing. `levels`: `(brightness,
+    sigma)` pairs in grey levels for noise that depends on the signal, where the picture has enough places of that
+    brightness.
     """
 
     sigma: tuple[float, ...]

@@ -17,6 +17,7 @@ from gramgan.condition.record import Softness
 
 _LEAST_CONTRAST = 20.0  # grey levels, above noise
 _FEWEST = 40  # edges, below which nothing is said
+_WIDEST = 10.0  # pixels; what rises slower is no edge
 _SHARPEST = 0.15  # share of the edges that tells
 _STRONGEST = 0.5  # share of the edges, by contrast, that is looked at
 SHARP_WIDTH = 1.05  # of the sharpest edges in pictures that were shrunk well
@@ -58,7 +59,7 @@ def _runs(plane: np.ndarray, least: float) -> _Runs:
     ends = np.append(starts[1:], len(steps) - 1)
     contrast = np.abs(np.add.reduceat(steps, starts))
     steepest = np.maximum.reduceat(np.abs(steps), starts)
-    strong = contrast >= least
+    strong = (contrast >= least) & (contrast <= _WIDEST * steepest)
     starts, ends = starts[strong], ends[strong]
     halo = np.full(len(starts), np.nan)
     inside = (starts % width >= _FAR) & (ends % width < width - _FAR) & (starts // width == ends // width)

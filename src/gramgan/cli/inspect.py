@@ -1,0 +1,42 @@
+"""`gramgan inspect`: what picture files are like."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Images, or folders with images.", show_default=False)
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with every figure and table.")
+    ] = False,
+    allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
+) -> None:
+    """Say what a picture is like: size, depth, profile, and its noise, JPEG quality and sharpness."""
+    import json
+
+    from gramgan.cli.console import say
+    from gramgan.condition.inspection import inspect_file
+    from gramgan.errors import UserError
+    from gramgan.images import find_images
+
+    failed = False
+    for given in files:
+        try:
+            paths = find_images(given) if given.is_dir() else [given]
+        except UserError as error:
+            paths, failed = [], True
+            say(json.dumps({"file": str(given), "error": str(error)}) if as_json else f"error: {error}")
+        for path in paths:
+            try:
+                seen = inspect_file(path, allow_huge=allow_huge)
+            except UserError as error:
+                failed = True
+                say(json.dumps({"file": str(path), "error": str(error)}) if as_json else f"error: {error}")
+                continue
+            say(json.dumps(seen.to_dict()) if as_json else f"{path}: {seen.describe()}")
+    if failed:
+        raise typer.Exit(1)
