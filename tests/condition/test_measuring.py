@@ -61,7 +61,7 @@ def test_two_hundred_textures_are_clean(shared: Callable[[str], list[Path]]) -> 
             condition = looked_at(one)
             if not condition.clean:
                 dirty.append((number, one.shape, condition.describe()))
-    assert dirty == []
+    assert dirty == [], dirty
 
 
 def test_photographs_that_were_never_compressed_show_no_jpeg(photographs: list[Picture]) -> None:

@@ -81,7 +81,7 @@ def _apart(totals: np.ndarray, counts: np.ndarray, steps: np.ndarray) -> int | N
     contrast = float(totals[grid] - np.delete(totals, grid).max())
     values = np.arange(counts.shape[-1]) / _BINS_PER_LEVEL
     nonzero = float((counts[grid, 1:] * (values[None] > steps[:, None] / 2)).sum())
-    if counts[:, 0].sum(axis=1).min() < _FEWEST_BLOCKS:
+    if counts[:, -1].sum(axis=1).min() < _FEWEST_BLOCKS:
         return None
     return grid if contrast >= max(_LEAST_CONTRAST, _LEAST_EACH * nonzero) else None
 

@@ -47,6 +47,7 @@ _INDEPENDENT = 0.55  # share that is independent between channels, as a ratio of
 _INDEPENDENT_LEAST = 1.0
 _COARSE_LEAST = 1.6
 _GREY_LEAST = 1.0
+_FEWEST_GREY = 8_000  # patches, overlapping: of fewer the smoothest resemble one another, as noise does
 _GREY_MID_LEAST = 0.85
 _STRONG = 8.0  # texture is strong, so that strong noise has to show clearer
 
@@ -133,7 +134,8 @@ def look(patches: Patches) -> Noise | None:
     covariance = _covariance(d)
     least = _least(covariance)
     found = _independent(covariance, least) if len(d) == 3 else None
-    found = found or _grey(d) or _grey(patches.smoothest(_VERY_SMOOTHEST).coefficients)
+    if found is None and len(patches) >= _FEWEST_GREY:
+        found = _grey(d) or _grey(patches.smoothest(_VERY_SMOOTHEST).coefficients)
     if found is not None:
         return found
     bound = min(_deviation(least, _HIGH), _UNTOLD)
