@@ -109,7 +109,7 @@ def test_small_and_broken_photographs_are_left_out_and_named(
     assert list(photos.look().troubles) == ["small.png", "broken.jpg"]
     assert photos.look().troubles == {}
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    [record] = caplog.records
+    [record] = [one for one in caplog.records if one.name.startswith("gramgan")]  # libvips warns too
     text = record.getMessage()
     assert text.startswith(
         "2 of 3 photographs are left out: small.png (30x7 is smaller than a crop of 8); broken.jpg ("
