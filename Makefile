@@ -32,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/gramgan demo
 
 # Two halves side by side, of one thread each, since most tests use one core. The first is shown when both have ended.
-HALF = tests/collect tests/data tests/networks tests/training
+HALF = tests/cli tests/collect tests/condition tests/data tests/evaluation tests/metrics tests/networks tests/training
 SHOWN_LATER = .pytest_cache/first-half.log
 test: $(STAMP)
 	@mkdir -p $(dir $(SHOWN_LATER))

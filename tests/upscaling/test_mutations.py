@@ -164,6 +164,7 @@ def test_the_folder_job_lists_them_and_goes_on(damaged: Path, weights: Path, tmp
             "GRAMGAN_CACHE": str(tmp_path / "cache"),
             "OMP_NUM_THREADS": "1",
             "HOME": str(tmp_path),
+            "VIPS_WARNING": "1",  # as the program sets it where it is the first to import libvips
         },
     )
     assert finished.returncode == 1, finished.stderr
