@@ -6,22 +6,19 @@
     lite-psnr       the small network with L_C alone, from nearest-neighbour enlargement
     lite-distilled  gramgan-x4-lite-psnr: it goes on, half towards HR and half towards what `psnr` makes of LR
     lite            gramgan-x4-lite: Gram-GAN's losses and consistency on top
-    photo           gramgan-x4-photo: the network of gramgan-x4 for noise and compression, from Real-ESRGAN's weights
     discriminator   gramgan-x4-D: warmed up against gramgan-x4 at rest, for whoever fine-tunes that
 
 The photographs are shrunk two and three times before cutting (`gramgan prepare`): at their own size they are soft
 (docs/gramgan-x4.md has the difference that it makes).
 
 It goes on where it was stopped: an hour and three quarters on one core that has bf16. Each is written to FOLDER in
-half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand,
-`photo` beside its start on LR images of the kind that it was trained on. Trainings on another machine give other last
-digits. Crops that nobody chose are in FOLDER too (see `studies/peers.py`). The last line has the scores.
+half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand.
+Trainings on another machine give other last digits. Crops that nobody chose are in FOLDER too (see `studies/peers.py`).
+`gramgan-x4-photo` has a recipe of its own, photo_generator.py. The last line has the scores.
 """
 
 import argparse
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +31,6 @@ from gramgan.evaluation.report import EvaluationReport
 from gramgan.few import evenly_spread
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.device import resolve_device
-from gramgan.images.pairing import truths
 from gramgan.prepare.run import Wish, prepare
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_webp
@@ -47,7 +43,6 @@ from peers import SETS, START, STRIP_SIDE, STRIPS, key, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARP = Wish(size=256, step=192, shrink=(2, 3))
-PHOTO_START = "real-esrgan-x4plus"
 WITHOUT_DISCRIMINATOR = {
     **{f"losses.{name}": 0 for name in ("texture", "disc_perceptual", "perceptual", "adversarial")},
     "stages.warm_discriminator": 0,
@@ -63,7 +58,6 @@ class Training:
     start: str = ""
     teacher: str = ""
     ships_as: str = ""
-    licence: str = "Apache-2.0"
     kept: str = BEST_GENERATOR
 
 
@@ -135,35 +129,6 @@ TRAININGS = {
         start="lite-distilled",
         ships_as="gramgan-x4-lite",
     ),
-    "photo": Training(
-        "realphoto",
-        {
-            # The preset's trunk, VGG-19 of ImageNet, has a licence for research; this one is free, and smaller.
-            "losses.trunk": "st-vgg16",
-            "losses.layers": "[conv3_3]",
-            "losses.texture": 0.03,
-            "losses.disc_perceptual": 0.02,
-            "losses.perceptual": 1.0,
-            "losses.adversarial": 0.01,
-            "losses.pixel": 0.3,
-            "data.crop": 128,
-            "stages.warm_discriminator": 150,
-            "stages.adversarial": 600,
-            "schedule.rate": 3e-5,
-            "schedule.warmup": 10,
-            "schedule.restart_every": 600,
-            "schedule.minimum": 1e-6,
-            "train.batch_size": 4,
-            "train.ema_decay": 0.98,
-            "log.every": 10,
-            "log.validate_every": 150,
-            "log.checkpoint_every": 150,
-            "log.validation_images": 12,
-            "log.validation_crop": 256,
-        },
-        ships_as="gramgan-x4-photo",
-        licence="BSD-3-Clause",
-    ),
     "discriminator": Training(
         # Not of `finetune`, whose spectral normalisation left D undecided after 300 steps; without, it began to know SR
         # after 60.
@@ -188,7 +153,7 @@ TRAININGS = {
 
 def run(arguments: argparse.Namespace) -> dict[str, Path]:
     """Train what is wanted and not there yet, in the order of `TRAININGS`; the files that ship, by training."""
-    for name in (START, PHOTO_START, "st-lpips-alex", "st-lpips-vgg16"):
+    for name in (START, "st-lpips-alex", "st-lpips-vgg16"):
         fetch_weights(name)
     sharp = arguments.folder / "sharp"
     prepare(arguments.photos, sharp, SHARP)
@@ -216,7 +181,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Path]:
 
 def ship(source: Path, target: Path, training: Training) -> None:
     """Write what a training kept in half precision, under the name that it ships by."""
-    name, licence = training.ships_as, training.licence
+    name, licence = training.ships_as, "Apache-2.0"
     if training.kept == BEST_GENERATOR:
         export_generator(source, target, half=True, name=name, licence=licence)
         return
@@ -226,28 +191,13 @@ def ship(source: Path, target: Path, training: Training) -> None:
     write_safetensors(target, weights.state, card, half=True)
 
 
-def scored(files: Mapping[str, Path], folder: Path) -> dict[str, EvaluationReport]:
-    """The generators among `files` on the images of `folder`: those for clean input, and `photo` beside its start.
-
-    The keys are names for the two: that of the folder, and with what its images were degraded by.
-    """
-    device = resolve_device("auto")
-    reports = {}
-    clean = [path for name, path in files.items() if name not in ("photo", "discriminator")]
-    if clean:
-        reports[key(folder.name)] = evaluate(
-            [BICUBIC, *clean], folder, device=device, precision="fp32", strip_side=STRIP_SIDE
-        )
-    if "photo" in files:
-        with tempfile.TemporaryDirectory() as name:
-            alone = ensure_folder(Path(name) / folder.name)  # without LR images that are there already
-            for truth in truths(folder):
-                shutil.copy(truth, alone)
-            models = [BICUBIC, PHOTO_START, files["photo"]]
-            reports[f"{key(folder.name)}_realphoto"] = evaluate(
-                models, alone, device=device, precision="fp32", degradation="realphoto", strip_side=STRIP_SIDE
-            )
-    return reports
+def scored(files: Mapping[str, Path], folder: Path) -> EvaluationReport | None:
+    """The generators among `files` on the images of `folder`; None if there is none."""
+    generators = [path for name, path in files.items() if name != "discriminator"]
+    if not generators:
+        return None
+    models = [BICUBIC, *generators]
+    return evaluate(models, folder, device=resolve_device("auto"), precision="fp32", strip_side=STRIP_SIDE)
 
 
 def main() -> None:
@@ -263,13 +213,15 @@ def main() -> None:
     files = run(arguments)
     values = []
     for folder in filter(Path.is_dir, arguments.sets):
-        for of, report in scored(files, folder).items():
-            print(f"\n{table(report)}\n\nLR images: {report.low_resolution}")
-            picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
-            write_bytes(arguments.folder / f"{of}.webp", to_webp(picture))
-            for model in report.models:
-                mean = model.mean()
-                values += [f"{of}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips")]
+        report, of = scored(files, folder), key(folder.name)
+        if report is None:
+            continue
+        print(f"\n{table(report)}")
+        picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
+        write_bytes(arguments.folder / f"{of}.webp", to_webp(picture))
+        for model in report.models:
+            mean = model.mean()
+            values += [f"{of}_{key(model.name)}_{name}={mean[name]:.4f}" for name in ("psnr_y", "st_lpips")]
     print(f"result: files={len(files)} {' '.join(values)}")
 
 

@@ -38,7 +38,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
 
     def export(spec: Path, target: Path, *, half: bool, name: str, licence: str) -> None:
         assert half
-        assert licence == ("BSD-3-Clause" if name == "gramgan-x4-photo" else "Apache-2.0")
+        assert licence == "Apache-2.0"
         assert name == target.stem
         assert spec.name == f"{BEST_GENERATOR}.safetensors"
 
@@ -56,7 +56,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
         "lite-distilled": "gramgan-x4-lite-psnr",
     }
     stop = False
-    assert [*small_models.run(arguments)] == ["psnr", "lite-distilled", "lite", "photo", "discriminator"]
+    assert [*small_models.run(arguments)] == ["psnr", "lite-distilled", "lite", "discriminator"]
     assert len(list((tmp_path / "out" / "sharp").glob("*_s2_*.png"))) == 2 * 4
     return found
 
@@ -68,7 +68,6 @@ def test_each_begins_with_what_another_left(configs: dict[str, Config], tmp_path
         "lite-psnr": None,
         "lite-distilled": left["lite-psnr"],
         "lite": left["lite-distilled"],
-        "photo": "real-esrgan-x4plus",
         "discriminator": "gramgan-x4",
     }
     assert configs["lite-distilled"].generator.teacher == left["psnr"]
@@ -84,12 +83,6 @@ def test_those_for_psnr_know_no_other_loss(configs: dict[str, Config]) -> None:
     assert all(configs["lite"].loss_weights[loss] > 0 for loss in five)
 
 
-def test_one_is_for_noise_and_compression(configs: dict[str, Config]) -> None:
-    made = {name: config.data.degradation for name, config in configs.items()}
-    assert {name for name, degradation in made.items() if degradation != "bicubic"} == {"photo"}
-    assert not configs["photo"].generator.consistent
-
-
 def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp_path: Path) -> None:
     shipped = tmp_path / "out" / "gramgan-x4-D.safetensors"
     with safetensors.safe_open(shipped, framework="pt") as file:
@@ -101,20 +94,14 @@ def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp
     assert configs["discriminator"].log.validate_every == stages.total == stages.warm_discriminator + 1
 
 
-def test_scores_are_of_what_each_is_for(tmp_path: Path, small_generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generators_are_scored(tmp_path: Path, small_generator: Path) -> None:
     truths = tmp_path / "truths"
     write_image(truths / "a.png", np.random.default_rng(0).random((3, 96, 96), np.float32))
     files = {"psnr": small_generator, "discriminator": tmp_path / "no generator"}
-    (clean,) = small_models.scored(files, truths).values()
-    assert [model.name for model in clean.models] == ["bicubic", small_generator.stem]
-    (truths / "a.png").rename(truths / "a_HR.png")
-    write_image(truths / "a_LR.png", np.zeros((3, 24, 24), np.float32))
-    monkeypatch.setattr(small_models, "PHOTO_START", str(small_generator))
-    ((name, photo),) = small_models.scored({"photo": small_generator}, truths).items()
-    assert name == "truths_realphoto"
-    assert "realphoto" in photo.low_resolution
-    assert len(photo.models) == 3
-    assert [row.image for row in photo.models[0].images] == ["a_HR.png"]
+    report = small_models.scored(files, truths)
+    assert report is not None
+    assert [model.name for model in report.models] == ["bicubic", small_generator.stem]
+    assert small_models.scored({"discriminator": tmp_path / "no generator"}, truths) is None
 
 
 def test_the_small_network_stays_small(configs: dict[str, Config]) -> None:
