@@ -10,8 +10,9 @@ from skimage import data
 
 from gramgan.condition import Condition, measure
 from gramgan.condition.container import lossy_container
+from gramgan.errors import UserError
 from gramgan.ops import bicubic
-from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.api import Upscaling, upscale
 from gramgan.upscaling.measured import EVERYTHING, Measured, beyond_quantisation
 from gramgan.upscaling.model import OpenModel
 from gramgan.upscaling.refine import Refine, back_project
@@ -162,6 +163,36 @@ def test_weights_are_chosen_by_what_a_picture_has_been_through(tmp_path: Path, m
     upscaling.array(planes(picture), "array")
     Upscaling(Settings(model="mine")).file(tmp_path / "noisy.png", tmp_path / "mine.png")
     assert opened[2:] == ["mine"]
+
+
+def test_a_file_read_into_an_array_is_looked_at_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables and its format are known whether the result is an array or a file; of an array pixels alone."""
+    opened = []
+
+    def open_model(spec: str, **_: object) -> OpenModel:
+        opened.append(spec)
+        card = Card(name=spec, architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
+        return OpenModel(Bicubic(), card, spec, "0")
+
+    monkeypatch.setattr("gramgan.upscaling.api.open_model", open_model)
+    Image.fromarray(photograph()).save(tmp_path / "a.jpg", quality=50)
+    Image.fromarray(photograph()).save(tmp_path / "a.webp", quality=50)
+    for name in ("a.jpg", "a.webp"):
+        array = upscale(tmp_path / name)
+        upscale(tmp_path / name, tmp_path / "out.png")
+        assert isinstance(array, np.ndarray)
+        assert np.array_equal(array, np.asarray(Image.open(tmp_path / "out.png"))), name
+    assert set(opened) == {"gramgan-x4-photo"}
+    noisy = photograph() + np.random.default_rng(5).normal(0, 10, photograph().shape)
+    upscale(np.clip(noisy, 0, 255).astype(np.uint8), tmp_path / "noisy.png")
+    assert "Input: noise " in str(Image.open(tmp_path / "noisy.png").info)
+
+
+@pytest.mark.parametrize("consistency", [True, False])
+def test_denoise_is_not_silently_without_effect(consistency: bool) -> None:
+    with pytest.raises(UserError, match=r"denoise: 0\.5 has no effect together with --(no-)?consistency"):
+        Settings(denoise=0.5, consistency=consistency).check()
+    Settings(denoise=0.5).check()
 
 
 def test_lossy_formats_are_told_from_lossless_ones(tmp_path: Path) -> None:

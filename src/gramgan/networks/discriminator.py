@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        wrap = spectral_norm if config.spectral_norm else _unchanged
+        wrap = spectral_norm if config.spectral_norm else unchanged
         widths = [width * config.width // 64 for width in _WIDTHS]
         channels = (3, *widths)
         self.convs = nn.ModuleList(
@@ -101,5 +101,6 @@ def _initialised(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     return layer
 
 
-def _unchanged(layer: nn.Module) -> nn.Module:
+def unchanged(layer: nn.Module) -> nn.Module:
+    """The layer itself: where there is no spectral normalisation."""
     return layer

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gramgan.networks.discriminator import Critique, DiscriminatorConfig
+from gramgan.networks.discriminator import Critique, DiscriminatorConfig, unchanged
 
 _SLOPE = 0.2
 _MULTIPLE = 8
@@ -22,7 +22,7 @@ class UNetDiscriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        wrap = spectral_norm if config.spectral_norm else _unchanged
+        wrap = spectral_norm if config.spectral_norm else unchanged
         width = config.width
         self.conv0 = nn.Conv2d(3, width, 3, padding=1)
         self.conv1 = wrap(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False))
@@ -63,7 +63,3 @@ def _active(x: Tensor) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _unchanged(layer: nn.Module) -> nn.Module:
-    return layer

@@ -63,19 +63,49 @@ def upscale(
         )
     upscaling = Upscaling(settings)
     if isinstance(image, np.ndarray):
-        result = upscaling.array(_from_hwc(image), "image", progress)
+        pixels = _from_hwc(image)
+        enlarger = upscaling.enlarger(_seen_in(pixels), "image")
+        result = enlarger.array(pixels, "image", progress or silent)
         if output is None:
             return _to_hwc(result, image.dtype, image.ndim == 3)
         bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
-        write_image(output, result, bits=bits, quality=settings.quality, comment=comment(upscaling.scale))
+        said = comment(upscaling.scale, enlarger.origin)
+        write_image(output, result, bits=bits, quality=settings.quality, comment=said)
         return Path(output)
     if output is not None:
         return upscaling.file(Path(image), Path(output), progress)
     raster = upscaling.open(Path(image))
     if raster.info.pages > 1:
         _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
-    result = upscaling.array(raster.read(), str(image), progress)
+    enlarger = upscaling.enlarger(_seen_of(Path(image), settings), str(image))
+    result = enlarger.array(raster.read(), str(image), progress or silent)
     return _to_hwc(result, np.dtype(raster.info.dtype), raster.info.channels > 1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a picture has been through: its condition, and the lossy format other than JPEG that it is stored in."""
+
+    condition: Condition
+    stored: str | None = None
+
+    def __str__(self) -> str:
+        """Such as `noise 6, JPEG quality about 70`."""
+        return ", ".join(filter(None, (self.condition.describe(), self.stored)))
+
+    @property
+    def clean(self) -> bool:
+        """Neither noise nor compression that enlarging would show."""
+        return self.condition.clean and not self.stored
+
+    @property
+    def as_people_have_them(self) -> bool:
+        """Whether it is for the weights that were trained on photographs out of cameras and off the web.
+
+        A fine JPEG counts: it may have been a coarse one before. So does what is blurred or was enlarged: the others
+        take it for sharp, and leave it as it is.
+        """
+        return not self.clean or self.condition.jpeg is not None or self.condition.too_large
 
 
 @dataclass(frozen=True)
@@ -149,8 +179,7 @@ class Upscaling:
         Raises:
             UserError: values that are not finite, a size out of range, or no memory for even the smallest tile.
         """
-        condition = measure(pixels[: 3 if len(pixels) > 2 else 1])
-        return self._enlarger(self._weights(condition), name, condition).array(pixels, name, progress or silent)
+        return self.enlarger(_seen_in(pixels), name).array(pixels, name, progress or silent)
 
     def file(self, source: Path, target: Path, progress: Progress | None = None) -> Path:
         """Enlarge a picture from file to file, with memory bounded by one row of tiles.
@@ -177,9 +206,7 @@ class Upscaling:
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
         if self._scientific(source, target, progress or silent):
             return target
-        condition = of_file(source, allow_huge=self.settings.allow_huge)
-        stored = lossy_container(source)
-        enlarger = self._enlarger(self._weights(condition, stored), str(source), condition, stored)
+        enlarger = self.enlarger(_seen_of(source, self.settings), str(source))
         enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
         return target
 
@@ -196,29 +223,30 @@ class Upscaling:
             return False
         from gramgan.upscaling.scientific import upscale_scientific
 
-        opened = self._weights()
-        return upscale_scientific(source, target, settings, opened.model, self._enlarger(opened), progress)
+        return upscale_scientific(source, target, settings, self.model, self.enlarger(), progress)
 
-    def _enlarger(
-        self, opened: _Opened, name: str = "", condition: Condition | None = None, stored: str | None = None
-    ) -> Enlarger:
+    def enlarger(self, seen: Seen | None = None, name: str = "") -> Enlarger:
         """What enlarges the pictures of one file: the weights, and a refinement of its own.
 
-        Without a `condition` it is a scientific file, all of whose values were measured; `stored` as in `_weights`.
+        Args:
+            seen: what the picture has been through; None for a scientific file, all of whose values were measured.
+            name: of the picture, for the log.
+
+        Raises:
+            UserError: see `model`.
         """
-        settings, card = self.settings, opened.model.card
+        settings, opened = self.settings, self._weights(seen)
         measured = None if settings.consistency is False else EVERYTHING
-        if condition is not None and settings.consistency is None:
-            measured = Measured.of(condition, settings.denoise)
-            if condition.clean and (stored or not card.consistent):
-                measured = Measured(fine=0)  # these weights may see what bicubic shrinking does not: colours alone
-        found = "" if condition is None else ", ".join(filter(None, (condition.describe(), stored)))
-        origin = "" if condition is None or (condition.clean and not stored) else found
-        if condition is not None:
+        if seen is not None:
             level = logging.INFO if self.chooses else logging.DEBUG
-            _log.log(level, "%s: %s: %s", name, found, opened.model.name)
+            _log.log(level, "%s: %s: %s", name, seen, opened.model.name)
+            if settings.consistency is None:
+                measured = Measured.of(seen.condition, settings.denoise)
+                if measured is EVERYTHING and not (seen.clean and opened.model.card.consistent):
+                    measured = Measured(fine=0)  # these weights may see what bicubic shrinking does not: colours alone
         # Told where somebody asked for it; where it is the default, a line for each picture would only be noise.
-        tells = condition is None or settings.consistency is True
+        tells = seen is None or settings.consistency is True
+        origin = "" if seen is None or seen.clean else str(seen)
         key = self._key(opened.model, "pixels")
         return Enlarger(opened.engine, self.scale, _refine(settings, measured), key, tells, origin)
 
@@ -227,14 +255,11 @@ class Upscaling:
         """Whether the weights are chosen for each picture: neither they nor a blend of them were asked for."""
         return self._given is None and self.settings.model is None and self.settings.strength is None
 
-    def _weights(self, condition: Condition | None = None, stored: str | None = None) -> _Opened:
-        """The weights for a picture: those that the settings name, or what fits its condition.
-
-        `stored` is the lossy format, other than JPEG, that it comes in.
-        """
+    def _weights(self, seen: Seen | None = None) -> _Opened:
+        """The weights for a picture: those that the settings name, or what fits what it has been through."""
         if self._given is not None:
             return self._given
-        if self.chooses and condition is not None and (stored or _as_people_have_them(condition)):
+        if self.chooses and seen is not None and seen.as_people_have_them:
             return self._open(PHOTO_MODEL)
         return self._open(DEFAULT_MODEL if self.settings.model is None else self.settings.model)
 
@@ -272,13 +297,14 @@ def _refine(settings: Settings, measured: Measured | None) -> Refine | None:
     return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured)
 
 
-def _as_people_have_them(condition: Condition) -> bool:
-    """Whether a picture is for the weights that were trained on photographs out of cameras and off the web.
+def _seen_in(pixels: np.ndarray) -> Seen:
+    """What a picture `[C, H, W]` in [0, 1] has been through, from its pixels alone."""
+    return Seen(measure(pixels[: 3 if len(pixels) > 2 else 1]))
 
-    A fine JPEG counts: it may have been a coarse one before. So does what is blurred or was enlarged: the others take
-    it for sharp, and leave it as it is.
-    """
-    return not condition.clean or condition.jpeg is not None or condition.too_large
+
+def _seen_of(source: Path, settings: Settings) -> Seen:
+    """The same of a file, which knows more."""
+    return Seen(of_file(source, allow_huge=settings.allow_huge), lossy_container(source))
 
 
 def _partner(spec: str | Path) -> str | Path:

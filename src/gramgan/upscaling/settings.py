@@ -203,6 +203,9 @@ class Settings:
                 f"texture_threshold {self.texture_threshold:g}: has an effect only together with --texture-mask; "
                 "give both"
             )
+        if self.denoise != 1 and self.consistency is not None:
+            flag = "--consistency, which keeps" if self.consistency else "--no-consistency, which leaves"
+            raise UserError(f"denoise: {self.denoise:g} has no effect together with {flag} all noise; give one of them")
         if self.plain and self.scientific:
             raise UserError(f"{self.scientific[0]}: has no effect together with --plain; give one of them")
         from gramgan.upscaling.passes import parse_scale  # imports numpy

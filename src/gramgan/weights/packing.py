@@ -39,7 +39,7 @@ def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_packed(metadata: Mapping[str, str] | None) -> bool:
     """Whether a safetensors file with this metadata holds packed weights."""
-    return bool(metadata) and METADATA.items() <= dict(metadata or {}).items()
+    return METADATA.items() <= dict(metadata or {}).items()
 
 
 def unpack(packed: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
