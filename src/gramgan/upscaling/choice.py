@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -43,6 +43,8 @@ _HOPELESS = 1.5  # so many times slower than the fastest on a small cut: gets no
 _GROWTH = 0.25  # more on larger tiles, for each doubling of their pixels: there the order may be another
 _DOMINATED = 1.3  # fp32 gets none beside a lower precision of the same backend that is so many times as fast
 _LOOKS = 0.03  # share of the time that may go into turns of those that are not the fastest
+_KEPT_AFTER = 5.0  # seconds of work after which the record is written even if nothing new was measured
+_ONCE = 2  # who took up to so many times as long as the fastest when it was first opened may have been converted then
 _KEPT = 3  # newest measurements, of which the least counts: a disturbance makes slower, never faster
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
@@ -79,12 +81,14 @@ class Tried:
 class _Pace:
     """A candidate on tiles of one size: seconds a pixel, and the seconds of work since it was last measured.
 
-    `first` are those of a process's first tile, opening and compiling included, `then` those of the others.
+    `first` are those of a process's first tile, opening and compiling included, `then` those of the others; `openings`
+    counts all processes.
     """
 
     first: list[float] = field(default_factory=list)
     then: list[float] = field(default_factory=list)
     waited: float = 0.0
+    openings: int = 0
 
     def next(self, *, opened: bool, shared: int) -> float:
         """What the next pixel is expected to cost; the opening is shared by as many tiles as were done."""
@@ -108,6 +112,7 @@ class Choice:
         self._read()
         self._opened: set[tuple[int, Candidate]] = set()  # of this process
         self._done: dict[int, int] = {}  # tiles of this process, by size
+        self._unwritten = 0.0  # seconds of work since the record was written
 
     @property
     def tried(self) -> bool:
@@ -116,7 +121,7 @@ class Choice:
 
     def contenders(self, pixels: int = 2**20) -> list[Candidate]:
         """Those that are right, and were fast enough on the cut to be given whole tiles of so many pixels."""
-        right = {one: found.seconds for one, found in self._tried.items() if found.right}
+        right = self._right()
         if not right:
             return self._all[:1]
         enough = (_HOPELESS + _GROWTH * max(0, _size(pixels) - _size(CUT * CUT))) * min(right.values())
@@ -140,7 +145,8 @@ class Choice:
     def best(self) -> Candidate:
         """The fastest so far, on tiles of the largest size that has been measured."""
         size = max(self._paces, default=0)
-        known = [one for one in self.contenders() if one in self._paces.get(size, {})]
+        paces = self._paces.get(size, {})
+        known = [one for one in self.contenders() if one in paces and (paces[one].first or paces[one].then)]
         if known:
             return min(known, key=lambda one: self._expected(size, one))
         return min(self.contenders(), key=lambda one: self._tried[one].seconds if one in self._tried else 0.0)
@@ -148,7 +154,7 @@ class Choice:
     def next(self, pixels: int) -> Candidate:
         """Who computes the next tile, of so many pixels."""
         contenders, size = self.contenders(pixels), _size(pixels)
-        if len(contenders) == 1:
+        if len(self._right()) < 2:
             return contenders[0]
         paces = self._paces.setdefault(size, {})
         for one in contenders:
@@ -162,9 +168,20 @@ class Choice:
             if done and not pace.then and (self._is_open(size, one) or done > len(contenders)):
                 return one
         best = min(contenders, key=lambda one: self._expected(size, one))
-        for one in contenders:
-            costs = paces[one].next(opened=self._is_open(size, one), shared=1) - self._expected(size, best)
-            if one != best and costs * pixels <= _LOOKS * paces[one].waited:
+        others = [one for one in contenders if one != best]
+        for one in others:
+            doubtful = one.backend != "torch" and paces[one].openings == 1 and not paces[one].then
+            if doubtful and not done and paces[one].first[0] <= _ONCE * self._expected(size, best):
+                return one
+        # The comparison on a cut may have been disturbed: who was slow in it is doubted in the end, if he needs no more
+        # memory than the tiles were planned for.
+        precisions = {one.precision for one in contenders}
+        slow = [one for one in self._right() if one not in contenders and one.precision in precisions]
+        for one in [*others, *slow]:
+            pace = paces.setdefault(one, _Pace())
+            known = pace.next(opened=self._is_open(size, one), shared=1)
+            costs = (known or self._tried[one].seconds / CUT**2) - self._expected(size, best)
+            if costs * pixels <= _LOOKS * pace.waited:
                 return one
         return best
 
@@ -180,14 +197,23 @@ class Choice:
             measured.clear()
             if first:
                 pace.then.clear()
+        pace.openings += first
         measured.append(seconds / pixels)
         del measured[:-_KEPT]
+        if candidate not in self.contenders(pixels):  # a whole tile says more than the cut did
+            tried = self._tried[candidate]
+            self._tried[candidate] = replace(tried, seconds=min(tried.seconds, measured[-1] * CUT**2))
         for one, other in paces.items():
             other.waited = 0.0 if one == candidate else other.waited + seconds
         self._opened.add((size, candidate))
         self._done[size] = self._done.get(size, 0) + 1
-        if new:
+        self._unwritten += seconds
+        if new or self._unwritten >= _KEPT_AFTER:
             self._write()
+
+    def _right(self) -> dict[Candidate, float]:
+        """Seconds on the cut of all whose results can be used."""
+        return {one: found.seconds for one, found in self._tried.items() if found.right}
 
     def _is_open(self, size: int, candidate: Candidate) -> bool:
         return (size, candidate) in self._opened
@@ -212,6 +238,7 @@ class Choice:
         self._tried, self._paces = tried, paces
 
     def _write(self) -> None:
+        self._unwritten = 0.0
         values = {
             "tried": {str(one): asdict(found) for one, found in self._tried.items()},
             "paces": {
@@ -253,8 +280,8 @@ def _size(pixels: int) -> int:
     return round(np.log2(max(pixels, 1)))
 
 
-def _pace(first: list[float], then: list[float], waited: float) -> _Pace:
-    return _Pace([*map(float, first)], [*map(float, then)], float(waited))
+def _pace(first: list[float], then: list[float], waited: float, openings: int) -> _Pace:
+    return _Pace([*map(float, first)], [*map(float, then)], float(waited), int(openings))
 
 
 def _candidate(name: str) -> Candidate:
