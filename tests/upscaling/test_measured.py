@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -136,15 +137,21 @@ class Bicubic:
         return np.stack([bicubic.enlarge(tile) for tile in tiles])
 
 
-def test_weights_are_chosen_by_what_a_picture_has_been_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the weights that were opened, none of which is really there."""
+    names: list[str] = []
 
     def open_model(spec: str, **_: object) -> OpenModel:
-        opened.append(spec)
+        names.append(spec)
         card = Card(name=spec, architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
         return OpenModel(Bicubic(), card, spec, "0")
 
     monkeypatch.setattr("gramgan.upscaling.api.open_model", open_model)
+    return names
+
+
+def test_weights_are_chosen_by_what_a_picture_has_been_through(tmp_path: Path, opened: list[str]) -> None:
     picture = photograph()
     Image.fromarray(picture).save(tmp_path / "clean.png")
     noise = np.random.default_rng(4).normal(0, 10, picture.shape)
@@ -165,16 +172,24 @@ def test_weights_are_chosen_by_what_a_picture_has_been_through(tmp_path: Path, m
     assert opened[2:] == ["mine"]
 
 
-def test_a_file_read_into_an_array_is_looked_at_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_page_is_looked_at_and_frames_are_done_alike(tmp_path: Path, opened: list[str]) -> None:
+    clean = Image.fromarray(photograph())
+    grain = np.random.default_rng(6).normal(0, 12, photograph().shape)
+    noisy = Image.fromarray(np.clip(photograph() + grain, 0, 255).astype(np.uint8))
+    clean.save(tmp_path / "in.tif", save_all=True, append_images=[noisy, clean])
+    upscale(tmp_path / "in.tif", tmp_path / "out.tif")
+    assert opened == ["gramgan-x4", "gramgan-x4-photo"]
+    with tifffile.TiffFile(tmp_path / "out.tif") as result:
+        said = ["Input: noise" in str(page.tags[270].value) for page in result.pages]  # pyright: ignore
+    assert said == [False, True, False]
+    opened.clear()
+    clean.save(tmp_path / "in.webp", save_all=True, append_images=[noisy, clean], lossless=True)
+    upscale(tmp_path / "in.webp", tmp_path / "out.webp")
+    assert opened == ["gramgan-x4"]
+
+
+def test_a_file_read_into_an_array_is_looked_at_as_a_file(tmp_path: Path, opened: list[str]) -> None:
     """Its tables and its format are known whether the result is an array or a file; of an array pixels alone."""
-    opened = []
-
-    def open_model(spec: str, **_: object) -> OpenModel:
-        opened.append(spec)
-        card = Card(name=spec, architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
-        return OpenModel(Bicubic(), card, spec, "0")
-
-    monkeypatch.setattr("gramgan.upscaling.api.open_model", open_model)
     Image.fromarray(photograph()).save(tmp_path / "a.jpg", quality=50)
     Image.fromarray(photograph()).save(tmp_path / "a.webp", quality=50)
     for name in ("a.jpg", "a.webp"):

@@ -206,8 +206,13 @@ class Upscaling:
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
         if self._scientific(source, target, progress or silent):
             return target
-        enlarger = self.enlarger(_seen_of(source, self.settings), str(source))
-        enlarger.file(lambda page: self.open(source, page), target, self.settings.quality, progress or silent)
+
+        def enlarger(page: int) -> Enlarger:
+            name = f"{source}: page {page + 1}" if page else str(source)
+            return self.enlarger(_seen_of(source, self.settings, page), name)
+
+        quality = self.settings.quality
+        enlarger(0).file(lambda page: self.open(source, page), target, quality, progress or silent, enlarger)
         return target
 
     def _scientific(self, source: Path, target: Path, progress: Progress) -> bool:
@@ -302,9 +307,9 @@ def _seen_in(pixels: np.ndarray) -> Seen:
     return Seen(measure(pixels[: 3 if len(pixels) > 2 else 1]))
 
 
-def _seen_of(source: Path, settings: Settings) -> Seen:
-    """The same of a file, which knows more."""
-    return Seen(of_file(source, allow_huge=settings.allow_huge), lossy_container(source))
+def _seen_of(source: Path, settings: Settings, page: int = 0) -> Seen:
+    """The same of a page of a file, which knows more."""
+    return Seen(of_file(source, page=page, allow_huge=settings.allow_huge), lossy_container(source))
 
 
 def _partner(spec: str | Path) -> str | Path:

@@ -246,7 +246,14 @@ class Enlarger:
         text = json.dumps([str(info.path.resolve()), status.st_size, status.st_mtime_ns, self.identity])
         return Course(plan, hashlib.sha256(text.encode()).hexdigest(), TileCount(progress, plan, pictures))
 
-    def file(self, pages: Callable[[int], Raster], target: Path, quality: int, progress: Progress) -> None:
+    def file(
+        self,
+        pages: Callable[[int], Raster],
+        target: Path,
+        quality: int,
+        progress: Progress,
+        of_page: Callable[[int], "Enlarger"],
+    ) -> None:
         """A file of pictures into another; all of them if the target's format holds several, else the first.
 
         Args:
@@ -254,6 +261,8 @@ class Enlarger:
             target: where the result goes; its suffix chooses the format. Written whole or not at all.
             quality: see `RasterWriter`.
             progress: told (tiles done, tiles in all), of all pages and passes together.
+            of_page: what enlarges a later page, which may have been through other things than the first. Frames of an
+                animation are all done like its first, so that nothing flickers.
 
         Raises:
             UserError: the source cannot be read, the target cannot be written, or the size that is asked for is out of
@@ -275,11 +284,13 @@ class Enlarger:
             for page in range(pictures):
                 if writer.skip_finished():
                     continue
+                enlarger = self
                 if page:
                     raster = pages(page)
                     plan = self.scale.plan(raster.info.width, raster.info.height, str(info.path))
-                with writer.page(plan.width, plan.height, **self._form(raster.info, quality)) as one:
-                    self.raster(raster, one, replace(course, plan=plan), page)
+                    enlarger = self if info.animation else of_page(page)
+                with writer.page(plan.width, plan.height, **enlarger._form(raster.info, quality)) as one:
+                    enlarger.raster(raster, one, replace(course, plan=plan), page)
 
     def raster(self, raster: Raster, sink: NamedSink, course: Course, number: int = 0) -> None:
         """One picture by all its passes.
