@@ -113,6 +113,9 @@ def test_unknown_setting_far_from_all_names() -> None:
         (["losses.trunk=vgg11"], "losses.trunk: input should be 'vgg19', 'vgg16' or 'st-vgg16'"),
         (["data.source=pairs"], "data: source: pairs needs the folder of LR images; set data.low"),
         (["data.source=shards", "data.low=lr"], "data: low: LR images are not used with data.source=shards"),
+        (["data.low_name=small_{stem}"], "data: low_name: it is for pairs; set data.low"),
+        (["train.seed=" + "[" * 100_000], "the value is not valid YAML"),
+        (["train.seed=2024-99-99"], "the value is not valid YAML"),
         (["data.workers=0"], "data.workers: input should be greater than 0"),
         (["data.crop=190"], "data.crop: input should be a multiple of 4"),
         (["data.crop=60"], "data.crop: the discriminator needs crops of at least 64 pixels, got 60"),
@@ -210,6 +213,9 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
     assert f"{path}: train: input should be" in message(None, path)
     path.write_bytes(b"\xff\xfe\x00")
     assert "not valid YAML" in message(None, path)
+    for text in ("[" * 100_000, "a: " + "{a: " * 100_000, "seed: 2024-99-99", "seed: " + "9" * 5000):
+        path.write_text(text, encoding="utf-8")
+        assert str(path) in message(None, path)
     assert "choose one of classic, " in message("papper")
 
 

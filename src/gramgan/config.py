@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+_SHOWN = 200  # characters of a setting that a message repeats
 
 
 class _Section(BaseModel):
@@ -33,6 +34,10 @@ class DataConfig(_Section):
     )
     low: Path | None = Field(
         default=None, description="folder of LR images, paired with photos by name; none: LR is made from HR"
+    )
+    low_name: str | None = Field(
+        default=None,
+        description='what the LR image of {stem} is called, such as "small_{stem}"; none: as usual, {stem}x4',
     )
     source: Literal["auto", "resident", "folder", "shards", "pairs"] = Field(
         default="auto",
@@ -58,6 +63,8 @@ class DataConfig(_Section):
             raise ValueError("source: pairs needs the folder of LR images; set data.low, or another data.source")
         if self.low is not None and self.source in ("folder", "shards"):
             raise ValueError(f"low: LR images are not used with data.source={self.source}; set it to auto or pairs")
+        if self.low_name is not None and self.low is None:
+            raise ValueError("low_name: it is for pairs; set data.low, the folder of the LR images")
         return self
 
 
@@ -435,7 +442,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a YAML file of settings") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # it raises the others for dates, numbers and depth
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}); correct it") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no settings; expected sections such as train: and data:")
@@ -454,8 +461,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: {section} is a value, not a section")
     try:
         target[name] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML; put it in quotes") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UserError(f"--set {override[:_SHOWN]}: the value is not valid YAML; put it in quotes") from None
     for other in _REPLACED_BY.get(key.strip(), ()):
         target.pop(other, None)
 

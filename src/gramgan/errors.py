@@ -1,4 +1,8 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and what he reads of all others where they must not end a job."""
+
+import logging
+
+_log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
@@ -15,3 +19,21 @@ class ReportedError(UserError):
 
 class WriteFailedError(UserError):
     """A file could not be written: the disk is full or read-only. It is no fault of what was to be written."""
+
+
+class BusyError(UserError):
+    """Another process is writing this very file."""
+
+
+class ForeignFileError(OSError):
+    """Where a file of the program's own is to be stands something else: a link, or a file of somebody else."""
+
+
+def in_one_line(error: Exception, name: object) -> str:
+    """What a list of failures says of `name`, one of many files; the log has the traceback of a defect, at DEBUG."""
+    if isinstance(error, UserError):
+        return str(error)
+    _log.debug("%s", name, exc_info=error)
+    what = next(iter(str(error).splitlines()), "")
+    kind = type(error).__name__
+    return f"{name}: a defect of the program or its libraries ({f'{kind}: {what}' if what else kind}); see it with -v"

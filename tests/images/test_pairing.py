@@ -36,6 +36,18 @@ def partners(pairs) -> dict[str, str | None]:
         ("x4000", "x4000"),
         ("14x", "14x"),
         ("lrs", "lrs"),
+        ("Canon_001_LR4", "canon_001"),
+        ("Nikon_050_HR", "nikon_050"),
+        ("panasonic_101_x1", "panasonic_101"),
+        ("0801x4m", "0801"),
+        ("0801x4w2", "0801"),
+        ("baby_LRBI_x4", "baby"),
+        ("baby_HR_x4", "baby"),
+        ("a_GT", "a"),
+        ("a_lq", "a"),
+        ("Matrix1", "matrix1"),
+        ("gtr", "gtr"),
+        ("x4max", "x4max"),
     ],
 )
 def test_only_whole_tokens_are_taken_out(stem: str, key: str) -> None:
@@ -105,3 +117,61 @@ def test_lr_folder_that_is_the_hr_folder_needs_lr_names(tmp_path: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         pair_low(tmp_path / "nowhere", None)
+
+
+SETS = {
+    "DIV2K bicubic": ("{}", "{}x4"),
+    "DIV2K mild": ("{}", "{}x4m"),
+    "DIV2K difficult": ("{}", "{}x4d"),
+    "DIV2K wild": ("{}", "{}x4w1"),
+    "RealSR": ("Canon_{}_HR", "Canon_{}_LR4"),
+    "DRealSR": ("sony_{}_x1", "sony_{}_x4"),
+    "Urban100, Set5 of SelfExSR": ("img_{}_SRF_4_HR", "img_{}_SRF_4_LR"),
+    "RCAN": ("{}_HR_x4", "{}_LRBI_x4"),
+    "BasicSR": ("{}_GT", "{}_LQ"),
+    "HQ and LQ": ("{}-hq", "{}-lq"),
+    "LR without HR": ("{}", "{}_LR"),
+}
+"""Names of HR and LR images, by set."""
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one folder", "two folders"])
+@pytest.mark.parametrize("name", SETS)
+def test_pairs_of_the_fields_sets(name: str, together: bool, tmp_path: Path) -> None:
+    high, low = (tuple(f"{form.format(number)}.png" for number in ("001", "002")) for form in SETS[name])
+    hr = make(tmp_path / "hr", *high)
+    lr = make(hr if together else tmp_path / "lr", *low)
+    assert partners(pair_low(hr, None if together else lr)) == dict(zip(high, low, strict=True))
+    assert [path.name for path in truths(hr)] == list(high)
+    results = make(tmp_path / "results", *high)
+    assert partners(pair_with(hr, results, "result")) == dict(zip(high, high, strict=True))
+
+
+def test_the_scale_in_one_of_two_names_only(tmp_path: Path) -> None:
+    hr, lr = make(tmp_path / "hr", "img_001.png"), make(tmp_path / "lr", "img_001_SRF_4_LR.png")
+    assert partners(pair_low(hr, lr)) == {"img_001.png": "img_001_SRF_4_LR.png"}
+
+
+def test_lr_images_of_other_factors_are_left_out(tmp_path: Path) -> None:
+    names = [f"Canon_001_{what}.png" for what in ("HR", "LR2", "LR3", "LR4")]
+    assert partners(pair_low(make(tmp_path / "one", *names), None)) == {names[0]: names[3]}
+    hr, lr = make(tmp_path / "hr", names[0]), make(tmp_path / "lr", *names[1:])
+    assert partners(pair_low(hr, lr)) == {names[0]: names[3]}
+
+
+@pytest.mark.parametrize("names", [("a.png", "a_x4_SR.png"), ("a.png", "b_x4.png"), ("a_x4.png", "b_x4.png")])
+def test_truths_that_only_look_like_lr_images_stay_truths(names: tuple[str, ...], tmp_path: Path) -> None:
+    assert [path.name for path in truths(make(tmp_path, *names))] == list(names)
+
+
+def test_a_template_for_other_names(tmp_path: Path) -> None:
+    hr = make(tmp_path / "hr", "a.png", "deep/b.png")
+    lr = make(tmp_path / "lr", "small-a-25.jpg", "deep/small-b-25.png")
+    assert partners(pair_low(hr, lr, "small-{stem}-25")) == {"a.png": "small-a-25.jpg", "deep/b.png": "small-b-25.png"}
+    both = make(tmp_path / "both", "a.png", "a+.png", "b.png", "b+.png")
+    assert partners(pair_low(both, None, "{stem}+")) == {"a.png": "a+.png", "b.png": "b+.png"}
+    with pytest.raises(UserError, match=r"no LR image for b\.png"):
+        pair_low(make(tmp_path / "gap", "a.png", "a+.png", "b.png"), None, "{stem}+")
+    for template in ("x4", "{stem}", "{stem", "{name}x4", "{stem:>9}x4", ""):
+        with pytest.raises(UserError, match="--lr-name"):
+            pair_low(hr, lr, template)

@@ -109,10 +109,34 @@ def test_a_link_to_the_input_is_the_input() -> None:
         planned(["b.png"], "link.png")
 
 
-def test_two_inputs_of_one_stem() -> None:
-    Path("a.png").write_bytes(b"not read here")
-    with pytest.raises(UserError, match=r"out/a\.png: both a\.jpg and a\.png"):
-        planned(["a.jpg", "a.png"], "out")
+def test_pictures_of_one_stem_are_all_done() -> None:
+    for name in ("a.png", "a_jpg.webp", "a.JFIF"):
+        Path(name).write_bytes(b"\xff\xd8\xff not read here")
+    inputs = ["a.jpg", "a.png", "a_jpg.webp", "a.JFIF"]
+    assert planned(inputs, "out") == [
+        ("a.jpg", "out/a_jpg-2.png"),
+        ("a.png", "out/a.png"),
+        ("a_jpg.webp", "out/a_jpg.png"),
+        ("a.JFIF", "out/a_JFIF.png"),
+    ]
+    assert planned(["a.jpg", "a.png"], "out", name=template("{stem}{source_suffix}_x{scale}{suffix}")) == [
+        ("a.jpg", "out/a.jpg_x1.5.png"),
+        ("a.png", "out/a.png_x1.5.png"),
+    ]
+    assert planned(["a.jpg", "a.JFIF"], "out", "jpg", name=template("{stem}_x{scale}{suffix}")) == [
+        ("a.jpg", "out/a_x1.5.jpg"),
+        ("a.JFIF", "out/a_JFIF_x1.5.jpg"),
+    ]
+
+
+def test_names_of_any_length_have_results() -> None:
+    name = "x" * 251 + ".png"
+    Path(name).write_bytes(b"not read here")
+    ((_, target),) = planned([name], "out", "webp")
+    assert len(Path(target).name) == 255
+    assert Path(target).suffix == ".webp"
+    ((_, other),) = planned([name], "out", name=template("{stem}_x{scale}{suffix}"))
+    assert len(Path(other).name) == 255
 
 
 def test_a_hard_link_to_an_input_is_the_input() -> None:

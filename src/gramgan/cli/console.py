@@ -1,6 +1,7 @@
 """What every command shares on the terminal: progress bars, result lines, log messages."""
 
 import contextlib
+import io
 import json
 import logging
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import typer
 
 from gramgan.errors import ReportedError, UserError
+from gramgan.names import shown
 from gramgan.progress import Progress
 
 
@@ -25,12 +27,15 @@ def run_application(application: typer.Typer, arguments: list[str], name: str) -
 
     own_process.set_up()
     keep_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name need not be in what the terminal, or a pipe, is written in
+            stream.reconfigure(errors="backslashreplace")
     try:
         application(arguments, prog_name=name)
     except ReportedError:
         return 2
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 2
     except SystemExit as end:  # how typer ends: 0, the command's own code, or 2 for wrong usage
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -47,8 +52,20 @@ def overrides_of(values: dict[str, object]) -> list[str]:
 
 
 def say(text: str) -> None:
-    """Print one line of result to standard output."""
-    print(text, flush=True)
+    """Print one line of result to standard output; what cannot be printed is escaped."""
+    print(shown(text), flush=True)
+
+
+def complain(text: str) -> None:
+    """Print one line about an error to standard error; what cannot be printed is escaped."""
+    print(shown(text), file=sys.stderr)
+
+
+class _OneLine(logging.Formatter):
+    """The message alone, as `shown`; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return shown(record.message)
 
 
 @contextlib.contextmanager
@@ -58,6 +75,7 @@ def progress_bar(description: str) -> Iterator[Progress]:
     Where standard error is not a terminal the bar is one line at the end, so that log files stay readable.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -70,7 +88,7 @@ def progress_bar(description: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(escape(shown(description)), total=None)
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
@@ -81,7 +99,7 @@ def progress_bar(description: str) -> Iterator[Progress]:
 def show_log(verbose: bool = False) -> None:
     """Send the package's log messages to standard error, one plain line each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine())
     logger = logging.getLogger("gramgan")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)

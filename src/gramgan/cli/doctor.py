@@ -39,7 +39,8 @@ def doctor(
     if data is not None:
         findings["data"] = _feeding(data, low, findings)
     if as_json:
-        say(json.dumps(findings, indent=2))
+        for line in json.dumps(findings, indent=2).splitlines():
+            say(line)
     else:
         _show(findings)
 

@@ -31,6 +31,15 @@ def evaluate(
             "say LR, or else they are made from the true images (see --degradation).",
         ),
     ] = None,
+    lr_name: Annotated[
+        str | None,
+        typer.Option(
+            "--lr-name",
+            metavar="TEMPLATE",
+            help="What the LR image of {stem} is called, without its suffix, if its name does not say it: "
+            '"small_{stem}". The usual names (a.png and ax4.png, a_HR and a_LR4, …) need none.',
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,6 +142,7 @@ def evaluate(
                 precision=cast(PrecisionChoice, precision),  # the engine refuses any other
                 consistency=consistency,
                 degradation=degradation,
+                lr_name=lr_name,
                 strip_side=_STRIP_SIDE if pictures else 0,
                 progress=progress,
             )

@@ -20,7 +20,7 @@ def inspect(
 
     from gramgan.cli.console import say
     from gramgan.condition.inspection import inspect_file
-    from gramgan.errors import UserError
+    from gramgan.errors import UserError, in_one_line
     from gramgan.images import find_images
 
     failed = False
@@ -33,9 +33,9 @@ def inspect(
         for path in paths:
             try:
                 seen = inspect_file(path, allow_huge=allow_huge)
-            except UserError as error:
-                failed = True
-                say(json.dumps({"file": str(path), "error": str(error)}) if as_json else f"error: {error}")
+            except Exception as error:  # noqa: BLE001 (one odd file must not end the rest)
+                failed, line = True, in_one_line(error, path)
+                say(json.dumps({"file": str(path), "error": line}) if as_json else f"error: {line}")
                 continue
             say(json.dumps(seen.to_dict()) if as_json else f"{path}: {seen.describe()}")
     if failed:

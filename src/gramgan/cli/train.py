@@ -71,7 +71,8 @@ def train(
             raise UserError("--preset and --config: give one of them, not both")
         chosen = load_config(preset, config, overrides)
     if show_settings:
-        say(chosen.to_yaml().rstrip())
+        for line in chosen.to_yaml().splitlines():
+            say(line)
         return
 
     folder = resume or output or Path("runs") / chosen.preset

@@ -10,9 +10,10 @@ from gramgan.upscaling.settings import Settings
 
 if TYPE_CHECKING:
     from gramgan.upscaling.api import Upscaling
-    from gramgan.upscaling.jobs import Job
+    from gramgan.upscaling.jobs import FolderJournal, Job
 
 _FILES = "Files"
+_LONGEST_PAUSE = 10.0  # seconds between two looks at what another process is doing
 
 
 @with_settings
@@ -106,19 +107,12 @@ def _run(
     upscaling: "Upscaling", jobs: "list[Job]", folder: Path | None, start: float, skip_existing: bool, *, quiet: bool
 ) -> None:
     """Do all jobs and say how it went; `folder` is None for a file by itself, `quiet` keeps standard output clean."""
-    import sys
     import time
 
-    from gramgan.cli.console import progress_bar, say
-    from gramgan.errors import UserError
+    from gramgan.cli.console import complain, say
     from gramgan.upscaling.jobs import FolderJournal
 
-    def tell(text: str) -> None:
-        if quiet:
-            print(text, file=sys.stderr)
-        else:
-            say(text)
-
+    tell = complain if quiet else say
     waiting = [job for job in jobs if not (skip_existing and job.target.exists())]
     there = len(jobs) - len(waiting)
     if not waiting:
@@ -135,42 +129,87 @@ def _run(
         if finished:
             tell(f"{folder}: going on with a job that was stopped; {_results(finished)} done already")
 
-    failures: list[UserError] = []
     try:
-        for number, job in enumerate(waiting, start=1):
-            picture = job.source.name
-            try:
-                with progress_bar(picture if folder is None else f"[{number}/{len(waiting)}] {picture}") as progress:
-                    upscaling.file(job.source, job.target, progress)
-                if journal is not None:
-                    journal.add(job)
-            except UserError as error:
-                if folder is None:
-                    raise
-                failures.append(error)
+        failures, elsewhere = _do(upscaling, waiting, journal)
     except KeyboardInterrupt:
-        print("stopped; the same command again goes on from here", file=sys.stderr)
+        complain("stopped; the same command again goes on from here")
         raise typer.Exit(130) from None
     if journal is not None and not failures:
         journal.finish()
 
     seconds = time.perf_counter() - start
-    for error in failures:
-        print(f"failed: {error}", file=sys.stderr)
+    for failure in failures:
+        complain(f"failed: {failure}")
     if folder is None:
+        if failures:
+            raise typer.Exit(1)
         if not quiet:
             say(f"{jobs[0].target}: done in {seconds:.1f} s")
         return
-    counts = [f"{len(waiting) - len(failures)} of {len(jobs)} pictures done in {seconds:.1f} s"]
+    done = len(waiting) - len(failures) - elsewhere
+    counts = [f"{done} of {len(jobs)} pictures done in {seconds:.1f} s"]
     if there:
         counts.append(f"{there} skipped (there already)")
     if finished:
         counts.append(f"{finished} done before")
+    if elsewhere:
+        counts.append(f"{elsewhere} done by another process")
     if failures:
         counts.append(f"{len(failures)} failed (listed above)")
     say(f"{folder}: {', '.join(counts)}")
     if failures:
         raise typer.Exit(1)
+
+
+def _do(upscaling: "Upscaling", jobs: "list[Job]", journal: "FolderJournal | None") -> tuple[list[str], int]:
+    """Do the jobs; `journal` is None for a file by itself.
+
+    What another process is doing, or has done since this one began, is left to it.
+
+    Returns:
+        What failed, a line for each, and how many another process has done.
+
+    Raises:
+        UserError: the file by itself could not be done.
+    """
+    import time
+
+    from gramgan.cli.console import progress_bar
+    from gramgan.errors import BusyError, UserError, in_one_line
+
+    before = {job: job.written() for job in jobs}
+    failures: list[str] = []
+    elsewhere, number, pause = 0, 0, 1.0
+    waiting = jobs
+    while waiting:
+        busy = []
+        for job in waiting:
+            if journal is not None and job.written() != before[job]:
+                elsewhere += 1
+                continue
+            number += 1
+            label = job.source.name if journal is None else f"[{number}/{len(jobs)}] {job.source.name}"
+            try:
+                with progress_bar(label) as progress:
+                    upscaling.file(job.source, job.target, progress)
+                if journal is not None:
+                    journal.add(job)
+            except BusyError:
+                if journal is None:
+                    raise
+                busy.append(job)
+                number -= 1
+            except UserError as error:
+                if journal is None:
+                    raise
+                failures.append(in_one_line(error, job.source))
+            except Exception as error:  # noqa: BLE001 (one odd file must not end the job)
+                failures.append(in_one_line(error, job.source))
+        if len(busy) == len(waiting):
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        waiting = busy
+    return failures, elsewhere
 
 
 def _results(count: int) -> str:

@@ -106,9 +106,9 @@ def quality_of(luma: np.ndarray) -> int:
 def orientation_of(path: Path | str) -> int:
     """The EXIF orientation of a JPEG file, 1 to 8."""
     from gramgan.images.formats.vips_reader import whole
-    from gramgan.images.vips import pyvips
+    from gramgan.images.vips import name_for, pyvips
 
-    image = pyvips.Image.jpegload_source(pyvips.Source.new_from_file(str(path)))
+    image = pyvips.Image.jpegload_source(pyvips.Source.new_from_file(name_for(path)))
     return whole(image, "orientation", 1)
 
 

@@ -13,7 +13,7 @@ from gramgan.data.stream import StreamedImages
 from gramgan.errors import UserError
 from gramgan.hardware.device import free_device_bytes
 from gramgan.hardware.processor import threads
-from gramgan.images.formats import IMAGE_SUFFIXES
+from gramgan.images.folders import is_image, walk
 from gramgan.progress import Progress, silent
 
 Kind = Literal["folder", "shards", "pairs"]
@@ -41,7 +41,7 @@ def kind_of(photos: Path, low: Path | None) -> Kind:
         return "pairs"
     if photos.is_file():
         return "shards"
-    holds_images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in photos.rglob("*"))
+    holds_images = photos.is_dir() and any(map(is_image, walk(photos).files))
     return "folder" if holds_images or not shards_in(photos) else "shards"
 
 

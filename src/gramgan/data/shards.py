@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from gramgan.data.items import Item, Place
 from gramgan.errors import UserError
+from gramgan.images.folders import walk
 from gramgan.progress import Progress, silent
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -25,7 +26,7 @@ def shards_in(folder: Path) -> list[Path]:
     """The shards below a folder, sorted, or the one shard that `folder` is; none where there are none."""
     if folder.is_file():
         return [folder] if folder.suffix == ".tar" else []
-    return sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
+    return [path for path in walk(folder, "shards").files if path.suffix == ".tar"]
 
 
 def split_shards(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -38,6 +38,7 @@ def evaluate(
     precision: PrecisionChoice = "auto",
     consistency: bool | None = None,
     degradation: str = Bicubic.name,
+    lr_name: str | None = None,
     strip_side: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
@@ -45,7 +46,7 @@ def evaluate(
 
     HR images are cropped at the right and bottom to multiples of 4. LR images are those of `lr_folder`, or those in
     `hr_folder` whose names say LR, or else are made from the HR images by `degradation`. Files belong together
-    whose names are equal but for the tokens HR, LR, SR and x4. ST-LPIPS, LPIPS and DISTS are computed where their
+    whose names are equal but for tokens such as HR, LR, SR and x4. ST-LPIPS, LPIPS and DISTS are computed where their
     weights are in the cache; else a log message says how to bring them. Grey images count as RGB with three equal
     channels.
 
@@ -64,6 +65,7 @@ def evaluate(
         degradation: how LR images are made where there are none: `bicubic` (MATLAB's) or another profile of
             `gramgan.degradation`. What is random about an image follows from its name: every model and run gets the
             same.
+        lr_name: what the LR image of `{stem}` is called, where the names do not say it (see `images.pairing`).
         strip_side: side in pixels of the square of each image that is kept for pictures; 0 for none.
         progress: called with (images done, all images) over all models.
 
@@ -83,7 +85,7 @@ def evaluate(
     if not specs and not folders:
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
     device = resolve_device(device)
-    low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None)
+    low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name)
     if make_low.name != Bicubic.name and low[0].other is not None:
         raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
     _check_sizes(low, protocol, protocol.scale)

@@ -13,14 +13,15 @@ from types import TracebackType
 
 import numpy as np
 
-from gramgan.errors import UserError
-from gramgan.files import ensure_folder, write_error
+from gramgan.errors import BusyError
+from gramgan.files import ensure_folder, is_temporary, open_own, parse_json, sync, write_error
 from gramgan.images.formats.base import Opened
 from gramgan.images.info import RasterInfo, Window
 from gramgan.images.raster import Raster
 from gramgan.images.resize import resized, samples_of
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 from gramgan.locks import claim, release
+from gramgan.names import hidden_beside, stand_in
 
 _VIPS_FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 _NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -39,11 +40,12 @@ class Canvas:
     Its samples lie row after row in a hidden file beside `target`, allocated at once, so that a full disk shows at the
     start. They are written by system calls, not through a memory map: pages of a map count as memory of the process.
 
-    With a `key` the work of a killed job is taken up again. The samples are `.NAME.part` for the target `NAME`, and
-    `.NAME.journal` says which windows are in them: a JSON object in each line, first the key and the geometry that it
-    belongs to, then the plan, the names of other unfinished files, and the windows, each after its samples have reached
-    the disk. Both files stay if the process is killed or the block is left by Ctrl-C, and are deleted when the block is
-    left in any other way. The journal is locked, so that two processes never fill one image.
+    With a `key` the work of a killed job is taken up again. The samples are `.NAME.part` for the target `NAME` (a long
+    name is shortened, see `names.stand_in`), and `.NAME.journal` says which windows are in them: a JSON object in each
+    line, first the key and the geometry that it belongs to, then the plan, the names of other unfinished files, and the
+    windows, each after its samples have reached the disk. Both files stay if the process is killed or the block is left
+    by Ctrl-C, and are deleted when the block is left in any other way. The journal is locked, so that two processes
+    never fill one image. Somebody else may have put links there: they are not followed (`files.open_own`).
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class Canvas:
         """Make the file, or take over what a killed job with the same key and geometry left.
 
         Raises:
-            UserError: the folder is not writable, the disk has no room for the image, or another process is at it.
+            UserError: the folder is not writable, the disk has no room for the image, another process is at it, or a
+                link or a file of somebody else stands in the way.
         """
         ensure_folder(self.target.parent)
         try:
@@ -193,7 +196,12 @@ class Canvas:
     def image(self, access: str = "random") -> pyvips.Image:
         """The samples as they are, for libvips; `sequential` reads them once, from top to bottom."""
         return pyvips.Image.rawload(
-            str(self._part), self.width, self.height, self.bands, format=_VIPS_FORMATS[self.dtype.name], access=access
+            name_for(self._part),
+            self.width,
+            self.height,
+            self.bands,
+            format=_VIPS_FORMATS[self.dtype.name],
+            access=access,
         )
 
     def read_as(self, like: RasterInfo) -> Raster:
@@ -219,13 +227,14 @@ class Canvas:
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Open the files; closing `stack` deletes them."""
         if self._key is None:
-            handle, name = tempfile.mkstemp(prefix=f".{self.target.stem}.", suffix=".scratch", dir=self.target.parent)
+            prefix = f".{stand_in(self.target.stem)}."
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".scratch", dir=self.target.parent)
             self._part = Path(name)
         else:
             self._lock = claim_for(self.target, self._journal_path)
             stack.callback(release, self._lock, self._journal_path)
             self._journal = os.fdopen(self._lock, "r+b", closefd=False)
-            handle = os.open(self._part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            handle = open_own(self._part)
         stack.callback(self._part.unlink, missing_ok=True)
         self._file = stack.enter_context(os.fdopen(handle, "r+b", buffering=0))
         if self._key is not None and not (self._part.stat().st_size == self.size and self._read_journal()):
@@ -243,7 +252,7 @@ class Canvas:
 
     def _sync(self) -> None:
         """Wait until all samples are on the disk."""
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
 
     def _flush(self) -> None:
         """Wait until all samples, then all windows are on the disk."""
@@ -274,9 +283,9 @@ class Canvas:
         match entry:
             case {"window": [int(x), int(y), int(width), int(height)]}:
                 self._windows.add(Window(x, y, width, height))
-            case {"plan": dict(plan)}:
+            case {"plan": dict(plan)} if all(type(number) is int for number in plan.values()):
                 self._plan = plan
-            case {"temporary": str(name)} if name == Path(name).name:
+            case {"temporary": str(name)} if name == Path(name).name and is_temporary(name):
                 self._journal_path.with_name(name).unlink(missing_ok=True)
             case _:
                 return False
@@ -291,18 +300,22 @@ class Canvas:
     def _append(self, entries: Iterable[Mapping[str, object]]) -> None:
         self._journal.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
         self._journal.flush()
-        os.fsync(self._journal.fileno())
+        sync(self._journal.fileno())
 
 
 def claim_for(target: Path, path: Path) -> int:
     """Lock the file `path`, beside `target`, against other processes, and open it (see `locks.claim`).
 
     Raises:
-        UserError: another process has it, and so is writing `target`.
+        BusyError: another process has it, and so is writing `target`.
+        UserError: it cannot be opened, or is a link or somebody else's.
     """
-    handle = claim(path)
+    try:
+        handle = claim(path)
+    except OSError as error:
+        raise write_error(target, error) from None
     if handle is None:
-        raise UserError(f"{target}: another process is writing this file; wait for it or choose another name")
+        raise BusyError(f"{target}: another process is writing this file; wait for it or choose another name")
     return handle
 
 
@@ -320,7 +333,7 @@ def remove_steps(target: Path, first: int) -> None:
 
 
 def _hidden(target: Path, step: int, kind: str) -> Path:
-    return target.with_name(f".{target.name}{f'.pass{step}' if step else ''}.{kind}")
+    return hidden_beside(target, f"pass{step}.{kind}" if step else kind)
 
 
 def _samples(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -338,7 +351,7 @@ def _window_entry(window: Window) -> dict[str, object]:
 def _entry(line: bytes) -> dict[str, object]:
     """A line of a journal; empty where it is none."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) else {}

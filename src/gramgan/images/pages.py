@@ -12,14 +12,15 @@ from types import TracebackType
 from typing import Literal
 
 from gramgan.errors import UserError
-from gramgan.files import atomic_path, ensure_folder, write_text
+from gramgan.files import atomic_path, ensure_folder, ensure_own_folder, write_text
 from gramgan.images import metadata
 from gramgan.images.canvas import claim_for
 from gramgan.images.formats import MULTI_PAGE_SUFFIXES, writing_for
 from gramgan.images.info import Animation, RasterInfo
-from gramgan.images.vips import pyvips, reason
+from gramgan.images.vips import name_for, pyvips, reason
 from gramgan.images.writer import RasterWriter
 from gramgan.locks import release
+from gramgan.names import hidden_beside, stand_in
 
 _log = logging.getLogger(__name__)
 
@@ -75,11 +76,11 @@ class PagesWriter:
         with contextlib.ExitStack() as stack:
             if self._resume_key is None:
                 folder = tempfile.TemporaryDirectory(
-                    prefix=f".{self.path.stem}.", suffix=".pages", dir=self.path.parent
+                    prefix=f".{stand_in(self.path.stem)}.", suffix=".pages", dir=self.path.parent
                 )
                 self._folder = Path(stack.enter_context(folder))
             else:
-                self._folder = self.path.with_name(f".{self.path.name}.pages")
+                self._folder = hidden_beside(self.path, "pages")
                 stack.enter_context(_taken_over(self.path, self._folder, self._resume_key))
             self._stack = stack.pop_all()
         return self
@@ -186,7 +187,7 @@ class PagesWriter:
 @contextlib.contextmanager
 def _taken_over(output: Path, folder: Path, key: str) -> Iterator[None]:
     """Hold `folder`, emptied unless it is of the same key; it stays if the block is left by Ctrl-C and the like."""
-    ensure_folder(folder)
+    ensure_own_folder(folder)
     # Beside the folder and not in it, where deleting it would be a matter of chance.
     lock = folder.with_name(f"{folder.name}.lock")
     handle = claim_for(output, lock)
@@ -194,7 +195,7 @@ def _taken_over(output: Path, folder: Path, key: str) -> Iterator[None]:
         note = folder / "key"
         if not (note.exists() and note.read_text(encoding="utf-8") == key):
             shutil.rmtree(folder)
-            ensure_folder(folder)
+            ensure_own_folder(folder)
             write_text(note, key)
         try:
             yield
@@ -209,7 +210,7 @@ def _taken_over(output: Path, folder: Path, key: str) -> Iterator[None]:
 def _strip(files: list[Path], animation: Animation | None) -> pyvips.Image:
     """All frames below one another, as libvips wants an animation, in sRGB with or without alpha."""
     frames = [
-        pyvips.Image.tiffload_source(pyvips.Source.new_from_file(str(file)), access="sequential") for file in files
+        pyvips.Image.tiffload_source(pyvips.Source.new_from_file(name_for(file)), access="sequential") for file in files
     ]
     has_alpha = any(frame.hasalpha() for frame in frames)
     height = frames[0].height

@@ -5,12 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 from gramgan.errors import UserError
 from gramgan.images.folders import find_images
 
-# A token stands between separators; `x4` may also follow the name directly, as in 0801x4.png and babyx4.png.
-_TOKEN = re.compile(r"(?<![a-z0-9])(hr|lr|sr|4x)(?![a-z0-9])|x4(?![a-z0-9])", re.IGNORECASE)
+# What the field's sets put into names. HR: a_HR, a_HQ, a_GT, a_x1 (DRealSR); LR: a_LR, a_LR4 (RealSR), a_LRBI (RCAN),
+# a_LQ, ax4, 0801x4m (DIV2K's mild, difficult and wild ones). A token stands between separators; `x4` may also follow
+# the name directly, as in 0801x4.png and babyx4.png.
+_TOKEN = re.compile(
+    r"(?<![a-z0-9])(?:(?P<high>hr|hq|gt|x1)|(?P<low>lq|lr(?:bi|bd|dn|(?P<factor>[2-4]))?)|(?P<made>sr)|4x)(?![a-z0-9])"
+    r"|(?P<quarter>x4(?:[mdw]\d?)?)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_FACTOR = re.compile(r"(?<![a-z0-9])srf_?4(?![a-z0-9])", re.IGNORECASE)  # img_001_SRF_4_LR, of Urban100 and others
 _SEPARATORS = re.compile(r"[\s_.\-()\[\]]+")
 _NAMED = 5  # files that an error message lists
 
@@ -25,12 +33,12 @@ class Pair:
 
 
 def pair_key(stem: str) -> str:
-    """A file's stem in lower case without the tokens HR, LR, SR, x4 and 4x and the separators around them."""
+    """A file's stem in lower case without what says that it is HR, LR or SR, and the separators around that."""
     return _SEPARATORS.sub("_", _TOKEN.sub("_", stem)).strip("_").lower()
 
 
 def truths(hr_folder: Path) -> list[Path]:
-    """The HR images of a folder: all of them, or, where some names say HR and others LR, those that do not say LR.
+    """The HR images of a folder: all of them, or, where others are their LR images by name, without those.
 
     Raises:
         UserError: no such folder, or no images in it.
@@ -38,15 +46,22 @@ def truths(hr_folder: Path) -> list[Path]:
     return _split(find_images(hr_folder))[0]
 
 
-def pair_low(hr_folder: Path, lr_folder: Path | None) -> list[Pair]:
+def pair_low(hr_folder: Path, lr_folder: Path | None, lr_name: str | None = None) -> list[Pair]:
     """Pair each HR image with its LR image.
 
     With `lr_folder` None the LR images are those of the same folder whose names say LR; where there are none, `other`
     is None and the LR image is to be made from the HR one.
 
+    Args:
+        hr_folder: the HR images.
+        lr_folder: the LR images.
+        lr_name: what the LR image of `{stem}` is called, without its suffix, where the names do not say it.
+
     Raises:
-        UserError: a folder is missing or empty, or an image has no partner or several.
+        UserError: a folder is missing or empty, an image has no partner or several, or the template cannot be used.
     """
+    if lr_name is not None:
+        return _pair_named(hr_folder, lr_folder or hr_folder, lr_name)
     if lr_folder is not None and lr_folder.resolve() != hr_folder.resolve():
         return pair_with(hr_folder, lr_folder, "LR")
     hr, lr = _split(find_images(hr_folder))
@@ -63,30 +78,82 @@ def pair_with(hr_folder: Path, folder: Path, kind: str) -> list[Pair]:
     Raises:
         UserError: a folder is missing or empty, or an image has no partner or several.
     """
-    others = find_images(folder)
+    every, others = find_images(hr_folder), find_images(folder)
+    if _by_name(hr_folder, every, str).keys() == _by_name(folder, others, str).keys():
+        return _pair(hr_folder, every, folder, others, kind)
     if kind == "LR":
-        others = _split(others)[1] or others
-    return _pair(hr_folder, truths(hr_folder), folder, others, kind)
+        others = _split(others)[1] or _quarters(others)
+    return _pair(hr_folder, _split(every)[0], folder, others, kind)
+
+
+def _pair_named(hr_folder: Path, lr_folder: Path, template: str) -> list[Pair]:
+    try:
+        fields = {(field, form or conversion or "") for _, field, form, conversion in Formatter().parse(template)}
+    except ValueError as error:
+        raise UserError(f"--lr-name {template!r}: {error}; write a brace that is part of the name twice") from None
+    if {one for one in fields if one[0] is not None} != {("stem", "")} or template == "{stem}":
+        raise UserError(f"--lr-name {template!r}: put {{stem}} into it, and more, such as {{stem}}x4")
+
+    def wanted(stem: str) -> str:
+        return template.format(stem=stem)
+
+    hr, lr = find_images(hr_folder), find_images(lr_folder)
+    if hr_folder.resolve() == lr_folder.resolve():
+        low = _by_name(hr_folder, hr, wanted).keys()
+        lr = [path for path in hr if (path.parent.relative_to(hr_folder).as_posix(), path.stem) in low]
+        hr = [path for path in hr if path not in lr]
+    return _paired(hr_folder, hr, lr_folder, lr, "LR", wanted, str)
 
 
 def _split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    says_lr = [path for path in paths if _says(path, "lr")]
-    says_hr = [path for path in paths if _says(path, "hr")]
-    if not says_lr or not says_hr:
-        return paths, []
-    return [path for path in paths if path not in says_lr], says_lr
+    """(HR, LR) images of one folder; the second is empty where the names do not tell.
+
+    They do where some say HR and others LR, or where all that say LR, or x4, belong to one that does not.
+    """
+    low = [path for path in paths if _says(path, "low")]
+    if not (low and any(_says(path, "high") for path in paths)):
+        low = [path for path in paths if _is_low(path)]
+        keys = {(path.parent, pair_key(path.stem)) for path in set(paths) - set(low)}
+        if not all((path.parent, pair_key(path.stem)) in keys for path in low):
+            low = []
+    return ([path for path in paths if path not in set(low)], _quarters(low)) if low else (paths, [])
 
 
-def _says(path: Path, token: str) -> bool:
-    return any(match.group().lower() == token for match in _TOKEN.finditer(path.stem))
+def _is_low(path: Path) -> bool:
+    return _says(path, "low") or (_says(path, "quarter") and not _says(path, "high") and not _says(path, "made"))
+
+
+def _quarters(paths: list[Path]) -> list[Path]:
+    """LR images without those of other factors, such as RealSR's LR2 and LR3 beside LR4."""
+    factors = {path: {match["factor"] for match in _TOKEN.finditer(path.stem)} - {None} for path in paths}
+    return [path for path in paths if not factors[path] or "4" in factors[path]] or paths
+
+
+def _says(path: Path, what: str) -> bool:
+    return any(match[what] for match in _TOKEN.finditer(path.stem))
+
+
+def _bare_key(stem: str) -> str:
+    return pair_key(_FACTOR.sub("_", stem))
 
 
 def _pair(hr_folder: Path, hr: list[Path], folder: Path, others: list[Path], kind: str) -> list[Pair]:
-    exact_hr, exact_others = _by_name(hr_folder, hr, str), _by_name(folder, others, str)
-    if exact_hr.keys() == exact_others.keys():
-        truth_by_key, other_by_key = exact_hr, exact_others
-    else:
-        truth_by_key, other_by_key = _by_name(hr_folder, hr, pair_key), _by_name(folder, others, pair_key)
+    for key in (str, pair_key, _bare_key):
+        if _by_name(hr_folder, hr, key).keys() == _by_name(folder, others, key).keys():
+            return _paired(hr_folder, hr, folder, others, kind, key, key)
+    return _paired(hr_folder, hr, folder, others, kind, pair_key, pair_key)
+
+
+def _paired(
+    hr_folder: Path,
+    hr: list[Path],
+    folder: Path,
+    others: list[Path],
+    kind: str,
+    hr_key: Callable[[str], str],
+    other_key: Callable[[str], str],
+) -> list[Pair]:
+    truth_by_key, other_by_key = _by_name(hr_folder, hr, hr_key), _by_name(folder, others, other_key)
     for found, place in ((truth_by_key, hr_folder), (other_by_key, folder)):
         for paths in found.values():
             if len(paths) > 1:

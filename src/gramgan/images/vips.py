@@ -3,13 +3,26 @@
 Every module takes `pyvips` from here, so that the setting holds wherever it is used first.
 """
 
+import os
 import re
+from pathlib import Path
+from typing import cast
 
 import pyvips
 
-# The one setting that an import makes for the whole process: a cached reader would keep its file open, and outlive one
-# that is overwritten. libvips has no such setting for a single operation.
+# Two settings that an import makes for the whole process. A cached reader would keep its file open, and outlive one
+# that is overwritten; libvips has no such setting for a single operation.
 pyvips.cache_set_max(0)
+
+
+def _decoded(text: object) -> str:
+    data = pyvips.ffi.string(text) if text != pyvips.ffi.NULL else b""
+    return data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else str(data)
+
+
+# And libvips repeats files' names in what it says of errors. pyvips takes that for UTF-8, fails on any other name, and
+# on all errors after that.
+pyvips.error._to_string = _decoded
 
 _PREFIX = re.compile(r"^[\w./\\-]+: ")
 _CODE = re.compile(r" ?\(\d+\.\d+\)$")
@@ -23,4 +36,15 @@ def reason(error: pyvips.Error) -> str:
     return _CODE.sub("", telling[-1]) if telling else "its data cannot be decoded"
 
 
-__all__ = ["pyvips", "reason"]
+def name_for(path: Path | str) -> str:
+    """A path for libvips, in the bytes that it has: pyvips would encode a text in UTF-8, which not every name is in."""
+    return cast(str, os.fsencode(path))
+
+
+def file_of(source: pyvips.Source) -> Path | None:
+    """The file that a source reads from, None if from memory; pyvips itself would take every name for UTF-8."""
+    name = pyvips.vips_lib.vips_connection_filename(pyvips.ffi.cast("VipsConnection *", source.pointer))
+    return None if name == pyvips.ffi.NULL else Path(os.fsdecode(pyvips.ffi.string(name)))
+
+
+__all__ = ["file_of", "name_for", "pyvips", "reason"]

@@ -11,9 +11,10 @@ from gramgan.errors import UserError
 from gramgan.files import sha256
 from gramgan.images import IMAGE_SUFFIXES, Raster, RasterInfo
 from gramgan.images.fingerprint import Lookalikes, Thumbnail, fingerprint, turned
+from gramgan.images.folders import walk
 from gramgan.images.formats import FORMATS
 from gramgan.images.strips import luma, strips
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 from gramgan.prepare.colours import is_srgb
 from gramgan.prepare.measures import Measures
 from gramgan.scientific.record import RECORD
@@ -64,15 +65,10 @@ def files_of(folder: Path) -> list[Path]:
     Raises:
         UserError: there is no such folder, or no file in it.
     """
-    if not folder.is_dir():
-        what = "this is a file, not a folder" if folder.is_file() else "no such folder"
-        raise UserError(f"{folder}: {what}; give a folder with photographs")
     found = [
         path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.relative_to(folder).as_posix().lower() not in _OWN_LISTS
+        for path in walk(folder, "photographs").files
+        if path.relative_to(folder).as_posix().lower() not in _OWN_LISTS
     ]
     if not found:
         raise UserError(f"{folder}: this folder is empty; give a folder with photographs")
@@ -198,7 +194,7 @@ def _notes(path: Path, info: RasterInfo) -> tuple[str, ...]:
     suffixes = next((one.suffixes for one in FORMATS if one.name == info.format), ())
     if suffixes and path.suffix.lower() not in suffixes:
         notes.append(f"a {info.format} file that is called {path.suffix or 'nothing'}")
-    stored = pyvips.Image.new_from_source(pyvips.Source.new_from_file(str(path)), "")
+    stored = pyvips.Image.new_from_source(pyvips.Source.new_from_file(name_for(path)), "")
     if stored.interpretation == "cmyk":
         notes.append("CMYK, converted to RGB")
     orientation = stored.get("orientation") if stored.get_typeof("orientation") else 1

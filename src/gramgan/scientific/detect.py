@@ -1,5 +1,6 @@
 """Which files are more than pictures, found without the libraries that read them."""
 
+import os
 import struct
 from importlib import import_module
 from importlib.util import find_spec
@@ -64,7 +65,8 @@ def scientific_kind(path: Path) -> Kind | None:
     stored = {struct.unpack_from(f"{layout.order}H", raw)[0] for raw in directory.raw}
     bands = int.from_bytes(tags.get(_SAMPLES, b"\1")[:2], "little")
     signed = int.from_bytes(tags.get(_SAMPLE_FORMAT, b"\1")[:2], "little") == _SIGNED
-    has_sidecar = any(path.with_suffix(suffix).exists() for suffix in _SIDECARS)
+    # `Path.exists` raises where a name is too long.
+    has_sidecar = any(os.path.exists(path.with_suffix(suffix)) for suffix in _SIDECARS)  # noqa: PTH110
     if not _GEOGRAPHIC.isdisjoint(stored) or bands > _PICTURE_SAMPLES or signed or has_sidecar:
         return "GeoTIFF"
     return None

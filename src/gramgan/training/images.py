@@ -13,7 +13,7 @@ from gramgan.data.pairs import check_pairs, pair_items
 from gramgan.data.shards import shard_items, split_shards
 from gramgan.errors import UserError
 from gramgan.images import find_images
-from gramgan.images.pairing import Pair, pair_low, pair_with
+from gramgan.images.pairing import Pair, pair_low
 from gramgan.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,13 @@ def _own_validation(config: Config) -> list[Item]:
     assert config.data.validation is not None
     if config.data.low is None:
         return items_of(find_images(config.data.validation))
-    return pair_items(pair_low(config.data.validation, None))
+    return pair_items(pair_low(config.data.validation, None, config.data.low_name))
 
 
 def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:
     """(training, held-out) pairs of `data.photos` and `data.low`, split as the photographs are."""
     assert config.data.low is not None
-    pairs = {pair.hr: pair for pair in pair_with(config.data.photos, config.data.low, "LR")}
+    pairs = {pair.hr: pair for pair in pair_low(config.data.photos, config.data.low, config.data.low_name)}
     training, held_out = photographs(config)
     return [pairs[path] for path in training if path in pairs], [pairs[path] for path in held_out if path in pairs]
 

@@ -1,6 +1,7 @@
 """Which files are read and where each result goes, settled before any work begins, and what of it is finished."""
 
 import glob
+import itertools
 import json
 import os
 import string
@@ -9,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder, write_text
-from gramgan.images import IMAGE_SUFFIXES, MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
+from gramgan.files import append_record, ensure_folder, read_records, write_text
+from gramgan.images import MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
+from gramgan.images.folders import is_image
 from gramgan.images.formats import writing_for
+from gramgan.names import fitting
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
 """Names of the formats that results can have, and their suffixes."""
-NAME_FIELDS = ("stem", "suffix", "scale", "model")
-"""What a template for the results' names may have in braces."""
+NAME_FIELDS = ("stem", "suffix", "scale", "model", "source_suffix")
+"""What a template for the results' names may have in braces; `source_suffix` is such as `.jpg`."""
 JOURNAL_NAME = ".gramgan-upscale.jsonl"
 
 _KEPT_SUFFIXES = (".png", ".tif", ".tiff")  # lossless; what comes in any other format goes out as PNG
@@ -29,6 +32,10 @@ class Job:
 
     source: Path
     target: Path
+
+    def written(self) -> tuple[int, int] | None:
+        """Size and time of the result, None where there is none: it tells whether somebody has written it anew."""
+        return _stamp(self.target)
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,16 @@ class NameTemplate:
         if not any(field == "stem" for _, field, _, _ in parts):
             raise UserError(f"name {self.text!r}: all results would have one name; put {{stem}} into it")
 
-    def __call__(self, stem: str, suffix: str) -> str:
-        """The name, possibly with subfolders, of the result of a picture called `stem`; `suffix` is the result's.
+    def __call__(self, stem: str, suffix: str, source_suffix: str) -> str:
+        """The name, possibly with subfolders, of the result of a picture called `stem` + `source_suffix`.
+
+        `suffix` is the result's.
 
         Raises:
             UserError: the name leads out of the output folder or has a suffix of another format.
         """
         model = self.model.replace("/", "_").replace("\\", "_")
-        name = self.text.format(stem=stem, suffix=suffix, scale=self.scale, model=model)
+        name = self.text.format(stem=stem, suffix=suffix, scale=self.scale, model=model, source_suffix=source_suffix)
         for kind in (PurePosixPath, PureWindowsPath):
             if kind(name).anchor or ".." in kind(name).parts:
                 raise UserError(f"name {self.text!r}: {name} leads out of the output folder; give a name inside of it")
@@ -80,8 +89,9 @@ def plan_jobs(
     `output` is a file if there is one input file and `output` is not a folder and has a suffix; otherwise it is a
     folder, which is made if needed. In a folder a result keeps its source's stem and its place in the tree of an
     input folder, or of the part of a pattern that has no wildcards; it is a PNG, or a TIFF or animation if its source
-    is one, unless `form` says otherwise. Images that lie in `output` are never sources of a folder or pattern, so a
-    job can be run twice.
+    is one, unless `form` says otherwise. Where that gives several results one name, that of the result's own suffix
+    keeps it, and the others get their sources' (`a.png` and `a_jpg.png`). Images that lie in `output` are never sources
+    of a folder or pattern, so a job can be run twice.
 
     Args:
         inputs: image files, folders (read with all their subfolders) and patterns such as `photos/**/*.jpg`.
@@ -106,7 +116,7 @@ def plan_jobs(
     else:
         if output.suffix.lower() in {*WRITABLE_SUFFIXES, *DICOM_SUFFIXES} and not output.is_dir():
             raise UserError(f"{output}: the name of one file, and there can be several results; give a folder")
-        jobs = [Job(source, output / _renamed(source, place, form, name)) for source, place in _sources(given, output)]
+        jobs = _named(_sources(given, output), output, form, name)
     _check_names(jobs)
     ensure_folder(output if jobs[0].target != output else output.parent)
     return jobs
@@ -125,55 +135,50 @@ class FolderJournal:
         Args:
             folder: the output folder.
             key: a text that says all settings that decide the results' pixels.
+
+        Raises:
+            UserError: what stands at the journal's name is a link, or somebody else's.
         """
         self._path = folder / JOURNAL_NAME
         self._folder = folder
         self._key = key
-        self._lines = self._read()
-        self._known = set(self._lines)
+        self._known = {_line(entry) for entry in read_records(self._path)}
 
     def holds(self, job: Job) -> bool:
         """Whether the result of `job` is there, finished with these settings from this very source."""
-        return self._line(job) in self._known
+        entry = self._entry(job)
+        return entry is not None and _line(entry) in self._known
 
     def add(self, job: Job) -> None:
-        """Enter the finished result of `job`."""
-        line = self._line(job)
-        if line is None or line in self._known:
-            return
-        self._known.add(line)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + line + "\n")  # what stands before may have been cut off
-            file.flush()
-            os.fsync(file.fileno())
+        """Enter the finished result of `job`.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        entry = self._entry(job)
+        if entry is not None and _line(entry) not in self._known:
+            self._known.add(_line(entry))
+            append_record(self._path, entry)
 
     def finish(self) -> None:
         """Everything is done: forget the results with this key, and the file if there are no others."""
-        others = [line for line in self._read() if json.loads(line)["key"] != self._key]
+        others = [entry for entry in read_records(self._path) if entry.get("key") != self._key]
         if others:
-            write_text(self._path, "".join(line + "\n" for line in others))
+            write_text(self._path, "".join(_line(entry) + "\n" for entry in others))
         else:
             self._path.unlink(missing_ok=True)
 
-    def _read(self) -> list[str]:
-        try:
-            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return []
-        return [line for line in lines if _is_entry(line)]
-
-    def _line(self, job: Job) -> str | None:
-        source, result = _stamp(job.source), _stamp(job.target)
+    def _entry(self, job: Job) -> dict[str, object] | None:
+        source, result = _stamp(job.source), job.written()
         if source is None or result is None:
             return None
-        entry = {
+        return {
             "key": self._key,
             "source": str(job.source.resolve()),
             "source_stamp": source,
             "result": os.path.relpath(job.target, self._folder),
             "result_stamp": result,
         }
-        return json.dumps(entry, sort_keys=True)
 
 
 def _is_one_file(given: Path) -> bool:
@@ -183,7 +188,7 @@ def _is_one_file(given: Path) -> bool:
 def _single(source: Path, target: Path, form: str | None) -> Job:
     if not source.exists():
         raise _missing(source)
-    if target.suffix.lower() in DICOM_SUFFIXES and is_dicom(source) and form is None:
+    if target.suffix.lower() in DICOM_SUFFIXES and _is_dicom(source) and form is None:
         return Job(source, target)
     asked = writing_for(target)[0]
     if form is not None and FORMATS[form] not in asked.suffixes:
@@ -198,7 +203,7 @@ def _sources(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     found: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
         if given.is_dir():
-            below = [path for path in find_images(given, is_dicom) if not _own_result(path, given, output)]
+            below = [path for path in find_images(given, _is_dicom) if not _own_result(path, given, output)]
             if not below:
                 raise UserError(f"{given}: all images in it are results in {output}; give a folder with other images")
             pairs = [(path, path.relative_to(given)) for path in below]
@@ -232,7 +237,7 @@ def _fixed_part(pattern: Path) -> Path:
 def _matches(pattern: Path) -> list[Path]:
     found = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (it takes any pattern; Path.glob does not)
     paths = [Path(one) for one in found]
-    return [path for path in paths if path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))]
+    return [path for path in paths if path.is_file() and (is_image(path) or _is_dicom(path))]
 
 
 def _own_result(path: Path, folder: Path, output: Path) -> bool:
@@ -240,16 +245,64 @@ def _own_result(path: Path, folder: Path, output: Path) -> bool:
     return output != folder.resolve() and path.resolve().is_relative_to(output)
 
 
-def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | None) -> Path:
-    if form is None and is_dicom(source):
-        known = place.suffix.lower() in DICOM_SUFFIXES
-        # Such files are often called after a UID, whose last number is no suffix.
-        stem, suffix = (place.stem, place.suffix) if known else (place.name, DICOM_SUFFIXES[0])
-        return place.parent / (stem + suffix if name is None else name(stem, suffix))
+def _named(sources: list[tuple[Path, Path]], output: Path, form: str | None, name: NameTemplate | None) -> list[Job]:
+    """A job for each (picture, place below the output folder); those whose results would have one name get others."""
+    targets = [output / _renamed(source, place, form, name) for source, place in sources]
+    if not sources:
+        return []
+    blind = _ignores_case(targets[0].parent)
+    wanted: dict[str, list[int]] = {}
+    for number, target in enumerate(targets):
+        wanted.setdefault(_spelt(target, blind), []).append(number)
+    taken = set(wanted)
+    for numbers in wanted.values():
+        keeps = next((n for n in numbers if sources[n][1].suffix == targets[n].suffix), None)
+        places = {_spelt(sources[n][1], blind) for n in numbers}
+        if len(numbers) == 1 or len(places) < len(numbers):  # of pictures in two folders the user has to say
+            continue
+        for number in numbers:
+            if number != keeps:
+                source, place = sources[number]
+                for stem in _other_stems(place):
+                    targets[number] = output / _renamed(source, place, form, name, stem)
+                    if _spelt(targets[number], blind) not in taken:
+                        break
+                taken.add(_spelt(targets[number], blind))
+    return [Job(source, target) for (source, _), target in zip(sources, targets, strict=True)]
+
+
+def _other_stems(place: Path) -> Iterable[str]:
+    stem = f"{place.stem}_{place.suffix.removeprefix('.')}" if place.suffix else place.stem
+    yield stem
+    yield from (f"{stem}-{number}" for number in itertools.count(2))
+
+
+def _spelt(target: Path, blind: bool) -> str:
+    return str(target).casefold() if blind else str(target)
+
+
+def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | None, stem: str | None = None) -> Path:
+    """Where the result goes in the output folder; `stem` takes the place of the source's."""
+    dicom = form is None and _is_dicom(source)
     suffix = place.suffix if form is None else FORMATS[form]
-    if form is None and suffix.lower() not in _KEPT_SUFFIXES and not _is_animation(source):
+    old_stem = place.stem
+    if dicom and suffix.lower() not in DICOM_SUFFIXES:
+        # Such files are often called after a UID, whose last number is no suffix.
+        old_stem, suffix = place.name, DICOM_SUFFIXES[0]
+    elif not dicom and form is None and suffix.lower() not in _KEPT_SUFFIXES and not _is_animation(source):
         suffix = ".png"
-    return place.parent / (place.stem + suffix if name is None else name(place.stem, suffix))
+    stem = stem or old_stem
+    if name is None:
+        return place.parent / fitting(stem, suffix)
+    called = Path(name(stem, suffix, place.suffix))
+    return place.parent / called.with_name(fitting(called.stem, called.suffix))
+
+
+def _is_dicom(source: Path) -> bool:
+    try:
+        return is_dicom(source)
+    except Exception:  # noqa: BLE001 (whatever it is, the job itself will say what is wrong with the file)
+        return False
 
 
 def _is_animation(source: Path) -> bool:
@@ -258,8 +311,8 @@ def _is_animation(source: Path) -> bool:
         return False
     try:
         return Raster.open(source, allow_huge=True).info.pages > 1
-    except UserError:
-        return False  # the job itself will say what is wrong with it
+    except Exception:  # noqa: BLE001 (as above)
+        return False
 
 
 def _check_names(jobs: list[Job]) -> None:
@@ -319,9 +372,5 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _is_entry(line: str) -> bool:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False  # the last line of a job that was killed while it wrote
-    return isinstance(entry, dict) and "key" in entry
+def _line(entry: dict[str, object]) -> str:
+    return json.dumps(entry, sort_keys=True)

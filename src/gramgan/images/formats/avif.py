@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gramgan.images.formats.base import Format, Writing
 from gramgan.images.formats.vips_reader import reader, single_page, whole
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 
 _BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
 _DEEP = 12  # bits of what is written from 16
@@ -34,7 +34,7 @@ def _save(image: pyvips.Image, path: Path, quality: int) -> None:
         image = (image * (white / 65535) + 0.5).cast("ushort") << (16 - _DEEP)
         image = image.copy(interpretation=kind)
     image.heifsave(
-        str(path),
+        name_for(path),
         compression="av1",
         Q=quality,
         lossless=quality == 100,

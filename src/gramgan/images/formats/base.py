@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gramgan.images.info import RasterInfo, Window
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Request:
         if self.data is not None:
             return pyvips.Source.new_from_memory(self.data)
         # A source takes the file's name literally; a plain file name could end in libvips options: "[page=2]".
-        return pyvips.Source.new_from_file(str(self.path))
+        return pyvips.Source.new_from_file(name_for(self.path))
 
 
 @dataclass(frozen=True)

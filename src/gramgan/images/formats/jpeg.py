@@ -5,7 +5,7 @@ from pathlib import Path
 from gramgan.images import metadata
 from gramgan.images.formats.base import Format, Writing
 from gramgan.images.formats.vips_reader import reader, single_page
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 
 _FULL_COLOUR_FROM = 90  # from this quality on, colour is stored at full resolution (4:4:4)
 
@@ -24,7 +24,7 @@ def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     if iptc is not None:
         image = image.copy()
         metadata.set_blob(image, "iptc-data", metadata.as_photoshop(iptc))
-    image.jpegsave(str(path), Q=quality, optimize_coding=True, subsample_mode=subsample)
+    image.jpegsave(name_for(path), Q=quality, optimize_coding=True, subsample_mode=subsample)
 
 
 JPEG = Format(

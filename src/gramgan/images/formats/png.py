@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gramgan.images.formats.base import Format, Writing
 from gramgan.images.formats.vips_reader import reader, single_page
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 
 
 def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
@@ -17,7 +17,7 @@ def _load_sequential(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
 
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     # "up" costs little and shrinks photographs by a fifth; the other filters cost more time than they save space.
-    image.pngsave(str(path), compression=6, filter=pyvips.enums.ForeignPngFilter.UP)
+    image.pngsave(name_for(path), compression=6, filter=pyvips.enums.ForeignPngFilter.UP)
 
 
 PNG = Format(

@@ -9,7 +9,7 @@ from gramgan.images.formats.tiff_directory import as_offset, page_directory
 from gramgan.images.formats.tiff_exif import read_exif, write_exif
 from gramgan.images.formats.tiff_pages import concatenate
 from gramgan.images.formats.vips_reader import reader
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import file_of, name_for, pyvips
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CLASSIC_LIMIT = 4_000_000_000  # bytes; offsets in a classic TIFF have 32 bits, and noise does not compress
@@ -20,7 +20,7 @@ _SEPARATE = 2
 
 def _load(source: pyvips.Source, page: int, allow_huge: bool) -> pyvips.Image:
     image = pyvips.Image.tiffload_source(source, page=page, fail_on="error", unlimited=allow_huge)
-    path = Path(source.filename() or "")
+    path = file_of(source) or Path()
     _check_table(path, page)
     exif = read_exif(path, page)
     if exif is not None:
@@ -66,7 +66,7 @@ def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     if iptc is not None:
         image = metadata.without(image, "iptc-data")
     image.tiffsave(
-        str(path),
+        name_for(path),
         compression="deflate",
         # The predictor for floats would save a third, but many readers, tifffile among them, do not know it.
         predictor="none" if image.format == "float" else "horizontal",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gramgan.images.formats.base import Format, Writing
 from gramgan.images.formats.vips_reader import reader
-from gramgan.images.vips import pyvips
+from gramgan.images.vips import name_for, pyvips
 
 
 def _load(source: pyvips.Source, page: int, allow_huge: bool) -> pyvips.Image:
@@ -13,7 +13,7 @@ def _load(source: pyvips.Source, page: int, allow_huge: bool) -> pyvips.Image:
 
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:
     # "exact" keeps the colour under fully transparent pixels, as every other format here does.
-    image.webpsave(str(path), Q=quality, lossless=quality == 100, exact=True)
+    image.webpsave(name_for(path), Q=quality, lossless=quality == 100, exact=True)
 
 
 WEBP = Format(
