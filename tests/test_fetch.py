@@ -364,6 +364,21 @@ def test_without_a_hash_only_the_same_version_is_continued(server: Server, tmp_p
     assert sorted(file.name for file in tmp_path.iterdir()) == [".w.bin.lock", "w.bin"]
 
 
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_what_stands_where_the_part_belongs_is_neither_followed_nor_written_to(
+    server: Server, tmp_path: Path, kind: str
+) -> None:
+    part = tmp_path / "w.bin.part"
+    if kind == "link":
+        (tmp_path / "other").write_bytes(b"of somebody else")
+        part.symlink_to(tmp_path / "other")
+    else:
+        (part / "inside").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"^{part}: cannot be written"):
+        _fetch_any(server, "file", tmp_path / "w.bin")
+    assert kind == "folder" or (tmp_path / "other").read_bytes() == b"of somebody else"
+
+
 def test_without_a_hash_or_a_version_it_begins_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "w.bin.part").write_bytes(b"of yesterday")
     assert _fetch_any(server, "file", tmp_path / "w.bin").read_bytes() == DATA
@@ -636,6 +651,15 @@ def test_an_answer_that_never_ends_is_cut_off(tls_server: Server, tmp_path: Path
             break
         time.sleep(0.05)
     assert threading.active_count() <= threads
+
+
+def test_a_handshake_that_never_ends_is_cut_off() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = Target(f"{URL}/file", "files.example", silent.getsockname()[1], "/file")
+        started = time.perf_counter()
+        with pytest.raises(OSError, match="timed out"):
+            HttpsTransport(timeout=5, deadline=0.5).get(target, "127.0.0.1", {})
+    assert time.perf_counter() - started < 4
 
 
 def test_a_slow_reader_is_not_taken_for_a_slow_server(tls_server: Server, tmp_path: Path) -> None:

@@ -1,197 +1,39 @@
 """The one downloader: https only, checked by hash, resumable, limited in size and time, never into a private network.
 
-HTTP itself is the standard library's. What is written here is what no client brings: one that resolves a name, checks
-every address and connects to just that one has to be told so in its inner parts, and resuming by hash or version, a
-look at the first bytes, and turns at a host are ours with any of them.
+Resuming across runs by hash or version, a look at the first bytes before the rest is taken, and turns at a host are
+in no HTTP library; the redirects are followed here because each needs the checks and the turn of the first address.
 """
 
 import contextlib
-import errno
 import http.client
 import io
-import ipaddress
-import math
 import os
 import re
-import socket
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Literal, Protocol
-from urllib.parse import quote, urljoin, urlsplit
+from typing import IO, Literal
+from urllib.parse import urljoin
 
 from gramgan import __version__
-from gramgan.errors import UserError, WriteFailedError
-from gramgan.files import atomic_path
+from gramgan.errors import UserError
+from gramgan.files import atomic_path, write_error
 from gramgan.files import digest as digest_of
 from gramgan.locks import exclusive
 from gramgan.pace import Pace
 from gramgan.progress import Progress, silent
+from gramgan.transport import Answer, HttpsTransport, Target, Transport, is_public, parse
 
 USER_AGENT = f"gramgan/{__version__}"
 
 _BLOCK = 1 << 20
 _HEAD = 512  # bytes that a file's kind is judged by
 _REDIRECTS = 5
-_PATH_SAFE = "/%:@!$&'()*+,;=~"
 _LONGEST_WAIT = 300.0  # seconds that a server may ask for; beyond that the user had better come back later
 _PATIENCE = 30.0  # seconds after which a body must come faster than `_SLOWEST`
 _SLOWEST = 1024  # bytes/s
-_HUGE = 10**18  # bytes, more than any limit
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where one request goes: host name, port, and path with query, all taken from an https address."""
-
-    url: str
-    host: str
-    port: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server answered: status, headers (names in lower case) and the body.
-
-    `read(n)` gives what has come, n bytes at most, and b"" at the body's end; `close()` ends the connection.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    read: Callable[[int], bytes]
-    close: Callable[[], None]
-
-
-class Transport(Protocol):
-    """How requests leave this machine. It resolves and connects; `fetch` alone decides what may be reached."""
-
-    def resolve(self, host: str, port: int) -> Sequence[str]:
-        """The IP addresses of `host`, best first. Raises OSError."""
-        ...
-
-    def get(self, target: Target, address: str, headers: Mapping[str, str]) -> Answer:
-        """Send GET for `target` to exactly this IP address. Raises OSError or http.client.HTTPException."""
-        ...
-
-
-class HttpsTransport:
-    """The transport in use: standard-library HTTPS with certificate checks and time limits.
-
-    `timeout`: seconds that the connection may take, and that a server may be silent. `deadline`: seconds that it may
-    take for TLS and all headers together, and for one part of the body, however often it sends a byte.
-
-    It connects to the given address and checks the certificate against the host's name, so that a second name lookup
-    cannot lead elsewhere. Proxies are not used: behind one, name resolution would be out of our sight.
-    """
-
-    def __init__(self, timeout: float = 30.0, deadline: float = 60.0) -> None:
-        self._timeout = timeout
-        self._deadline = deadline
-
-    def resolve(self, host: str, port: int) -> Sequence[str]:
-        """See `Transport.resolve`."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-    def get(self, target: Target, address: str, headers: Mapping[str, str]) -> Answer:
-        """See `Transport.get`."""
-        watch = _Watch(self._deadline)
-        connection = _PinnedConnection(target.host, target.port, address, self._timeout, watch)
-
-        def close() -> None:
-            watch.close()
-            connection.close()
-
-        def read(most: int) -> bytes:
-            with watch.limit():
-                return response.read1(most)
-
-        try:
-            with watch.limit():
-                connection.request("GET", target.path, headers=dict(headers))
-                response = connection.getresponse()
-        except BaseException:
-            close()
-            raise
-        names = {key.lower(): value for key, value in response.getheaders()}
-        return Answer(response.status, names, read, close)
-
-
-class _Watch:
-    """Ends a connection that takes too long: a time limit on every read does not see one byte now and then."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._until = math.inf
-        self._over = threading.Event()
-        self._expired = False
-
-    def begin(self, connection: socket.socket) -> None:
-        """Watch this connection from now on."""
-        own = connection.dup()  # TLS takes the first one over
-        threading.Thread(target=self._run, args=(own,), name="gramgan-fetch", daemon=True).start()
-
-    @contextlib.contextmanager
-    def limit(self) -> Iterator[None]:
-        """The block has the seconds that were given.
-
-        Raises:
-            TimeoutError: it took longer.
-        """
-        self._until = time.monotonic() + self._seconds
-        try:
-            yield
-        except (OSError, http.client.HTTPException):
-            self._check()
-            raise
-        finally:
-            self._until = math.inf
-        self._check()
-
-    def close(self) -> None:
-        """There is nothing to watch any more."""
-        self._over.set()
-
-    def _check(self) -> None:
-        if self._expired:
-            raise TimeoutError(f"the server takes longer than {self._seconds:.0f} seconds to send the next part")
-
-    def _run(self, connection: socket.socket) -> None:
-        with connection:
-            while not self._over.wait(min(1.0, self._seconds / 4)):
-                if time.monotonic() > self._until:
-                    self._expired = True
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
-                    return
-
-
-class _PinnedConnection(http.client.HTTPSConnection):
-    def __init__(self, host: str, port: int, address: str, timeout: float, watch: _Watch) -> None:
-        self._tls = ssl.create_default_context()
-        super().__init__(host, port, timeout=timeout, context=self._tls)
-        self._address = address
-        self._watch = watch
-
-    def connect(self) -> None:
-        plain = socket.create_connection((self._address, self.port), self.timeout)
-        try:
-            # What was checked is what has been reached, whatever stands between the two.
-            reached = str(plain.getpeername()[0])
-            if ipaddress.ip_address(reached) != ipaddress.ip_address(self._address):
-                raise OSError(f"the connection to {self._address} went to {reached}")
-            self._watch.begin(plain)
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
-        except BaseException:
-            plain.close()
-            raise
 
 
 class UnreachableError(UserError):
@@ -204,8 +46,8 @@ class _CannotReachError(Exception):
     `wait`: seconds that the server asks to wait before that.
     """
 
-    def __init__(self, host: str, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, host: str, reason: str | Exception, wait: float | None = None) -> None:
+        super().__init__(reason if isinstance(reason, str) else _one_line(reason))
         self.host = host
         self.wait = wait
 
@@ -259,7 +101,7 @@ def fetch(
     size_limit: int,
     sha256: str | None = None,
     digest: Digest | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     transport: Transport | None = None,
     manners: Manners | None = None,
     check: Check | None = None,
@@ -285,19 +127,48 @@ def fetch(
 
     Raises:
         UnreachableError: the host cannot be reached, or is too busy.
-        UserError: the address is refused, the server's answer is an error, the file is larger than `size_limit`, or its
-            hash is wrong.
+        UserError: the address is refused, the server's answer is an error, the file is larger than `size_limit`, its
+            hash is wrong, or it cannot be written.
         StoppedError: the manners' pace was stopped.
     """
     if sha256 is not None:
         digest = Digest("sha256", sha256)
-    transfer = _Transfer(
-        url, size_limit, progress or silent, transport or HttpsTransport(), manners or Manners(), check
-    )
+    part, version = (path.with_name(path.name + suffix) for suffix in (".part", ".version"))
+    transfer = _Transfer(url, size_limit, transport or HttpsTransport(), manners or Manners(), progress, check)
+
+    def download() -> None:
+        with open(part, "r+b", opener=_open_no_link) as file:
+            if digest is None:
+                transfer.version = version.read_text("utf-8") if version.exists() else ""
+                if not transfer.version:  # nobody could tell whether it belongs to what would follow
+                    file.truncate(0)
+                transfer.on_version = lambda text: version.write_text(text, encoding="utf-8")
+            transfer.run(file, f"download {url} on another machine and put it at {path}")
+
+    def is_right(file: Path) -> bool:
+        return file.is_file() and (digest is None or digest.fits(file))
+
     with exclusive(path.with_name(f".{path.name}.lock")):
-        if path.is_file() and (digest is None or digest.fits(path)):
+        if is_right(path):
             return path
-        _Job(transfer, path, digest).run()
+        fresh = not part.exists()
+        try:
+            if digest is None or not is_right(part):
+                download()
+            if not is_right(part) and not fresh:  # it may have belonged to an older file of that name
+                part.unlink()
+                download()
+            if digest is not None and not is_right(part):
+                part.unlink()
+                raise UserError(
+                    f"{url}: the file that came is not the expected one (its {digest.name} does not begin with "
+                    f"{digest.hexadecimal}); try again later, and if it stays so, report it"
+                )
+        except OSError as error:
+            raise write_error(part, error) from None
+        with atomic_path(path) as temporary:
+            part.replace(temporary)
+        version.unlink(missing_ok=True)
     return path
 
 
@@ -310,67 +181,8 @@ def read(url: str, *, size_limit: int, transport: Transport | None = None, manne
         StoppedError: the manners' pace was stopped.
     """
     body = io.BytesIO()
-    transfer = _Transfer(url, size_limit, silent, transport or HttpsTransport(), manners or Manners(), None)
-    transfer.run(body, "try again later")
+    _Transfer(url, size_limit, transport or HttpsTransport(), manners or Manners()).run(body, "try again later")
     return body.getvalue()
-
-
-@dataclass
-class _Job:
-    transfer: "_Transfer"
-    path: Path
-    digest: Digest | None
-
-    @property
-    def part(self) -> Path:
-        return self.path.with_name(self.path.name + ".part")
-
-    @property
-    def version(self) -> Path:
-        return self.path.with_name(self.path.name + ".version")
-
-    def run(self) -> None:
-        fresh = not self.part.exists()
-        if not fresh and self.digest is not None and self._complete():
-            return
-        self._download()
-        if self._complete():
-            return
-        if not fresh:  # the part may have belonged to an older file of that name: once more, from the start
-            self.part.unlink()
-            self._download()
-            if self._complete():
-                return
-        self.part.unlink()
-        assert self.digest is not None  # without one every download is complete
-        raise UserError(
-            f"{self.transfer.url}: the file that came is not the expected one (its {self.digest.name} does not begin "
-            f"with {self.digest.hexadecimal}); try again later, and if it stays so, report it"
-        )
-
-    def _complete(self) -> bool:
-        """Move the part to its place if its hash is right."""
-        if self.digest is not None and not self.digest.fits(self.part):
-            return False
-        with atomic_path(self.path) as temporary:
-            self.part.replace(temporary)
-        self.version.unlink(missing_ok=True)
-        return True
-
-    def _download(self) -> None:
-        with _open_part(self.part) as file:
-            if self.digest is None:
-                self.transfer.version = self.version.read_text("utf-8") if self.version.exists() else ""
-                if not self.transfer.version:  # nobody could tell whether it belongs to what would follow
-                    file.truncate(0)
-                self.transfer.on_version = self._note
-            try:
-                self.transfer.run(file, f"download {self.transfer.url} on another machine and put it at {self.path}")
-            except OSError as error:
-                raise WriteFailedError(f"{self.part}: cannot be written ({error.strerror}); free some space") from None
-
-    def _note(self, version: str) -> None:
-        self.version.write_text(version, encoding="utf-8")
 
 
 @dataclass
@@ -378,78 +190,129 @@ class _Transfer:
     """The body of one address, brought into an open file in as many attempts as it takes.
 
     `version` is what tells whether a file has changed (an ETag or a date); None if its hash is known, which is better.
+    OSErrors are those of the file; the network's become `_CannotReachError`.
     """
 
     url: str
     size_limit: int
-    progress: Progress
     transport: Transport
     manners: Manners
-    check: Check | None
+    progress: Progress = silent
+    check: Check | None = None
     version: str | None = None
-    on_version: Callable[[str], None] | None = None
+    on_version: Callable[[str], object] | None = None
 
     def run(self, file: IO[bytes], otherwise: str) -> None:
-        """Bring the body into `file`; `otherwise` says what the user can do if that fails. Raises OSError of disks."""
+        """Bring the body into `file`; `otherwise` says what the user can do if that fails."""
         failures = 0
         while True:
             before = file.seek(0, os.SEEK_END)
             try:
                 self._once(file)
                 return
-            except (_CannotReachError, OSError, http.client.HTTPException) as error:
-                if isinstance(error, OSError) and _is_disk_error(error):
-                    raise
+            except _CannotReachError as error:
                 failures = 1 if file.tell() > before else failures + 1
-                asked = error.wait if isinstance(error, _CannotReachError) else None
-                host = error.host if isinstance(error, _CannotReachError) else _parse(self.url).host
-                if failures >= self.manners.attempts or (asked is not None and asked > _LONGEST_WAIT):
-                    raise UnreachableError(f"cannot reach {host} ({_one_line(error)}); {otherwise}") from None
-            if asked is not None:
-                self.manners.pace.hold(host, asked)
-            self.manners.pace.wait(max(asked or 0.0, self.manners.pause * 2 ** (failures - 1)))
+                asked = error.wait or 0.0
+                if failures >= self.manners.attempts or asked > _LONGEST_WAIT:
+                    raise UnreachableError(f"cannot reach {error.host} ({error}); {otherwise}") from None
+                self.manners.pace.hold(error.host, asked)
+            self.manners.pace.wait(max(asked, self.manners.pause * 2 ** (failures - 1)))
 
     def _once(self, file: IO[bytes]) -> None:
         start = file.tell()
-        wanted = {"User-Agent": self.manners.agent}
+        wanted = {"User-Agent": self.manners.agent, "Accept-Encoding": "identity"}
         if start:
             wanted["Range"] = f"bytes={start}-"
             if self.version:
                 wanted["If-Range"] = self.version
-        with _open(self.url, wanted, self.transport, self.manners.pace) as answer:
-            total = self._position(answer, file, start)
-            if total is not None and total > self.size_limit:
+        with self._open(wanted) as (host, answer):
+            total = self._position(answer, host, file, start)
+            if total > self.size_limit:
                 self._refuse(file)
             if self.on_version is not None and file.tell() == 0:
                 self.version = _version_of(answer)
                 self.on_version(self.version)
-            done = self._copy(answer, file, total or 0)
-        if total is not None and done < total:
-            raise _CannotReachError(_parse(self.url).host, "the connection was cut")
+            self._copy(answer, host, file, total)
 
-    def _copy(self, answer: Answer, file: IO[bytes], total: int) -> int:
-        done = file.tell()
+    @contextlib.contextmanager
+    def _open(self, headers: Mapping[str, str]) -> Iterator[tuple[str, Answer]]:
+        """Follow redirects to an answer 200, 206 or 416, and yield its host too.
+
+        Every hop is checked, and waits for its turn, like the first.
+        """
+        url = self.url
+        for _ in range(_REDIRECTS + 1):
+            target = parse(url)
+            with self.manners.pace.turn(target.host), contextlib.closing(self._connect(target, headers)) as answer:
+                status = answer.status
+                if status in (301, 302, 303, 307, 308):
+                    url = _redirected(url, answer.headers.get("location", ""))
+                    continue
+                if status >= 500 or status == http.HTTPStatus.TOO_MANY_REQUESTS:
+                    wait = retry_after(answer.headers)
+                    raise _CannotReachError(target.host, f"the server answered {_status(status)}", wait)
+                if status not in (200, 206, 416):
+                    raise UserError(f"{url}: the server answered {_status(status)}; check the address")
+                yield target.host, answer
+                return
+        raise UserError(f"{url}: redirected more than {_REDIRECTS} times; the address is not usable")
+
+    def _connect(self, target: Target, headers: Mapping[str, str]) -> Answer:
+        """The answer of the first address that takes the connection; all must be public."""
+        failure: str | Exception = "the name has no address"
+        try:
+            addresses = self.transport.resolve(target.host, target.port)
+        except (OSError, UnicodeError) as error:
+            raise _CannotReachError(target.host, error) from None
+        for address in addresses:
+            if not is_public(address):
+                raise UserError(
+                    f"{target.url}: leads to {address}, which is not a public address; it was not requested"
+                )
+        for address in addresses:
+            try:
+                return self.transport.get(target, address, headers)
+            except (OSError, http.client.HTTPException) as error:
+                failure = error
+        raise _CannotReachError(target.host, failure)
+
+    def _position(self, answer: Answer, host: str, file: IO[bytes], start: int) -> int:
+        """Set the part to where the body belongs; return the whole file's size, 0 where the server does not say."""
+        if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
+            said = answer.headers.get("content-range", "").strip()
+            found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", said)
+            if found and _number(found[1]) == start > 0:
+                return _number(found[2]) + 1 if found[3] == "*" else _number(found[3])
+        file.truncate(0)
+        file.seek(0)
+        if answer.status == http.HTTPStatus.OK:
+            return _number(answer.headers.get("content-length", "").strip())
+        # 416 or a range that nobody asked for: what is there does not fit to what the server has.
+        raise _CannotReachError(host, "the server did not continue the download correctly")
+
+    def _copy(self, answer: Answer, host: str, file: IO[bytes], total: int) -> None:
+        done = start = file.tell()
         head = b"" if done == 0 and self.check is not None else None  # collected until there is enough to judge
-        began, brought = time.monotonic(), 0
-        while block := answer.read(_BLOCK):
+        began = time.monotonic()
+        while block := _part_of(answer, host):
             if head is not None:
                 head += block
                 if len(head) >= _HEAD:
                     self._judge(head, file)
                     head = None
             done += len(block)
-            brought += len(block)
             if done > self.size_limit:
                 self._refuse(file)
             file.write(block)
             self.progress(done, total)
             elapsed = time.monotonic() - began
-            if elapsed > _PATIENCE and brought < _SLOWEST * elapsed:
-                raise _CannotReachError(_parse(self.url).host, f"slower than {_SLOWEST / 1024:.0f} KiB/s")
-        if head and (not total or done >= total):
-            self._judge(head, file)
+            if elapsed > _PATIENCE and done - start < _SLOWEST * elapsed:
+                raise _CannotReachError(host, f"slower than {_SLOWEST / 1024:.0f} KiB/s")
         file.flush()
-        return done
+        if done < total:
+            raise _CannotReachError(host, "the connection was cut")
+        if head:
+            self._judge(head, file)
 
     def _judge(self, head: bytes, file: IO[bytes]) -> None:
         assert self.check is not None
@@ -459,63 +322,33 @@ class _Transfer:
             file.truncate(0)
             raise
 
-    def _position(self, answer: Answer, file: IO[bytes], start: int) -> int | None:
-        """Set the part to where the body belongs; return the whole file's size, None where the server does not say."""
-        if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-            found = re.fullmatch(
-                r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", answer.headers.get("content-range", "").strip()
-            )
-            if found and _number(found[1]) == start > 0:
-                return _number(found[2]) + 1 if found[3] == "*" else _number(found[3])
-        if answer.status == http.HTTPStatus.OK:
-            file.truncate(0)
-            file.seek(0)
-            length = answer.headers.get("content-length", "").strip()
-            return _number(length) if re.fullmatch(r"[0-9]+", length) else None
-        # 416 or a range that nobody asked for: what is there does not fit to what the server has.
-        file.truncate(0)
-        file.seek(0)
-        raise _CannotReachError(_parse(self.url).host, "the server did not continue the download correctly")
-
     def _refuse(self, file: IO[bytes]) -> None:
         file.truncate(0)
         raise UserError(f"{self.url}: larger than the limit of {self.size_limit:,} bytes; it was not downloaded")
 
 
+def _part_of(answer: Answer, host: str) -> bytes:
+    try:
+        return answer.read(_BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _CannotReachError(host, error) from None
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _number(digits: str) -> int:
-    """A number of bytes; what no file can have counts as more than any limit, and is not worked out."""
-    significant = digits.lstrip("0") or "0"
-    return int(significant) if len(significant) <= len(str(_HUGE)) else _HUGE
+    """A number of bytes, 0 if it is none; one longer than any file's is not worked out."""
+    if not re.fullmatch("[0-9]+", digits):
+        return 0
+    return int(digits) if len(digits) <= 18 else 10**18
 
 
 def _version_of(answer: Answer) -> str:
     """What a later request can ask the server to compare with: a strong ETag, or a date; empty if there is neither."""
     tag = answer.headers.get("etag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("last-modified", "")
-
-
-@contextlib.contextmanager
-def _open(url: str, headers: Mapping[str, str], transport: Transport, pace: Pace) -> Iterator[Answer]:
-    """Follow redirects to a 2xx answer or 416; every hop is checked, and waits for its turn, like the first."""
-    headers = {"Accept-Encoding": "identity", **headers}
-    for _ in range(_REDIRECTS + 1):
-        target = _parse(url)
-        with (
-            pace.turn(target.host),
-            contextlib.closing(_connect(target, _public_addresses(target, transport), headers, transport)) as answer,
-        ):
-            if answer.status in (301, 302, 303, 307, 308):
-                url = _redirected(url, answer.headers.get("location", ""))
-                continue
-            if answer.status >= 500 or answer.status == http.HTTPStatus.TOO_MANY_REQUESTS:
-                raise _CannotReachError(
-                    target.host, f"the server answered {_status(answer.status)}", retry_after(answer.headers)
-                )
-            if answer.status not in (200, 206, 416):
-                raise UserError(f"{url}: the server answered {_status(answer.status)}; check the address")
-            yield answer
-            return
-    raise UserError(f"{url}: redirected more than {_REDIRECTS} times; the address is not usable")
 
 
 def _redirected(url: str, location: str) -> str:
@@ -537,75 +370,10 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     if said.isdecimal():
         return float(said)
     try:
-        when = parsedate_to_datetime(said)
-        stamp = when.timestamp()
+        stamp = parsedate_to_datetime(said).timestamp()
     except (ValueError, OverflowError, TypeError):  # a date that is none, or that no clock shows
         return None
     return max(0.0, stamp - (time.time() if now is None else now))
-
-
-def _connect(target: Target, addresses: Sequence[str], headers: Mapping[str, str], transport: Transport) -> Answer:
-    """The answer of the first address that takes the connection."""
-    reason = "the name has no address"
-    for address in addresses:
-        try:
-            return transport.get(target, address, headers)
-        except (OSError, http.client.HTTPException) as error:
-            reason = _one_line(error)
-    raise _CannotReachError(target.host, reason)
-
-
-def _public_addresses(target: Target, transport: Transport) -> Sequence[str]:
-    try:
-        addresses = transport.resolve(target.host, target.port)
-    except (OSError, UnicodeError) as error:
-        raise _CannotReachError(target.host, _one_line(error)) from None
-    for address in addresses:
-        if not is_public(address):
-            raise UserError(f"{target.url}: leads to {address}, which is not a public address; it was not requested")
-    return addresses
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet: not private, loopback, link-local, multicast or reserved.
-
-    IPv6 addresses that carry an IPv4 one inside (mapped, 6to4, NAT64) count as what they carry.
-    """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip.is_global and not ip.is_multicast
-    inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour
-    if inner is not None:
-        return is_public(str(inner))
-    return ip in _GLOBAL_UNICAST and ip.is_global
-
-
-def _parse(url: str) -> Target:
-    if not url.isprintable():  # nor does a terminal get to see it as it is
-        raise UserError(f"{url!a}: not a valid address")
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 443
-    except ValueError:
-        raise UserError(f"{url}: not a valid address") from None
-    if parts.scheme != "https":
-        raise UserError(f"{url}: only https addresses are fetched")
-    if not parts.hostname or parts.username is not None:
-        raise UserError(f"{url}: needs a host name, and no user name in it")
-    path = quote(parts.path or "/", safe=_PATH_SAFE)
-    if parts.query:
-        path += "?" + quote(parts.query, safe=_PATH_SAFE + "?|")
-    return Target(url, parts.hostname, port, path)
-
-
-def _open_part(path: Path) -> IO[bytes]:
-    file = path.open("r+b") if path.exists() else path.open("w+b")
-    file.seek(0, os.SEEK_END)
-    return file
-
-
-def _is_disk_error(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def _status(code: int) -> str:

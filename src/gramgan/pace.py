@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 
 class StoppedError(Exception):
@@ -22,7 +22,6 @@ class Pace:
         *,
         by_host: Mapping[str, float] | None = None,
         at_once: int = 2,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Say how fast.
 
@@ -30,12 +29,10 @@ class Pace:
             interval: seconds at least between the beginnings of two requests to one host.
             by_host: the same for some hosts.
             at_once: requests to one host that may be under way together.
-            clock: seconds that only grow.
         """
         self._interval = interval
         self._by_host = dict(by_host or {})
         self._at_once = at_once
-        self._clock = clock
         self._lock = threading.Lock()
         self._places: dict[str, threading.Semaphore] = {}
         self._free_at: dict[str, float] = {}
@@ -58,7 +55,7 @@ class Pace:
     def hold(self, host: str, seconds: float) -> None:
         """No request to `host` begins for so many seconds."""
         with self._lock:
-            self._free_at[host] = max(self._free_at.get(host, 0.0), self._clock() + seconds)
+            self._free_at[host] = max(self._free_at.get(host, 0.0), time.monotonic() + seconds)
 
     def wait(self, seconds: float) -> None:
         """Sleep.
@@ -78,7 +75,7 @@ class Pace:
         if self._stopped.is_set():
             raise StoppedError
         with self._lock:
-            now = self._clock()
+            now = time.monotonic()
             free_at = self._free_at.get(host, now)
             if free_at > now:
                 return free_at - now
