@@ -1,7 +1,6 @@
 """The data sets of the field that are published as archives: downloaded whole, checked by hash, and unpacked.
 
-The hashes of DIV2K are those that TensorFlow Datasets publishes (url_checksums/div2k.txt), Flickr2K's is that of
-torchSR (datasets/flickr2k.py).
+They are listed in `datasets.yaml`.
 """
 
 import functools
@@ -12,9 +11,10 @@ import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from pydantic.dataclasses import dataclass
 
 from gramgan.collect.collection import Collected
 from gramgan.collect.found import Found
@@ -26,13 +26,14 @@ from gramgan.errors import UserError
 from gramgan.fetch import Digest, Manners, Transport, fetch
 from gramgan.files import atomic_path, ensure_folder
 from gramgan.progress import Progress, silent
+from gramgan.tables import ROW, read_table
 
 _log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ROW)
 class Archive:
     """One file of a data set: where it is, its hash, the greatest size in bytes, and which of its members are wanted.
 
@@ -53,7 +54,7 @@ class Archive:
         return self.url.rpartition("/")[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ROW)
 class Dataset:
     """A data set: what it is called, its page, its terms in a sentence, and its archives."""
 
@@ -71,59 +72,7 @@ class Dataset:
         return sum(archive.count for archive in self.archives)
 
 
-_ETH = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
-
-DATASETS = {
-    dataset.name: dataset
-    for dataset in (
-        Dataset(
-            name="div2k",
-            title="DIV2K",
-            author="Agustsson and Timofte, NTIRE 2017 (the photographs: various authors)",
-            licence="academic research only",
-            page_url=f"{_ETH}/",
-            terms="DIV2K is for academic research only; the photographs' copyright stays with their owners. "
-            f"Cite Agustsson and Timofte, CVPRW 2017. Terms: {_ETH}/",
-            archives=(
-                Archive(
-                    url=f"{_ETH}/DIV2K_train_HR.zip",
-                    digest=Digest("sha256", "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"),
-                    size_limit=3_530_603_713,
-                    members=r"DIV2K_train_HR/\d{4}\.png",
-                    count=800,
-                    split="train",
-                ),
-                Archive(
-                    url=f"{_ETH}/DIV2K_valid_HR.zip",
-                    digest=Digest("sha256", "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc"),
-                    size_limit=448_993_893,
-                    members=r"DIV2K_valid_HR/\d{4}\.png",
-                    count=100,
-                    split="holdout",
-                ),
-            ),
-        ),
-        Dataset(
-            name="flickr2k",
-            title="Flickr2K",
-            author="Lim et al., NTIRE 2017 (the photographs: various authors on Flickr)",
-            licence="various, by photograph",
-            page_url="https://github.com/limbee/NTIRE2017",
-            terms="Flickr2K was collected from Flickr for research; no list of the photographs' licences is published, "
-            "so do not use it where you need one. Cite Lim et al., CVPRW 2017. "
-            "Page: https://github.com/limbee/NTIRE2017",
-            archives=(
-                Archive(
-                    url="https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",
-                    digest=Digest("md5", "5d3f39443d5e9489bff8963f8f26cb03"),
-                    size_limit=40_000_000_000,
-                    members=r"Flickr2K/Flickr2K_HR/\d{6}\.png",
-                    count=2650,
-                ),
-            ),
-        ),
-    )
-}
+DATASETS = {dataset.name: dataset for dataset in read_table(Path(__file__).with_name("datasets.yaml"), Dataset)}
 
 
 def fetch_archives(

