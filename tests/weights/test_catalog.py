@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gramgan.errors import UserError
+from gramgan.progress import silent
 from gramgan.weights import catalog, wheels
 from gramgan.weights.catalog import KnownFile, KnownWeights, clear_weights, fetch_weights, is_cached, weight_path
 from gramgan.weights.wheels import Wheel
@@ -152,7 +153,7 @@ def test_by_https_through_the_downloader(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(catalog, "fetch", fetch)
     path = fetch_weights("vgg19")
-    options: dict[str, object] = {"sha256": "dcbb9e9d", "size_limit": 600_000_000, "progress": None}
+    options: dict[str, object] = {"sha256": "dcbb9e9d", "size_limit": 600_000_000, "progress": silent}
     assert asked == [("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", path, options)]
 
 
