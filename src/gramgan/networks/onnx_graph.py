@@ -8,13 +8,15 @@ import onnx
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-from gramgan.networks.graph import SLOPE, build_rrdb
 from gramgan.networks.rrdb import RRDBConfig
 from gramgan.weights.card import METADATA_KEY, Card
 
 OPSET = 17
 IR_VERSION = 8
 """Old enough for programs of some years ago."""
+
+_RESIDUAL_SCALE = 0.2
+_SLOPE = 0.2  # of the leaky ReLU
 
 
 def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> onnx.ModelProto:
@@ -30,7 +32,7 @@ def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, h
     lr, sr = "lr", "sr"
     if half:
         lr = ops.node("Cast", ["lr"], to=onnx.TensorProto.FLOAT16)
-    last = build_rrdb(config, ops, lr)
+    last = _rrdb(config, ops, lr)
     if half:
         ops.node("Cast", [last], output=sr, to=onnx.TensorProto.FLOAT)
     else:
@@ -49,8 +51,35 @@ def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, h
     return model
 
 
+def _rrdb(config: RRDBConfig, ops: "_Ops", lr: str) -> str:
+    """`RRDBNet.forward` once more, on `lr` `[B, 3, H, W]` → `[B, 3, 4H, 4W]`."""
+    features = ops.convolution(lr, "conv_first", leaky=False)
+    trunk = features
+    for block in range(config.nb):
+        inner = trunk
+        for dense in (1, 2, 3):
+            inner = _dense_block(ops, inner, f"body.{block}.rdb{dense}")
+        trunk = ops.add(trunk, ops.scaled(inner, _RESIDUAL_SCALE))
+    features = ops.add(features, ops.convolution(trunk, "conv_body", leaky=False))
+    for name in ("conv_up1", "conv_up2"):
+        if config.upsampler == "pixelshuffle":
+            features = ops.leaky(ops.pixel_shuffle_twice(ops.convolution(features, name, leaky=False)))
+        else:
+            features = ops.convolution(ops.nearest_twice(features), name, leaky=True)
+    return ops.convolution(ops.convolution(features, "conv_hr", leaky=True), "conv_last", leaky=False)
+
+
+def _dense_block(ops: "_Ops", x: str, name: str) -> str:
+    parts = [x]
+    for number in range(1, 5):
+        inputs = ops.concat(parts) if number > 1 else x
+        parts.append(ops.convolution(inputs, f"{name}.conv{number}", leaky=True))
+    last = ops.convolution(ops.concat(parts), f"{name}.conv5", leaky=False)
+    return ops.add(x, ops.scaled(last, _RESIDUAL_SCALE))
+
+
 class _Ops:
-    """`gramgan.networks.graph.GraphOps` for ONNX; a handle is the tensor's name."""
+    """Nodes as they are added, on tensors `[B, C, H, W]` that are called by their names."""
 
     def __init__(self, state: Mapping[str, Tensor], half: bool) -> None:
         self._state = state
@@ -93,7 +122,7 @@ class _Ops:
         return self.node("DepthToSpace", [x], blocksize=2, mode="CRD")
 
     def leaky(self, x: str) -> str:
-        return self.node("LeakyRelu", [x], alpha=SLOPE)
+        return self.node("LeakyRelu", [x], alpha=_SLOPE)
 
     def _constant(self, name: str, values: np.ndarray) -> str:
         self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))

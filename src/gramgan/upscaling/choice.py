@@ -6,7 +6,6 @@ when the fastest has become slower, or when so much work was done that a turn co
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,11 +13,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from gramgan.errors import UserError
-from gramgan.files import write_text
+from gramgan.cache import keep_record, read_record, working_cache
 from gramgan.hardware.precision import PRECISIONS, Precision
 from gramgan.hardware.processor import package_version, processor_key, threads
-from gramgan.paths import cache_folder
 
 BackendName = Literal["torch", "openvino", "onnxruntime"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
@@ -105,7 +102,7 @@ class Choice:
     """
 
     def __init__(self, key: str, candidates: Iterable[Candidate]) -> None:
-        self._path = cache_folder() / "probe" / f"turns-{_cache_key(key)}.json"
+        self._path = working_cache() / "probe" / f"turns-{_cache_key(key)}.json"
         self._all = list(candidates)
         self._tried: dict[Candidate, Tried] = {}
         self._paces: dict[int, dict[Candidate, _Pace]] = {}
@@ -222,17 +219,16 @@ class Choice:
         return self._paces[size][one].next(opened=self._is_open(size, one), shared=self._done.get(size, 0))
 
     def _read(self) -> None:
+        values = read_record(self._path)
+        if values is None:
+            return
         try:
-            values = json.loads(self._path.read_text(encoding="utf-8"))
-            tried = {_candidate(name): Tried(**found) for name, found in values["tried"].items()}
-            sum(sum(asdict(found).values()) for found in tried.values())  # all of them numbers
+            tried = {_candidate(name): Tried(**_numbers(found)) for name, found in values["tried"].items()}
             paces = {
                 int(size): {_candidate(name): _pace(**one) for name, one in each.items()}
                 for size, each in values["paces"].items()
             }
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             _log.info("%s: unreadable record of the backends' speed (%s); measuring again", self._path, error)
             return
         self._tried, self._paces = tried, paces
@@ -245,10 +241,7 @@ class Choice:
                 size: {str(one): asdict(pace) for one, pace in paces.items()} for size, paces in self._paces.items()
             },
         }
-        try:
-            write_text(self._path, json.dumps(values, indent=2) + "\n")
-        except UserError as error:
-            _log.warning("what the backends took is not kept, so the next run measures again: %s", error)
+        keep_record(self._path, values)
 
 
 def probe_picture(side: int = 64) -> np.ndarray:
@@ -281,7 +274,17 @@ def _size(pixels: int) -> int:
 
 
 def _pace(first: list[float], then: list[float], waited: float, openings: int) -> _Pace:
-    return _Pace([*map(float, first)], [*map(float, then)], float(waited), int(openings))
+    return _Pace(_seconds(first), _seconds(then), *_seconds([waited]), int(openings))
+
+
+def _numbers(found: dict[str, float]) -> dict[str, float]:
+    return dict(zip(found, map(float, found.values()), strict=True))  # NaN is one: of results that are none
+
+
+def _seconds(values: list[float]) -> list[float]:
+    if not isinstance(values, list) or not all(isinstance(value, int | float) and value >= 0 for value in values):
+        raise ValueError(f"no seconds: {values!r}")
+    return [float(value) for value in values]
 
 
 def _candidate(name: str) -> Candidate:

@@ -11,13 +11,13 @@ import shutil
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from gramgan.errors import UserError
+from gramgan.cache import is_whole, make_room, seal, temporary_cache, working_cache
+from gramgan.errors import UserError, WriteFailedError
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.processor import is_installed
 from gramgan.locks import exclusive
-from gramgan.paths import cache_folder
 from gramgan.upscaling.backends.common import one_line
 from gramgan.weights.card import METADATA_KEY, Card, card_from_metadata
 from gramgan.weights.locate import Located, locate_generator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Graph = Literal["xml", "onnx"]
 
-_FORM = "1"  # of the converted networks; another one makes the old ones in the cache useless
+_FORM = "2"  # of the converted networks; another one makes the old ones in the cache useless
 _KEPT = 8  # converted networks in the cache
 
 _EXTRAS = {
@@ -61,6 +61,7 @@ class WeightsInUse:
         if self._psnr is not None:
             digest = _sha256(digest, self._psnr.digest(), repr(self._strength))
         self.sha256 = digest
+        self._graphs: dict[Graph, Path] = {}
 
     @cached_property
     def key(self) -> str:
@@ -71,7 +72,7 @@ class WeightsInUse:
     @property
     def folder(self) -> Path:
         """The folder in the user's cache for what is made of these weights."""
-        return cache_folder() / "models" / self.key
+        return working_cache() / "models" / self.key
 
     @cached_property
     def generator(self) -> "LoadedGenerator":
@@ -90,17 +91,35 @@ class WeightsInUse:
     def graph(self, kind: Graph) -> Path:
         """The network as a file for OpenVINO (`xml`) or ONNX Runtime (`onnx`), converted once and kept in the cache.
 
+        Where the cache cannot take it, it is kept for this process alone.
+
         Raises:
-            UserError: see `generator`; the cache cannot be written.
+            UserError: see `generator`; or there is no room at all.
         """
         if self.located.is_graph:
             return self.located.path
-        path = self.folder / f"network.{kind}"
-        if not path.is_file():
-            with exclusive(self.folder.with_name(f".{self.key}.lock")):
-                if not path.is_file():
+        if kind not in self._graphs:
+            name = f"models/{self.key}/network.{kind}"
+            try:
+                self._graphs[kind] = self._kept(working_cache() / name)
+            except WriteFailedError as error:
+                _log.warning("the converted network is not kept, so the next run converts again: %s", error)
+                self._graphs[kind] = self._kept(temporary_cache() / name)
+        return self._graphs[kind]
+
+    def kept_graph(self) -> Path | None:
+        """A converted network that is in the cache already, whichever it is."""
+        paths = (self.folder / f"network.{kind}" for kind in get_args(Graph))
+        return next((path for path in paths if is_whole(path)), None)
+
+    def _kept(self, path: Path) -> Path:
+        if not is_whole(path):
+            lock = path.parent.with_name(f".{self.key}.lock")
+            make_room(lock)
+            with exclusive(lock):
+                if not is_whole(path):
                     self._convert(path)
-        _touch(self.folder)
+        _touch(path.parent)
         return path
 
     def card(self, graph: Path) -> Card:
@@ -112,9 +131,12 @@ class WeightsInUse:
     def _convert(self, path: Path) -> None:
         generator = self.generator
         _log.info("%s: converting for %s, once", generator.card.name, "OpenVINO" if path.suffix == ".xml" else "ONNX")
-        ensure_folder(path.parent)
+        files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+        for file in files:
+            make_room(file)
         write_graph(path, generator)
-        folders = [folder for folder in self.folder.parent.iterdir() if folder.is_dir() and folder != self.folder]
+        seal(*files)
+        folders = [folder for folder in path.parent.parent.iterdir() if folder.is_dir() and folder != path.parent]
         for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)[_KEPT - 1 :]:
             shutil.rmtree(folder, ignore_errors=True)  # another process may be at it, too
 
@@ -141,22 +163,33 @@ def write_graph(path: Path, generator: "LoadedGenerator", *, half: bool = False)
     Raises:
         UserError: the package for it is not installed, or the file cannot be written.
     """
-    state = generator.network.state_dict()
-    if path.suffix == ".onnx":
-        require("onnx")
-        from gramgan.networks.onnx_graph import onnx_model
+    if path.suffix == ".xml":
+        require("openvino")
+    require("onnx")
+    from gramgan.networks.onnx_graph import onnx_model
 
-        write_bytes(path, onnx_model(generator.config, state, generator.card, half=half).SerializeToString())
+    is_onnx = path.suffix == ".onnx"
+    network = onnx_model(generator.config, generator.network.state_dict(), generator.card, half=half and is_onnx)
+    if is_onnx:
+        write_bytes(path, network.SerializeToString())
         return
-    require("openvino")
     import openvino
+    from openvino.passes import ConstantFolding, Manager
 
-    from gramgan.networks.openvino_graph import openvino_model
-
-    model = openvino_model(generator.config, state, generator.card)
+    # `openvino.convert_model` takes 15 seconds for what reads as ONNX in one, and reports its use to OpenVINO.
+    core = openvino.Core()
+    model = core.read_model(network.SerializeToString(), b"")
+    folding = Manager()
+    folding.register_pass(ConstantFolding())  # ONNX has more constants than it needs, and each costs time to compile
+    folding.run_passes(model)
+    model.set_rt_info(generator.card.model_dump_json(), METADATA_KEY.split("."))  # pyright: ignore[reportArgumentType]
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=ensure_folder(path.parent)) as folder:
         temporary = Path(folder) / path.name
-        openvino.save_model(model, temporary, compress_to_fp16=half)
+        try:
+            openvino.save_model(model, temporary, compress_to_fp16=half)
+            core.read_model(temporary)  # it does not say what a full disk has cut off
+        except RuntimeError as error:
+            raise WriteFailedError(f"{path}: cannot be written ({one_line(error)}); free some space") from None
         # The numbers first: who finds the .xml finds its .bin.
         write_bytes(path.with_suffix(".bin"), temporary.with_suffix(".bin").read_bytes())
         write_bytes(path, temporary.read_bytes())

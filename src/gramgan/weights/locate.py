@@ -31,14 +31,18 @@ class Located:
         """SHA-256 of the file; of the file that holds the numbers, for the formats that are a pair of files.
 
         Raises:
-            UserError: that file is not there.
+            UserError: that file is not there, or it is a damaged one of the known weights.
         """
         path = self.path
         if path.suffix.lower() in (".param", ".xml"):
             path = path.with_suffix(".bin")
         if not path.is_file():
             raise UserError(f"{path}: not there; it belongs beside {self.path.name}")
-        return sha256(path)
+        digest = sha256(path)
+        if self.known is not None and digest not in {file.sha256 for file in self.known.files}:
+            mend = "install gramgan again" if self.known.packaged else f"run `gramgan weights get {self.known.name}`"
+            raise UserError(f"{path}: damaged; {mend}")
+        return digest
 
 
 def locate_generator(spec: str | Path) -> Located:

@@ -9,8 +9,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
+from gramgan.cache import keep_bytes, read_bytes
 from gramgan.errors import UserError
-from gramgan.files import write_bytes
 from gramgan.hardware.allocator import usable_bytes
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.processor import threads
@@ -121,9 +121,10 @@ class OpenVinoBackend:
         if self._blobs is None or height * width > _BLOB_PIXELS:
             return self._core.compile_model(self._read(height, width), "CPU", settings)
         blob = self._blobs / f"{width}x{height}-{precision}-{threads()}.blob"
-        if blob.is_file():
+        kept = read_bytes(blob)
+        if kept is not None:
             try:
-                return self._core.import_model(blob.read_bytes(), "CPU", settings)
+                return self._core.import_model(kept, "CPU", settings)
             except RuntimeError as error:
                 _log.info("%s: not usable (%s); compiling again", blob, one_line(error))
         compiled = self._core.compile_model(self._read(height, width), "CPU", settings)
@@ -132,7 +133,7 @@ class OpenVinoBackend:
 
     def _keep(self, blob: Path, compiled: openvino.CompiledModel) -> None:
         try:
-            write_bytes(blob, compiled.export_model().getvalue())
+            keep_bytes(blob, compiled.export_model().getvalue())
         except UserError as error:
             _log.info("the compiled network is not kept, so the next run compiles again: %s", error)
             return
