@@ -125,12 +125,15 @@ def test_a_choice_with_values_of_the_wrong_kind_is_made_again(folder: Path, key:
     assert not Choice("key", [one]).tried
 
 
-@pytest.mark.parametrize("pace", [{"first": "12", "then": [], "waited": 0}, {"first": [-1], "then": [], "waited": 0}])
+@pytest.mark.parametrize(
+    "pace", [{"first": "12"}, {"first": [-1]}, {"waited": float("nan")}, {"openings": float("inf")}, {"more": 1}]
+)
 def test_paces_of_the_wrong_kind_are_measured_again(folder: Path, pace: dict[str, object]) -> None:
     one = Candidate("torch", "fp32")
     Choice("key", [one]).compare({one: Tried(0.0, 0.0, 0.1, 1.0)})
     (path,) = (folder / "probe").iterdir()
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"paces": {"16": {"torch fp32": pace}}}))
+    whole = {"first": [1.0], "then": [1.0], "waited": 0.0, "openings": 1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"paces": {"16": {"torch fp32": whole | pace}}}))
     assert not Choice("key", [one]).tried
 
 

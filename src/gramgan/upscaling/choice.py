@@ -228,7 +228,7 @@ class Choice:
                 int(size): {_candidate(name): _pace(**one) for name, one in each.items()}
                 for size, each in values["paces"].items()
             }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             _log.info("%s: unreadable record of the backends' speed (%s); measuring again", self._path, error)
             return
         self._tried, self._paces = tried, paces
@@ -274,7 +274,7 @@ def _size(pixels: int) -> int:
 
 
 def _pace(first: list[float], then: list[float], waited: float, openings: int) -> _Pace:
-    return _Pace(_seconds(first), _seconds(then), *_seconds([waited]), int(openings))
+    return _Pace(_seconds(first), _seconds(then), *_seconds([waited]), int(_seconds([openings])[0]))
 
 
 def _numbers(found: dict[str, float]) -> dict[str, float]:
