@@ -274,7 +274,7 @@ def _size(pixels: int) -> int:
 
 
 def _pace(first: list[float], then: list[float], waited: float, openings: int) -> _Pace:
-    return _Pace(_seconds(first), _seconds(then), *_seconds([waited]), int(_seconds([openings])[0]))
+    return _Pace(_seconds(first), _seconds(then), _seconds([waited])[0], int(_seconds([openings])[0]))
 
 
 def _numbers(found: dict[str, float]) -> dict[str, float]:
