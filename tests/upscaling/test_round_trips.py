@@ -15,14 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from nearest import upscale as upscaled
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from gramgan.images import RasterInfo
-from gramgan.upscaling.api import Upscaling
-from gramgan.upscaling.model import OpenModel
-from gramgan.upscaling.settings import Settings
-from gramgan.weights.card import Card
 
 COMMENT = "Upscaled 4x with Gram-GAN; fine texture is synthesised, not measured."
 HEIGHT, WIDTH = 24, 36
@@ -30,23 +27,8 @@ THIRD = WIDTH // 3
 EDGE = 12  # result pixels around a step of alpha that its bicubic enlargement changes
 
 
-class Nearest:
-    """Repeats every pixel 4×4 times."""
-
-    name, batch, side, bytes_per_pixel = "nearest", 1, None, 100
-
-    def free_bytes(self) -> int:
-        return 2**40
-
-    def run(self, tiles: np.ndarray) -> np.ndarray:
-        return tiles.repeat(4, axis=-2).repeat(4, axis=-1)
-
-
 def upscale(source: Path, target: Path, **options: Any) -> Path:
-    card = Card(name="nearest", architecture={"network": "rrdb"}, licence="CC0-1.0", overlap=4)
-    # What the network makes goes into the file as it is: consistency would move it by a few steps of 16 bits.
-    settings = Settings(plain=True, **{"consistency": False, **options})
-    return Upscaling(settings, OpenModel(Nearest(), card, "nearest", "0")).file(source, target)
+    return upscaled(source, target, **{"plain": True, **options})
 
 
 def smooth(channels: int, white: int = 255, seed: int = 5) -> np.ndarray:

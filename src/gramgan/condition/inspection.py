@@ -8,15 +8,17 @@ from gramgan.condition.measuring import of_file
 from gramgan.condition.record import Condition
 from gramgan.images import Raster, RasterInfo
 from gramgan.images.icc import profile_name
+from gramgan.images.strips import look_through
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file's header and condition."""
+    """A file's header and condition, and in `notes` what is odd about it."""
 
     path: Path
     info: RasterInfo
     condition: Condition
+    notes: tuple[str, ...] = ()
 
     @property
     def profile(self) -> str | None:
@@ -24,7 +26,7 @@ class Inspection:
         return None if self.info.icc is None else profile_name(self.info.icc) or "unnamed"
 
     def describe(self) -> str:
-        """One line: format, size, depth, channels, profile, pages, condition."""
+        """One line: format, size, depth, channels, profile, pages, condition, notes."""
         info = self.info
         depth = "float" if info.dtype == "float32" else f"{info.bits} bits"
         kind = ("grey" if info.colour_channels == 1 else "RGB") + (" with alpha" if info.has_alpha else "")
@@ -33,7 +35,7 @@ class Inspection:
             parts.append(f"profile {self.profile}")
         if info.pages > 1:
             parts.append(f"{info.pages} {'frames' if info.animation else 'pages'}")
-        return f"{', '.join(parts)}: {self.condition.describe()}"
+        return "; ".join((f"{', '.join(parts)}: {self.condition.describe()}", *self.notes))
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -49,6 +51,7 @@ class Inspection:
             "profile": self.profile,
             "dpi": None if info.dpi is None else [round(one, 2) for one in info.dpi],
             "pages": info.pages,
+            "notes": list(self.notes),
             "condition": self.condition.to_dict(),
         }
 
@@ -59,5 +62,8 @@ def inspect_file(path: Path, *, allow_huge: bool = False) -> Inspection:
     Raises:
         UserError: it is missing, no image, damaged, or larger than 256 megapixels without `allow_huge`.
     """
-    info = Raster.open(path, allow_huge=allow_huge).info
-    return Inspection(path, info, of_file(path, allow_huge=allow_huge))
+    raster = Raster.open(path, allow_huge=allow_huge)
+    deep = look_through(raster)
+    return Inspection(
+        path, raster.info, of_file(path, allow_huge=allow_huge), (*raster.info.notes, *filter(None, [deep]))
+    )

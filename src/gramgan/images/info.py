@@ -29,12 +29,41 @@ class Animation:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text with a name that a file holds: a PNG's text, a comment of a JPEG or GIF.
+
+    `value` has bytes that are not UTF-8 as lone surrogates ("surrogateescape"), so that they come out as they went in.
+    `png` is the chunk of a PNG that it was read from.
+    """
+
+    keyword: str
+    value: str
+    png: tuple[bytes, bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Cicp:
+    """What the colours are, as numbers of ITU-T H.273: `primaries` (1 BT.709, 9 BT.2020, 12 P3), `transfer`."""
+
+    primaries: int
+    transfer: int
+
+    @property
+    def hdr(self) -> str | None:
+        """The name of a transfer function whose values mean more light than white; None for all others."""
+        return {16: "PQ", 18: "HLG"}.get(self.transfer)
+
+
+@dataclass(frozen=True)
 class RasterInfo:
     """What is known of an image without decoding it, after it has been turned upright.
 
     `width`, `height` in pixels; `colour_channels` 1 (grey) or 3 (RGB); `dtype` of the file's samples; `icc`, `exif`
     (Orientation already reset to 1), `xmp` and `iptc` as raw blocks; `dpi` horizontal and vertical; `format` the
     format's name; `pages` how many images the file holds: pages of a TIFF, frames of an animation.
+    `texts` are named texts, `cicp` the colours as numbers where the file has these, `png_colour` the chunks in which a
+    PNG without a profile says its colours (`icc` is a profile of the same meaning then). `notes` say, a few words each,
+    what of the file is not among the pixels, or is odd about them.
     """
 
     path: Path
@@ -51,6 +80,10 @@ class RasterInfo:
     format: str = ""
     pages: int = 1
     animation: Animation | None = None
+    texts: tuple[Text, ...] = ()
+    cicp: Cicp | None = None
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

@@ -13,12 +13,12 @@ from typing import Literal
 
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, ensure_folder, ensure_own_folder, write_text
-from gramgan.images import metadata
 from gramgan.images.canvas import claim_for
 from gramgan.images.formats import MULTI_PAGE_SUFFIXES, writing_for
+from gramgan.images.formats.beside import carry
 from gramgan.images.info import Animation, RasterInfo
 from gramgan.images.vips import name_for, pyvips, reason
-from gramgan.images.writer import RasterWriter
+from gramgan.images.writer import RasterWriter, described, say_lost
 from gramgan.locks import release
 from gramgan.names import hidden_beside, stand_in
 
@@ -142,6 +142,7 @@ class PagesWriter:
             quality=quality,
             comment=comment if own else None,
             resume_key=self._resume_key,
+            tells=not self._files,
         )
         self._files.append(page.path)
         return page
@@ -173,11 +174,13 @@ class PagesWriter:
             self._writing.concatenate(self._files, temporary)
             return
         like, quality, comment = self._first
+        assert self._size is not None
+        beside, lost = carry(like, self._writing.holds, comment, self._size, 3)
+        if like is not None:
+            say_lost(like, self._form.name, lost)
         try:
-            image = metadata.attach(
-                _strip(self._files, self._animation), like, comment=comment, comment_field=self._writing.comment_field
-            )
-            self._writing.save(image, temporary, quality)
+            image = described(_strip(self._files, self._animation), beside, like.dpi if like else None)
+            self._writing.save(image, temporary, quality, beside)
         except pyvips.Error as error:
             if "No space left" in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

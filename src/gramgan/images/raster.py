@@ -1,6 +1,7 @@
 """Reading images of any format, whole or window by window."""
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from gramgan.images.formats import recognise
 from gramgan.images.formats.base import HEAD_BYTES, Opened, Request
 from gramgan.images.formats.vips_reader import MAX_PIXELS
 from gramgan.images.info import Animation, RasterInfo, Window
+from gramgan.images.values import depth_note
 
 __all__ = ["MAX_PIXELS", "Animation", "Raster", "RasterInfo", "Window", "read_rgb", "read_rgb8"]
 
@@ -74,7 +76,7 @@ class Raster:
 
         Returns:
             Contiguous float32 `[channels, height, width]`: grey or RGB, then straight alpha if there is any. 8- and
-            16-bit samples are divided by 255 and 65535 into [0, 1]; float samples come as they are, not clamped.
+            16-bit samples are divided by 255 and 65535 into [0, 1]; float samples come as they are.
 
         Raises:
             UserError: the file is truncated or damaged.
@@ -98,8 +100,7 @@ class Raster:
         """The same as uint8 `[3, height, width]`; deeper samples are clamped to [0, 1] and rounded, half up."""
         if self.info.dtype == "uint8":
             return _three_channels(self.read_samples(window), self.info)
-        values = self.read_rgb(window)
-        return np.floor(np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)
+        return _as_bytes(self.read_rgb(window))
 
     def _samples(self, window: Window | None) -> np.ndarray:
         info = self.info
@@ -118,7 +119,10 @@ def read_rgb(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    return _first(path, allow_huge).read_rgb()
+    raster = _first(path, allow_huge)
+    values = raster.read_rgb()
+    _say_depth(raster.info, values)
+    return values
 
 
 def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
@@ -129,14 +133,35 @@ def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    return _first(path, allow_huge).read_rgb8()
+    raster = _first(path, allow_huge)
+    if raster.info.dtype == "uint8":
+        return raster.read_rgb8()
+    values = raster.read_rgb()
+    _say_depth(raster.info, values)
+    return _as_bytes(values)
 
 
 def _first(path: Path | str, allow_huge: bool) -> Raster:
     raster = Raster.open(path, allow_huge=allow_huge)
     if raster.info.pages > 1:
         _log.info("%s: %s with %d images in it; the first is read", path, raster.info.format, raster.info.pages)
+    for note in raster.info.notes:
+        _say(str(path), note)
     return raster
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    return np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _say_depth(info: RasterInfo, values: np.ndarray) -> None:
+    if info.dtype == "uint16" and (note := depth_note(round(float(values.max()) * _WHITE["uint16"]))) is not None:
+        _say(str(info.path), note)
+
+
+@lru_cache(maxsize=4096)  # once for each file
+def _say(path: str, note: str) -> None:
+    _log.warning("%s: %s", path, note)
 
 
 def _three_channels(chw: np.ndarray, info: RasterInfo) -> np.ndarray:

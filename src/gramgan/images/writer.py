@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -15,6 +16,7 @@ from gramgan.files import atomic_path
 from gramgan.images import metadata
 from gramgan.images.canvas import Canvas, WindowPlan
 from gramgan.images.formats import writing_for
+from gramgan.images.formats.beside import Beside, carry
 from gramgan.images.info import RasterInfo, Window
 from gramgan.images.stream import EncodingAhead, Frontier
 from gramgan.images.vips import pyvips, reason
@@ -55,6 +57,7 @@ class RasterWriter:
         quality: int = 95,
         comment: str | None = None,
         resume_key: str | None = None,
+        tells: bool = True,
     ) -> None:
         """Describe the image; the file is begun on entering the context.
 
@@ -62,7 +65,8 @@ class RasterWriter:
             path: the output; its suffix chooses the format.
             width: in pixels.
             height: in pixels.
-            like: where ICC profile, EXIF, XMP and resolution are taken from.
+            like: where ICC profile, EXIF, XMP, IPTC, texts and resolution are taken from. What of it the format has no
+                place for is said in a log line.
             colour_channels: 1 (grey) or 3 (RGB).
             has_alpha: whether the written arrays end with a channel of straight alpha.
             bits: of one sample; 32 is float.
@@ -70,6 +74,7 @@ class RasterWriter:
             comment: a description, in PNG's text, a GIF's comment, or the ImageDescription of TIFF or EXIF.
             resume_key: a text that says all that decides the pixels (source, settings). What a killed job with the same
                 key, size and depth has left is continued, anything else of that name is discarded.
+            tells: whether log lines say what is lost of `like`.
 
         Raises:
             UserError: the suffix names no format that can be written, or the image is too large for it.
@@ -79,7 +84,7 @@ class RasterWriter:
         self.path = Path(path)
         self.width, self.height = width, height
         self._colour_channels, self._has_alpha = colour_channels, has_alpha
-        self._like, self._quality, self._comment = like, quality, comment
+        self._dpi, self._quality = like.dpi if like else None, quality
         form, self._writing = writing_for(self.path)
         if max(width, height) > self._writing.max_side:
             limit = self._writing.max_side
@@ -92,6 +97,10 @@ class RasterWriter:
             _log.info("%s: %s holds %d bits; %d-bit samples are rounded", self.path, form.name, self._bits, bits)
         if self._flattened:
             _log.info("%s: %s has no transparency; the image is put on white", self.path, form.name)
+        colours = colour_channels if "grey" in self._writing.holds else 3
+        self._beside, lost = carry(like, self._writing.holds, comment, (width, height), colours)
+        if like is not None and tells:
+            say_lost(like, form.name, lost)
         bands = colour_channels + (has_alpha and not self._flattened)
         self._canvas = Canvas(self.path, (height, width, bands), np.dtype(_DTYPES[self._bits]), resume_key)
         self._encoding: EncodingAhead | None = None
@@ -205,14 +214,29 @@ class RasterWriter:
         """Encode an image of this one's size, channels and depth into the temporary file."""
         try:
             image = image.copy(interpretation=(_GREY if self._colour_channels == 1 else _RGB)[self._bits])
-            if self._colour_channels == 1 and not self._writing.grey:
+            if self._colour_channels == 1 and "grey" not in self._writing.holds:
                 image = image.colourspace("srgb")
-            image = metadata.attach(image, self._like, comment=self._comment, comment_field=self._writing.comment_field)
-            self._writing.save(image, self._temporary, self._quality)
+            self._writing.save(described(image, self._beside, self._dpi), self._temporary, self._quality, self._beside)
         except pyvips.Error as error:
             if "No space left" in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise UserError(f"{self.path}: cannot be written ({reason(error)}); try another format or place") from error
+
+
+def described(image: pyvips.Image, beside: Beside, dpi: tuple[float, float] | None) -> pyvips.Image:
+    """A copy of `image` with what encoders are to take from it: profile, resolution, and that it is upright."""
+    across, down = dpi or (metadata.DEFAULT_DPI, metadata.DEFAULT_DPI)
+    image = image.copy(xres=across / metadata.MM_PER_INCH, yres=down / metadata.MM_PER_INCH)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    if beside.icc is not None:
+        metadata.set_blob(image, "icc-profile-data", beside.icc)
+    return image
+
+
+def say_lost(source: RasterInfo, form: str, lost: Sequence[str]) -> None:
+    """Say in the log what of a source its result has no place for."""
+    if lost:
+        _log.warning("%s: %s has no place for %s; left out", source.path, form, ", ".join(lost))
 
 
 def write_image(

@@ -14,17 +14,18 @@ from gramgan.images.fingerprint import Lookalikes, Thumbnail, fingerprint, turne
 from gramgan.images.folders import walk
 from gramgan.images.formats import FORMATS
 from gramgan.images.strips import luma, strips
+from gramgan.images.values import depth_note
 from gramgan.images.vips import name_for, pyvips
 from gramgan.prepare.colours import is_srgb
 from gramgan.prepare.measures import Measures
 from gramgan.scientific.record import RECORD
 
-VERSION = 1
+VERSION = 2
 """Of what a `Check` holds and how it is measured; a journal of another version is not used."""
 
 _OWN_LISTS = ("manifest.csv", "left-out.csv", "attribution.md", RECORD)
 _LONG = 20  # times as long as wide: hardly a photograph
-_PAGES = {"GIF": "frames", "WebP": "frames", "AVIF": "frames"}
+_PAGES = ("GIF", "WebP", "AVIF", "PNG")  # formats whose pages are frames
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def check_file(path: Path, file: str, min_size: int, *, allow_huge: bool = False
             channels=("grey" if info.colour_channels == 1 else "RGB") + (" + alpha" if info.has_alpha else ""),
             notes=_notes(path, info),
         )
-        check = replace(check, **_measured(raster), sha256=sha256(path))
+        measured, deep = _measured(raster)
+        check = replace(check, **measured, notes=(*check.notes, *filter(None, [deep])), sha256=sha256(path))
     except UserError as error:
         text = str(error).removeprefix(f"{path}: ").partition("; ")[0]
         is_other = not check.format and path.suffix.lower() not in IMAGE_SUFFIXES
@@ -171,22 +173,26 @@ def turned_marks(path: Path) -> list[str]:
     return turned(thumbnail_of(path))
 
 
-def _measured(raster: Raster) -> dict[str, object]:
+def _measured(raster: Raster) -> tuple[dict[str, object], str | None]:
+    """What is measured of the pixels, and what is to be said of their depth."""
     info = raster.info
     cells, measures = Thumbnail(info.width, info.height), Measures()
+    highest = 0.0
     digest = hashlib.sha256(f"{info.width}x{info.height}".encode())
     for top, strip in strips(raster):
-        strip = np.nan_to_num(np.clip(strip, 0, 1))
+        strip = np.clip(strip, 0, 1)
+        highest = max(highest, float(strip.max()))
         digest.update(np.ascontiguousarray(strip.transpose(1, 2, 0)).tobytes())
         brightness = luma(strip)
         cells.add(top, brightness)
         measures.add(brightness)
-    return {
+    found = {
         "blur": measures.blur,
         "blockiness": measures.blockiness,
         "pixels_sha256": digest.hexdigest(),
         "fingerprint": fingerprint(cells.values()),
     }
+    return found, depth_note(round(highest * 65535)) if info.dtype == "uint16" else None
 
 
 def _notes(path: Path, info: RasterInfo) -> tuple[str, ...]:
@@ -200,8 +206,9 @@ def _notes(path: Path, info: RasterInfo) -> tuple[str, ...]:
     orientation = stored.get("orientation") if stored.get_typeof("orientation") else 1
     if orientation != 1:
         notes.append(f"turned upright (EXIF orientation {orientation})")
+    notes.extend(info.notes)
     if info.bits != 8:
-        notes.append("float samples, clipped to [0, 1]" if info.bits == 32 else f"{info.bits} bits")
+        notes.append("float samples" if info.bits == 32 else f"{info.bits} bits")
     if info.has_alpha:
         notes.append("transparency is dropped")
     if info.icc is not None and not is_srgb(info.icc):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from gramgan.errors import UserError
+from gramgan.images.formats.tiff_contents import channels_of
 from gramgan.images.formats.tiff_directory import Directory, Layout, page_directory
 from gramgan.scientific.base import Reading, ScientificFile
 
-Kind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF"]
+Kind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF", "TIFF with extra channels"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -29,18 +30,21 @@ _LIBRARY: dict[Kind, tuple[str, str]] = {
     "DICOM": ("pydicom", "medical"),
     "OME-TIFF": ("tifffile", "microscopy"),
     "ImageJ TIFF": ("tifffile", "microscopy"),
+    "TIFF with extra channels": ("rasterio", "geo"),
 }
 _LOSS: dict[Kind, str] = {
     "GeoTIFF": "its place on Earth, bands and no-data values",
     "DICOM": "its values",
     "OME-TIFF": "its pixel sizes and axes",
     "ImageJ TIFF": "its pixel sizes and axes",
+    "TIFF with extra channels": "what is neither colour nor alpha",
 }
 _READER: dict[Kind, tuple[str, str]] = {
     "GeoTIFF": ("geotiff", "GeoTiff"),
     "DICOM": ("dicom", "Dicom"),
     "OME-TIFF": ("microscopy", "OmeTiff"),
     "ImageJ TIFF": ("microscopy", "ImageJTiff"),
+    "TIFF with extra channels": ("geotiff", "GeoTiff"),
 }
 
 
@@ -64,12 +68,13 @@ def scientific_kind(path: Path) -> Kind | None:
     tags = {tag.number: tag.value for tag in directory.tags}
     stored = {struct.unpack_from(f"{layout.order}H", raw)[0] for raw in directory.raw}
     bands = int.from_bytes(tags.get(_SAMPLES, b"\1")[:2], "little")
+    extra = channels_of(directory).others  # neither colour nor alpha
     signed = int.from_bytes(tags.get(_SAMPLE_FORMAT, b"\1")[:2], "little") == _SIGNED
     # `Path.exists` raises where a name is too long.
     has_sidecar = any(os.path.exists(path.with_suffix(suffix)) for suffix in _SIDECARS)  # noqa: PTH110
-    if not _GEOGRAPHIC.isdisjoint(stored) or bands > _PICTURE_SAMPLES or signed or has_sidecar:
+    if not _GEOGRAPHIC.isdisjoint(stored) or (extra and bands > _PICTURE_SAMPLES) or signed or has_sidecar:
         return "GeoTIFF"
-    return None
+    return "TIFF with extra channels" if extra else None
 
 
 def is_dicom(path: Path) -> bool:

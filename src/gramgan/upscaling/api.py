@@ -13,6 +13,8 @@ from gramgan.condition import Condition, measure, of_file
 from gramgan.condition.container import lossy_container
 from gramgan.errors import UserError
 from gramgan.images import Raster, write_image
+from gramgan.images.formats.tiff import TIFF
+from gramgan.images.strips import look_through
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
 from gramgan.upscaling.engine import Upscaler
@@ -206,6 +208,9 @@ class Upscaling:
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
         if self._scientific(source, target, progress or silent):
             return target
+        note = look_through(self.open(source))
+        if note is not None:
+            _log.warning("%s: %s", source, note)
 
         def enlarger(page: int) -> Enlarger:
             name = f"{source}: page {page + 1}" if page else str(source)
@@ -224,7 +229,7 @@ class Upscaling:
         if not self.chooses:
             card = self.model.card
             learned = bool(card.settings.get("bands") or card.settings.get("radiometry"))
-        if not (settings.scientific or learned or scientific_kind(source)):
+        if not (settings.scientific or learned or _is_scientific(source, target)):
             return False
         from gramgan.upscaling.scientific import upscale_scientific
 
@@ -288,6 +293,12 @@ class Upscaling:
         return json.dumps(
             {**made, "consistent": model.card.consistent, **self.settings.deciding(*decides)}, default=str
         )
+
+
+def _is_scientific(source: Path, target: Path) -> bool:
+    """Whether a file is more than a picture; of one that only has more channels, whether its result can have them."""
+    kind = scientific_kind(source)
+    return kind is not None and (kind != "TIFF with extra channels" or target.suffix.lower() in TIFF.suffixes)
 
 
 def _refine(settings: Settings, measured: Measured | None) -> Refine | None:

@@ -273,6 +273,8 @@ class Enlarger:
         if pictures > 1 and target.suffix.lower() not in MULTI_PAGE_SUFFIXES:
             _log.info("%s: %d images in it, and %s holds one: the first is done", info.path, pictures, target.suffix)
             pictures = 1
+        for note in info.notes:
+            _log.warning("%s: %s", info.path, note)
         course = self.begin(info, progress, pictures)
         plan = course.plan
         if pictures == 1:
@@ -288,6 +290,8 @@ class Enlarger:
                 if page:
                     raster = pages(page)
                     plan = self.scale.plan(raster.info.width, raster.info.height, str(info.path))
+                    for note in (one for one in raster.info.notes if one not in info.notes):
+                        _log.warning("%s: page %d: %s", info.path, page + 1, note)
                     enlarger = self if info.animation else of_page(page)
                 with writer.page(plan.width, plan.height, **enlarger._form(raster.info, quality)) as one:
                     enlarger.raster(raster, one, replace(course, plan=plan), page)

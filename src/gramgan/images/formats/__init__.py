@@ -5,6 +5,7 @@ from pathlib import Path
 from gramgan.errors import UserError
 from gramgan.images.formats.avif import AVIF
 from gramgan.images.formats.base import Format, Writing
+from gramgan.images.formats.foreign import foreign_kind
 from gramgan.images.formats.gif import GIF
 from gramgan.images.formats.jpeg import JPEG
 from gramgan.images.formats.png import PNG
@@ -34,7 +35,11 @@ def recognise(path: Path, head: bytes) -> Format:
             return one
     if not head:
         raise UserError(f"{path}: the file is empty (0 bytes); give an image")
-    raise UserError(f"{path}: not an image that can be read; give {_names(FORMATS)}")
+    kind = foreign_kind(head)
+    if kind is None:
+        raise UserError(f"{path}: not an image that can be read; give {_names(FORMATS)}")
+    advice = "" if ";" in kind else f", which is not read here; convert it to {_names((PNG, TIFF))}"
+    raise UserError(f"{path}: {kind}{advice}")
 
 
 def writing_for(path: Path) -> tuple[Format, Writing]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gramgan.images.info import RasterInfo, Window
+from gramgan.images.formats.beside import Beside, Place
+from gramgan.images.info import Animation, RasterInfo, Window
 from gramgan.images.vips import name_for, pyvips
 
 
@@ -42,23 +43,34 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a format's own look into a file finds beside what libvips says.
+
+    `pages` and `animation` take the place of libvips' count where they are given; see `RasterInfo` for `notes`.
+    """
+
+    beside: Beside
+    notes: tuple[str, ...] = ()
+    pages: int | None = None
+    animation: Animation | None = None
+
+
+@dataclass(frozen=True)
 class Writing:
     """How a format is written.
 
-    `bits` are the sample depths it holds (8, 16, 32 = float), `grey` whether it has images of one channel (others store
-    grey as RGB), `max_side` is the largest width or height in pixels.
-    `save(image, path, quality)` streams a libvips image into `path`; `comment_field` is the libvips metadata field that
-    holds a free description.
+    `bits` are the sample depths it holds (8, 16, 32 = float), `holds` what it has a place for beside RGB, `max_side` is
+    the largest width or height in pixels.
+    `save(image, path, quality, beside)` streams a libvips image into `path`, and what stands beside the pixels with it.
     Formats of several images either take them as one strip with the frames below one another (`frames`: `save` does
     that, by the strip's `page-height`), or from TIFF files of one page each (`concatenate(files, path)`).
     """
 
     bits: tuple[int, ...]
-    grey: bool
+    holds: frozenset[Place]
     alpha: bool
     max_side: int
-    comment_field: str
-    save: Callable[[pyvips.Image, Path, int], None]
+    save: Callable[[pyvips.Image, Path, int, Beside], None]
     frames: bool = False
     concatenate: Callable[[Sequence[Path], Path], None] | None = None
 

@@ -1,38 +1,87 @@
 """JPEG: 8 bits, grey, RGB, CMYK; no alpha."""
 
+import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from gramgan.images import metadata
-from gramgan.images.formats.base import Format, Writing
-from gramgan.images.formats.vips_reader import reader, single_page
-from gramgan.images.vips import name_for, pyvips
+from gramgan.errors import UserError
+from gramgan.images.formats.base import Format, Opened, Request, Seen, Writing
+from gramgan.images.formats.beside import Beside
+from gramgan.images.formats.jpeg_segments import EOI, behind_header, ending_of, pack, read_segments
+from gramgan.images.formats.saving import save_with
+from gramgan.images.formats.vips_reader import by_vips, reader, single_page
+from gramgan.images.vips import pyvips
+
+_log = logging.getLogger(__name__)
 
 _FULL_COLOUR_FROM = 90  # from this quality on, colour is stored at full resolution (4:4:4)
+_NO_END = "it lacks the mark of its end (its last two bytes, usually); all of its rows are there and are used"
 
 
-def _load(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
-    return pyvips.Image.jpegload_source(source, fail_on="error", unlimited=allow_huge)
+def _load(request: Request, access: str = "random", fail_on: str = "error") -> pyvips.Image:
+    return pyvips.Image.jpegload_source(request.source(), access=access, fail_on=fail_on, unlimited=request.allow_huge)
 
 
-def _load_sequential(source: pyvips.Source, allow_huge: bool) -> pyvips.Image:
-    return pyvips.Image.jpegload_source(source, access="sequential", fail_on="error", unlimited=allow_huge)
+def _look(request: Request, image: pyvips.Image) -> Seen:
+    segments = read_segments(request.path, request.data)
+    return Seen(segments.beside(by_vips(image).icc), tuple(segments.notes()))
 
 
-def _save(image: pyvips.Image, path: Path, quality: int) -> None:
+_READ = reader("JPEG", single_page(_load), load_sequential=single_page(partial(_load, access="sequential")), look=_look)
+# Every warning of the decoder counts: with the end put on, missing rows are no error to it.
+_READ_MENDED = reader(
+    "JPEG",
+    single_page(partial(_load, fail_on="warning")),
+    load_sequential=single_page(partial(_load, access="sequential", fail_on="warning")),
+    look=_look,
+)
+
+
+def _open(request: Request) -> Opened:
+    try:
+        kind = read_segments(request.path, request.data).unreadable()
+        ending = ending_of(request.path, request.data)
+    except OSError as error:
+        raise UserError(f"{request.path}: cannot be read ({error.strerror}); check its permissions") from None
+    if kind is not None:
+        raise UserError(f"{request.path}: {kind}, which cannot be decoded here; convert it")
+    if ending.marked:
+        opened = _READ(request)
+        if not ending.length or opened.info.notes:
+            return opened
+        what = "a video" if ending.trailing[4:8] == b"ftyp" else f"{ending.length:,} bytes"
+        return _noted(opened, f"{what} behind the picture, left out")
+    if not ending.complete:
+        raise UserError(f"{request.path}: damaged or truncated JPEG (its last scans are missing); get a whole copy")
+    data = request.path.read_bytes() if request.data is None else request.data
+    return _noted(_READ_MENDED(replace(request, data=data + EOI)), _NO_END)
+
+
+def _noted(opened: Opened, note: str) -> Opened:
+    return replace(opened, info=replace(opened.info, notes=(*opened.info.notes, note)))
+
+
+def _save(image: pyvips.Image, path: Path, quality: int, beside: Beside) -> None:
     subsample = "off" if quality >= _FULL_COLOUR_FROM else "on"
-    iptc = metadata.iptc_of(image)
-    if iptc is not None:
-        image = image.copy()
-        metadata.set_blob(image, "iptc-data", metadata.as_photoshop(iptc))
-    image.jpegsave(name_for(path), Q=quality, optimize_coding=True, subsample_mode=subsample)
+    segments, lost = pack(beside)
+    if lost:
+        _log.warning("%s: JPEG has no room for %s; left out", path.name, ", ".join(lost))
+    options = {"optimize_coding": True, "subsample_mode": subsample, "keep": pyvips.enums.ForeignKeep.ICC}
+    save = partial(image.jpegsave_target, Q=quality, **options)
+    save_with(save, path, behind_header, segments)
 
 
 JPEG = Format(
     name="JPEG",
     suffixes=(".jpg", ".jpeg"),
     recognises=lambda head: head.startswith(b"\xff\xd8\xff"),
-    open=reader("JPEG", single_page(_load), load_sequential=single_page(_load_sequential)),
+    open=_open,
     writing=Writing(
-        bits=(8,), grey=True, alpha=False, max_side=65535, comment_field="exif-ifd0-ImageDescription", save=_save
+        bits=(8,),
+        holds=frozenset({"profile", "grey", "EXIF", "XMP", "IPTC", "comments"}),
+        alpha=False,
+        max_side=65535,
+        save=_save,
     ),
 )

@@ -21,10 +21,13 @@ from gramgan.images.formats.tiff_directory import (
 _PREFIX = b"Exif\0\0"
 _EXIF_POINTER, _GPS_POINTER = 0x8769, 0x8825
 _LONG, _LONG8 = 4, 16
-# Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and title, comment, author,
-# keywords and subject as Windows has them: what the main directory says of the photograph, not of storage.
-_MAIN = (0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0))
+# DocumentName, Make, Model, PageName, Software, DateTime, Artist, HostComputer, WhitePoint, PrimaryChromaticities,
+# Rating, RatingPercent, Copyright, and title, comment, author, keywords and subject as Windows has them: what the main
+# directory says of the photograph, not of storage.
+_MAIN = (0x010D, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x013E, 0x013F, 0x4746, 0x4749, 0x8298)
+_MAIN = (*_MAIN, *range(0x9C9B, 0x9CA0))
 _DESCRIPTION, _IPTC = 0x010E, 33723
+_STORAGE = (b"ImageJ=", b'{"shape":', b"Aperio", b"<OME", b"<?xml")  # descriptions of how the file is laid out
 _UNDEFINED = 7
 # MakerNote and Interoperability hold offsets of their own, which moving breaks; the pixel size may be another image's.
 _LEFT_BEHIND = (0x927C, 0xA005, 0xA002, 0xA003)
@@ -34,7 +37,7 @@ _LAST_CLASSIC = 12
 def read_exif(path: Path, page: int = 0) -> bytes | None:
     """The EXIF of a TIFF's page (from 0) as one block (`Exif\\0\\0` and a small TIFF); None if it has none.
 
-    ImageDescription is not part of it: in TIFFs it often describes the storage (ImageJ, OME, tifffile).
+    ImageDescription is part of it unless it describes the storage (ImageJ, OME, tifffile).
     """
     with path.open("rb") as file:
         try:
@@ -48,11 +51,15 @@ def read_exif(path: Path, page: int = 0) -> bytes | None:
             }
         except struct.error:  # a directory that leaves the file: no EXIF then, the pixels may be well
             return None
-    tags = [tag for tag in main if tag.number in _MAIN]
+    tags = [tag for tag in main if tag.number in _MAIN or (tag.number == _DESCRIPTION and _is_caption(tag.value))]
     if not tags and not any(inner.values()):
         return None
     classic = Layout("<", big=False)
     return _PREFIX + b"II*\0" + classic.pack_offset(8) + _pack(tags, inner, [], classic, at=8, following=0)[1]
+
+
+def _is_caption(description: bytes) -> bool:
+    return bool(description.strip(b" \0")) and not description.lstrip().startswith(_STORAGE)
 
 
 def write_exif(path: Path, exif: bytes | None, iptc: bytes | None = None) -> None:
