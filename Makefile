@@ -9,12 +9,14 @@ PYTHON = python3
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: help demo test first-half second-half soak lint bench benchmarks clean
+.PHONY: help demo studio test first-half second-half studio-test soak lint bench benchmarks clean
 
 help:
 	@echo "make demo    install into .venv, then upscale and train on sample photographs: runs/demo/report.html"
+	@echo "make studio  a page in the browser for all of it; FOLDER=... is what it may read and write"
 	@echo "make test    every test but the slow ones"
 	@echo "make soak    the slow tests"
+	@echo "make studio-test   the page in Chromium, which has to be installed"
 	@echo "make lint    ruff (rules and format) and pyright"
 	@echo "make bench   every benchmark: each prints its ratio to a peer measured in the same run"
 	@echo "make benchmarks   published generators side by side, and what each loss is worth: tables and pictures of the docs; hours"
@@ -25,11 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gram-GAN needs Python 3.11 or newer; give one: make PYTHON=python3.12 TARGET")'
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy,studio]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/gramgan demo
+
+FOLDER = .
+studio: $(STAMP)
+	$(BIN)/gramgan studio --folder "$(FOLDER)"
 
 # Two halves side by side, of one thread each, since most tests use one core. The first is shown when both have ended.
 HALF = tests/cli tests/collect tests/condition tests/data tests/evaluation tests/metrics tests/networks tests/training
@@ -39,10 +45,13 @@ test: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs=2 first-half second-half; status=$$?; cat $(SHOWN_LATER); exit $$status
 
 first-half:
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(HALF) >$(SHOWN_LATER) 2>&1
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" $(HALF) >$(SHOWN_LATER) 2>&1
 
 second-half:
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" tests $(HALF:%=--ignore=%)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" tests $(HALF:%=--ignore=%)
+
+studio-test: $(STAMP)
+	$(BIN)/python -m pytest -m browser tests/studio
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -19,6 +19,7 @@ from gramgan.cli import (
     prepare,
     report,
     runs,
+    studio,
     train,
     upscale,
     weights,
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(upscale.upscale)
+app.command()(studio.studio)
 app.command()(inspect.inspect)
 app.command()(train.train)
 app.command()(report.report)

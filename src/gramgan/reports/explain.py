@@ -146,23 +146,61 @@ def write_search_page(
     inputs = _read(image, sr, database.descriptor.k)
     k = database.descriptor.k
     corners = [corner_of(inputs.image, x, y, k) for x, y in at] or textured_spots(inputs.image, spots, k)
-    asked = _asked(inputs, corners, database, alpha, beta)
     photographs = photographs or Photographs()
-    chosen = _neighbours(database, asked, neighbours)
-    every = [row for part in chosen for row, _ in part]
-    contexts = iter(photographs.contexts(every, context_side(k), progress))
-    results, pictures = [], []
-    for index, ((x, y), part) in enumerate(zip(corners, chosen, strict=True)):
-        gap = None if asked.sr is None else float(np.linalg.norm(asked.sr[index] - asked.image[index]))
-        results.append(SpotMatches(x, y, gap, [match for _, match in part]))
-        textures = [in_context(row["patch"], next(contexts)) for row, _ in part]
-        pictures.append(_panels(index, inputs, results[-1], textures, k))
+    found = _look_up(database, inputs, corners, neighbours, (alpha, beta), photographs, progress)
+    results = [spot for spot, _ in found]
+    pictures = [_panels(index, inputs, spot, textures, k) for index, (spot, textures) in enumerate(found)]
     page = _page(database, image, sr, inputs, results, pictures, (alpha, beta))
     _credits(page, results, photographs)
     page.save(output)
     picture = output.with_suffix(".png")
     write_bytes(picture, to_png(comparison(pictures, zoom=1)))
     return SearchPage(output, picture, results)
+
+
+def textures_at(
+    database: TextureDatabase, image: Path, at: tuple[int, int], neighbours: int, photographs: Photographs
+) -> tuple[SpotMatches, list[np.ndarray]]:
+    """The real textures nearest to one spot of an image, for a page that shows them at once.
+
+    Args:
+        database: where to search; all of it is compared.
+        image: the image.
+        at: a pixel (x, y) of it.
+        neighbours: how many textures.
+        photographs: where to find the database's photographs.
+
+    Returns:
+        The spot with its textures, and a picture of each in its surroundings, uint8 `[H, W, 3]`.
+
+    Raises:
+        UserError: see `write_search_page`.
+    """
+    inputs = _read(image, None, database.descriptor.k)
+    corner = corner_of(inputs.image, *at, database.descriptor.k)
+    return _look_up(database, inputs, [corner], neighbours, (1.0, 1.0), photographs, silent)[0]
+
+
+def _look_up(
+    database: TextureDatabase,
+    inputs: _Input,
+    corners: list[tuple[int, int]],
+    neighbours: int,
+    weights: tuple[float, float],
+    photographs: Photographs,
+    progress: Progress,
+) -> list[tuple[SpotMatches, list[np.ndarray]]]:
+    """Each spot with its textures, and these in their surroundings."""
+    asked = _asked(inputs, corners, database, *weights)
+    chosen = _neighbours(database, asked, neighbours)
+    every = [row for part in chosen for row, _ in part]
+    contexts = iter(photographs.contexts(every, context_side(database.descriptor.k), progress))
+    found = []
+    for index, ((x, y), part) in enumerate(zip(corners, chosen, strict=True)):
+        gap = None if asked.sr is None else float(np.linalg.norm(asked.sr[index] - asked.image[index]))
+        textures = [in_context(row["patch"], next(contexts)) for row, _ in part]
+        found.append((SpotMatches(x, y, gap, [match for _, match in part]), textures))
+    return found
 
 
 def _read(image: Path, sr: Path | None, k: int) -> _Input:

@@ -265,13 +265,15 @@ class Upscaling:
         """Whether the weights are chosen for each picture: neither they nor a blend of them were asked for."""
         return self._given is None and self.settings.model is None and self.settings.strength is None
 
+    def weights_for(self, seen: Seen | None) -> str | Path:
+        """Name or file of the weights for a picture, None for one that all weights fit; nothing is opened."""
+        if self.chooses and seen is not None and seen.as_people_have_them:
+            return PHOTO_MODEL
+        return DEFAULT_MODEL if self.settings.model is None else self.settings.model
+
     def _weights(self, seen: Seen | None = None) -> _Opened:
         """The weights for a picture: those that the settings name, or what fits what it has been through."""
-        if self._given is not None:
-            return self._given
-        if self.chooses and seen is not None and seen.as_people_have_them:
-            return self._open(PHOTO_MODEL)
-        return self._open(DEFAULT_MODEL if self.settings.model is None else self.settings.model)
+        return self._given if self._given is not None else self._open(self.weights_for(seen))
 
     def _open(self, spec: str | Path) -> _Opened:
         if spec not in self._known:
