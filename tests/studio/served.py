@@ -44,7 +44,7 @@ class Served:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, method: str, path: str, data: bytes = b"", **headers: str) -> Answer:
+    def ask(self, method: str, path: str, data: bytes = b"", /, **headers: str) -> Answer:
         """One request; `headers` with underscores for dashes, `host` to pretend another name."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -57,8 +57,7 @@ class Served:
         return self.ask("GET", path, **headers)
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> Answer:
-        headers["content_type"] = "application/json"
-        return self.ask("POST", path, json.dumps(body).encode(), **headers)
+        return self.ask("POST", path, json.dumps(body).encode(), **{"content_type": "application/json", **headers})
 
     def upload(self, name: str, data: bytes) -> Answer:
         batch = self.post("/api/batches", {}).json["batch"]

@@ -199,7 +199,7 @@ def test_a_name_that_is_no_text_goes_all_the_way(served: Served) -> None:
     body = {"pictures": [number], "settings": _settings(served), "beside": True}
     job = served.post("/api/upscale", body).json["jobs"][0]
     assert served.wait(job)["state"] == "done"
-    assert os.fsdecode(b"odd \xff name_x4.png") in os.listdir(folder)
+    assert os.fsdecode(b"odd \xff name_x4.png") in [one.name for one in folder.iterdir()]
     assert served.get(f"/results/{job}").status == 200
     assert served.get("/results").status == 200
     shutil.rmtree(folder)
