@@ -15,6 +15,8 @@ from gramgan.scientific.radiometry import Radiometry, Range, choose_range
 _BLOCK = 512  # columns in which holes are filled at a time: most have none
 _DIM = 1 / 8  # of the range: pictures that stay below are darker than any that a network has learned from
 
+_FAR = 100  # times the range: no measurement, but what fills holes that a file does not tell of
+
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +76,13 @@ def _channel(file: ScientificFile, index: int, radiometry: Radiometry) -> Channe
         found = Range(found.high, found.low)
     if values.size == 0:
         return Channel(index, found, found.low)
+    excess = np.abs(found.excess(values.astype(np.float64)))
+    if excess.max() > _FAR * abs(found.high - found.low):
+        _log.warning(
+            "%s: there are values as far outside of the range %g to %g as %g; if that means 'no data', say so in the "
+            "file, or it spoils the pixels around it",
+            *(name, found.low, found.high, values[excess.argmax()]),
+        )
     brightest = float(np.percentile(found.to_unit(values.astype(np.float32)), 99))
     if radiometry.kind == "auto" and file.dtype.itemsize > 1 and brightest < _DIM:
         _log.warning(

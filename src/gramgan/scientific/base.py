@@ -14,6 +14,8 @@ from gramgan.scientific.radiometry import Radiometry, Range
 
 OVERVIEW = 512
 """Longest side of the picture that statistics are taken from."""
+NO_MEASUREMENT = 3.4e38
+"""Floats from here on mean "no data", whatever the file says: programs fill with the greatest that there is."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Layer:
 
     `name` tells it apart in messages. Physical values are `stored × scale + offset`, in `unit` ("" if unknown).
     `natural` is the range that the file gives for it, if any; `inverted` means that its high values are dark.
+    `forbidden` are ranges of stored values that mean "no data", both ends included: no valid pixel may have one.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Layer:
     unit: str = ""
     natural: Range | None = None
     inverted: bool = False
+    forbidden: tuple[tuple[float, float], ...] = ()
 
 
 class Enlarged(Protocol):
@@ -85,6 +89,11 @@ class Note:
     identity: str
 
 
+def measured(values: np.ndarray) -> np.ndarray:
+    """Where floats are numbers that can have been measured: not NaN, infinite or of `NO_MEASUREMENT`."""
+    return np.abs(values) < NO_MEASUREMENT
+
+
 def spare_path(temporary: Path) -> Path:
     """A second temporary name that `ScientificFile.save` may use, for a file that it deletes."""
     return temporary.with_name(f"{temporary.stem}.spare{temporary.suffix}")
@@ -103,7 +112,6 @@ class ScientificFile(ABC):
         layers: the layers in their order.
         has_holes: whether some pixels may have no data.
         limits: the lowest and highest stored value, where not all of the type may be used.
-        forbidden: a stored value that means "no data" and that no valid pixel may have; or None.
     """
 
     path: Path
@@ -113,7 +121,6 @@ class ScientificFile(ABC):
     height: int
     dtype: np.dtype
     layers: tuple[Layer, ...]
-    forbidden: float | None = None
     has_holes: bool = False
     limits: tuple[float, float] | None = None
 

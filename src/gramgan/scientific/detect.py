@@ -1,6 +1,5 @@
 """Which files are more than pictures, found without the libraries that read them."""
 
-import os
 import struct
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from gramgan.errors import UserError
 from gramgan.images.formats.tiff_contents import channels_of
 from gramgan.images.formats.tiff_directory import Directory, Layout, page_directory
 from gramgan.scientific.base import Reading, ScientificFile
+from gramgan.scientific.sidecars import placing
 
 Kind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF", "TIFF with extra channels"]
 
@@ -21,7 +21,6 @@ _SIGNED = 2
 # Scale, tie points and transformation of pixels, the directory of geographic keys, GDAL's metadata and no-data value,
 # coefficients of a camera model.
 _GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
-_SIDECARS = (".tfw", ".TFW", ".tifw", ".tiffw", ".wld")
 _PICTURE_SAMPLES = 4
 _HEAD = 4096
 
@@ -70,9 +69,7 @@ def scientific_kind(path: Path) -> Kind | None:
     bands = int.from_bytes(tags.get(_SAMPLES, b"\1")[:2], "little")
     extra = channels_of(directory).others  # neither colour nor alpha
     signed = int.from_bytes(tags.get(_SAMPLE_FORMAT, b"\1")[:2], "little") == _SIGNED
-    # `Path.exists` raises where a name is too long.
-    has_sidecar = any(os.path.exists(path.with_suffix(suffix)) for suffix in _SIDECARS)  # noqa: PTH110
-    if not _GEOGRAPHIC.isdisjoint(stored) or (extra and bands > _PICTURE_SAMPLES) or signed or has_sidecar:
+    if not _GEOGRAPHIC.isdisjoint(stored) or (extra and bands > _PICTURE_SAMPLES) or signed or placing(path):
         return "GeoTIFF"
     return "TIFF with extra channels" if extra else None
 

@@ -1,25 +1,28 @@
 """DICOM images: grey and colour, 8 to 16 bits, one frame or many; values in the scanner's own units."""
 
 import contextlib
+import copy
 import logging
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom import config
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gramgan.errors import UserError
 from gramgan.images import Window
-from gramgan.images.formats.vips_reader import check_size
+from gramgan.images.formats.vips_reader import MAX_PIXELS, check_size
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
 from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
@@ -41,6 +44,7 @@ DICOM_ERRORS = (
     EOFError,
     OSError,
     MemoryError,
+    zlib.error,
 )
 """What pydicom and its decoders raise for damaged files: values are only looked at when they are asked for."""
 
@@ -50,6 +54,9 @@ _NOT_PICTURES = {"RTDOSE": "doses", "SEG": "segments", "RTSTRUCT": "contours"}
 _NARROW_BITS = 12
 _HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of a CT scanner hold
 _FRAMES_LOOKED_AT = 16
+_MAX_FRAMES = 100_000
+_CHUNK = 1 << 20
+_MOST_INFLATED = 2 * MAX_PIXELS  # bytes: the largest image of 16 bits
 _PRIMARIES = ("red", "green", "blue")
 
 
@@ -75,12 +82,15 @@ class Dicom(ScientificFile):
         self.path = path
         del reading
         with refusing(path):
+            if not allow_huge:
+                _check_inflated(path)
             self._data = pydicom.dcmread(path)
+            self._untouched = copy.deepcopy(self._data)  # values are made out of bytes when they are first asked for
             self._look(allow_huge)
 
     def _look(self, allow_huge: bool) -> None:
         data, path = self._data, self.path
-        for _ in data.iterall():  # values are made out of bytes when they are first asked for
+        for _ in data.iterall():  # so that damage shows before any work
             pass
         if "PixelData" not in data:
             raise UserError(f"{path}: this DICOM file holds no image of integers; leave it out")
@@ -101,7 +111,7 @@ class Dicom(ScientificFile):
             raise UserError(f"{path}: samples of {self._stored} in {allocated} bits; only 8 and 16 are read")
         self.width, self.height = int(data.Columns), int(data.Rows)
         self.frames = int(data.get("NumberOfFrames") or 1)
-        if min(self.width, self.height, self.frames) < 1:
+        if min(self.width, self.height, self.frames) < 1 or self.frames > _MAX_FRAMES:
             raise UserError(f"{path}: damaged DICOM file ({self.width}x{self.height}, {self.frames} frames)")
         check_size(path, self.width, self.height * self.frames * colours, allow_huge)
         self._signed = bool(data.PixelRepresentation)
@@ -109,43 +119,47 @@ class Dicom(ScientificFile):
         self.limits = _limits(self._stored, self._signed)
         self._colours = colours
         self._cached: tuple[int, np.ndarray] | None = None
-        self._padding = _padding(data)
-        self.has_holes = self._padding is not None and colours == 1
-        self.forbidden = float(data.PixelPaddingValue) if self.has_holes else None
+        self._padding = _padding(data, self.dtype) if colours == 1 else None
+        self.has_holes = self._padding is not None
         self._frame(0)  # so that a missing codec shows before any work
         self.layers = self._layers(modality, inverted=photometric == "MONOCHROME1")
 
     def _layers(self, modality: str, *, inverted: bool) -> tuple[Layer, ...]:
-        scale, offset, unit = _rescaling(self._data, modality)
-        if scale == 0:
-            raise UserError(f"{self.path}: a rescale slope of 0 leaves nothing of its values; correct it")
-        low, high = _limits(self._stored, self._signed)
-        if self._stored > _NARROW_BITS and modality == "CT":
-            low, high = sorted((physical - offset) / scale for physical in _HOUNSFIELD)
-        elif self._stored > _NARROW_BITS and self._colours == 1:
+        whole = _limits(self._stored, self._signed)
+        wide = self._stored > _NARROW_BITS and self._colours == 1
+        if wide and modality != "CT":
             values = self.overview(0)
-            low, high = (float(values.min()), float(values.max())) if values.size else (low, high)
-            high = max(high, low + 1)
+            low, high = (float(values.min()), float(values.max())) if values.size else whole
+            whole = low, max(high, low + 1)
             _log.info(
                 "%s: its own range, %g to %g, is black and white; for a series give --radiometry LOW,HIGH to have the "
                 "same for all files",
                 self.path,
-                low,
-                high,
+                *whole,
             )
-        natural = Range(low, high)
-        return tuple(
-            Layer(
-                f"frame {frame + 1}" + (f" {_PRIMARIES[colour]}" if self._colours == 3 else ""),
-                scale,
-                offset,
-                unit,
-                natural,
-                inverted,
-            )
-            for frame in range(self.frames)
-            for colour in range(self._colours)
-        )
+        layers = []
+        for frame in range(self.frames):
+            scale, offset, unit = _rescaling(self._data, modality, frame)
+            if scale == 0:
+                raise UserError(f"{self.path}: a rescale slope of 0 leaves nothing of its values; correct it")
+            natural = whole
+            if wide and modality == "CT":
+                low, high = sorted((physical - offset) / scale for physical in _HOUNSFIELD)
+                natural = low, high
+            names = [f" {primary}" for primary in _PRIMARIES] if self._colours == 3 else [""]
+            layers += [
+                Layer(
+                    f"frame {frame + 1}{name}",
+                    scale,
+                    offset,
+                    unit,
+                    Range(*natural),
+                    inverted,
+                    () if self._padding is None else (self._padding,),
+                )
+                for name in names
+            ]
+        return tuple(layers)
 
     @property
     def grouping(self) -> tuple[BandChoice, ...]:
@@ -166,7 +180,7 @@ class Dicom(ScientificFile):
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
         """See `ScientificFile.valid`."""
-        if not self.has_holes or self._padding is None:
+        if self._padding is None:
             return None
         values, (low, high) = self.read(layers, window), self._padding
         return (values < low) | (values > high)
@@ -177,14 +191,15 @@ class Dicom(ScientificFile):
         step = max(1, max(self.width, self.height) // OVERVIEW)
         colour = layer % self._colours
         values = np.concatenate([self._frame(int(frame))[::step, ::step, colour].ravel() for frame in frames])
-        if not self.has_holes or self._padding is None:
+        if self._padding is None:
             return values
         low, high = self._padding
         return values[(values < low) | (values > high)]
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """See `ScientificFile.save`."""
-        write_dicom(self._data, self._colours, self.frames, result, temporary, note)
+        with lenient():
+            write_dicom(self._untouched, self._colours, self.frames, result, temporary, note)
 
     def check_result(self, width: int, height: int, target: Path) -> None:
         """See `ScientificFile.check_result`: an uncompressed image has at most 4 GiB, and sides of 16 bits."""
@@ -215,24 +230,52 @@ def _limits(stored: int, signed: bool) -> tuple[float, float]:
     return (-(2.0 ** (stored - 1)), 2.0 ** (stored - 1) - 1) if signed else (0.0, 2.0**stored - 1)
 
 
-def _padding(data: pydicom.Dataset) -> tuple[float, float] | None:
+def _check_inflated(path: Path) -> None:
+    """Refuse a deflated file that holds more than is read of any, before memory is taken for it."""
+    with path.open("rb") as file:
+        read_preamble(file, force=False)
+        meta = _read_file_meta_info(file)  # leaves the file where the data set begins
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflater.eof and (data := inflater.unconsumed_tail or file.read(_CHUNK)):
+            size += len(inflater.decompress(data, _CHUNK))
+            if size > _MOST_INFLATED:
+                raise UserError(
+                    f"{path}: it inflates to more than {_MOST_INFLATED / 1e6:.0f} MB; if you trust this file, allow it "
+                    "with --allow-huge"
+                )
+
+
+def _padding(data: pydicom.Dataset, dtype: np.dtype) -> tuple[float, float] | None:
     """The lowest and highest stored value that only fills the frame (PixelPaddingValue and its range)."""
     value = data.get("PixelPaddingValue")
     if value is None:
         return None
     other = data.get("PixelPaddingRangeLimit")
-    low, high = sorted((float(value), float(value if other is None else other)))
+    low, high = sorted(_as_stored(int(one), dtype) for one in (value, value if other is None else other))
     return low, high
 
 
-def _rescaling(data: pydicom.Dataset, modality: str) -> tuple[float, float, str]:
-    """Slope, intercept and unit, from the image itself or from what all its frames share."""
-    where: Any = data
-    shared = data.get("SharedFunctionalGroupsSequence")
-    if "RescaleSlope" not in data and shared and "PixelValueTransformationSequence" in shared[0]:
-        where = shared[0].PixelValueTransformationSequence[0]
-    scale, offset = float(where.get("RescaleSlope", 1) or 1), float(where.get("RescaleIntercept", 0) or 0)
-    unit = str(where.get("RescaleType", "") or ("HU" if modality == "CT" else ""))
+def _as_stored(value: int, dtype: np.dtype) -> float:
+    """A number as a pixel has it: many scanners say without a sign what has one, and the other way round."""
+    return float(np.array(value & (2 ** (8 * dtype.itemsize) - 1)).astype(f"u{dtype.itemsize}").view(dtype))
+
+
+def _rescaling(data: pydicom.Dataset, modality: str, frame: int) -> tuple[float, float, str]:
+    """Slope, intercept and unit of a frame: its own, what all frames share, or the image's."""
+    frames, shared = (data.get(f"{whose}FunctionalGroupsSequence") or [] for whose in ("PerFrame", "Shared"))
+    for group in (*frames[frame : frame + 1], *shared[:1]):
+        for item in group.get("PixelValueTransformationSequence") or []:
+            return _linear(item, modality)
+    return _linear(data, modality)
+
+
+def _linear(item: pydicom.Dataset, modality: str) -> tuple[float, float, str]:
+    if item.get("RescaleSlope") is None:
+        return 1.0, 0.0, ""  # stored values, or through a table
+    scale, offset = float(item.RescaleSlope), float(item.get("RescaleIntercept") or 0)
+    unit = str(item.get("RescaleType") or ("HU" if modality == "CT" else ""))
     return scale, offset, "" if unit == "US" else unit
 
 
@@ -278,11 +321,18 @@ _LENIENT = _Lenient()
 
 
 @contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """pydicom without a word about what breaks the rules."""
+    with _LENIENT, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
 def refusing(path: Path) -> Iterator[None]:
     """One line for whatever pydicom and its decoders find wrong with the file at `path`."""
     try:
-        with _LENIENT, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with lenient():
             yield
     except UserError:
         raise

@@ -1,14 +1,16 @@
 """Writing a DICOM image like another one, larger: where its pixels lie in the patient, and that it is derived."""
 
-import copy
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydicom import DataElement, Dataset, dcmwrite
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from gramgan.errors import UserError
@@ -20,6 +22,7 @@ MAX_BYTES = 2**32 - 2
 DERIVATION = ("113091", "DCM", "Spatial resampling")
 _SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 _MODIFYING = ("109103", "DCM", "Modifying Equipment")
+_TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 _PIXEL_DATA = 0x7FE00010
 _ROWS = 512
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PresentationPixelSpacing")
@@ -30,6 +33,9 @@ _IN_COLUMNS = (
     "RegionLocationMaxX1",
     "ReferencePixelX0",
 )
+_MATRIX = ("TotalPixelMatrixColumns", "TotalPixelMatrixRows")
+_IN_MATRIX = ("ColumnPositionInTotalImagePixelMatrix", "RowPositionInTotalImagePixelMatrix")
+_ON_SLIDE = ("XOffsetInSlideCoordinateSystem", "YOffsetInSlideCoordinateSystem", "ZOffsetInSlideCoordinateSystem")
 _IN_ROWS = (
     "ShutterUpperHorizontalEdge",
     "ShutterLowerHorizontalEdge",
@@ -71,7 +77,6 @@ def write_dicom(source: Dataset, colours: int, frames: int, result: Enlarged, pa
         UserError: pydicom cannot write what the source says.
         OSError: the disk is full.
     """
-    image = derived(source, result.width, result.height, note)
     pixels = spare_path(path)
     try:
         with pixels.open("wb") as file:
@@ -79,11 +84,10 @@ def write_dicom(source: Dataset, colours: int, frames: int, result: Enlarged, pa
                 file.write(part.data)
             if file.tell() % 2:
                 file.write(b"\0")
-        with pixels.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            kind = "OW" if image.BitsAllocated > 8 else "OB"
-            image[_PIXEL_DATA] = DataElement(_PIXEL_DATA, kind, file)
+        with pixels.open("rb") as file:
             try:
+                image = derived(source, result.width, result.height, note)
+                image[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OW" if image.BitsAllocated > 8 else "OB", file)
                 dcmwrite(path, image, implicit_vr=False, little_endian=True, enforce_file_format=True)
             except (ValueError, TypeError, AttributeError, LookupError, NotImplementedError) as error:
                 text = " ".join(str(error).split())[:300]
@@ -93,19 +97,58 @@ def write_dicom(source: Dataset, colours: int, frames: int, result: Enlarged, pa
 
 
 def derived(source: Dataset, width: int, height: int, note: Note) -> Dataset:
-    """The data elements of a result of `width` × `height` pixels, without its pixels."""
+    """The data elements of a result of `width` × `height` pixels, without its pixels.
+
+    Those that are not changed stay byte for byte, whatever character set is declared.
+    """
+    image = _kept(source, {tag for name in _LEFT_OUT if (tag := tag_for_keyword(name)) is not None})
+    correct_ambiguous_vr(image, is_little_endian=True)
     across, down = width / int(source.Columns), height / int(source.Rows)
-    image = Dataset()
-    left_out = {element.tag for name in _LEFT_OUT if (element := source.get_item(name)) is not None}
-    for tag in source.keys():  # noqa: SIM118 (a data set gives its elements)
-        if tag not in left_out and not 0x6000 <= tag.group <= 0x60FF:  # overlays are bit maps of the old size
-            image[tag] = copy.deepcopy(source[tag])
     _rescale_geometry(image, across, down)
     image.Rows, image.Columns = height, width
     if image.SamplesPerPixel == 3:
         image.PhotometricInterpretation, image.PlanarConfiguration = "RGB", 0
     _identify(source, image, note)
     return image
+
+
+def _kept(source: Dataset, left_out: Collection[int] = ()) -> Dataset:
+    """The elements for a file of Explicit VR Little Endian; text as it is stored, numbers in the other byte order."""
+    image = Dataset()
+    for tag in source.keys():  # noqa: SIM118 (a data set gives its elements)
+        if tag in left_out or 0x6000 <= tag.group <= 0x60FF:  # overlays are bit maps of the old size
+            continue
+        stored = source.get_item(tag)
+        if not isinstance(stored, RawDataElement):
+            element = stored
+        else:
+            element = convert_raw_data_element(stored, encoding=source.original_character_set, ds=source)
+            if element.VR in _TEXT and stored.value is not None:
+                element = _raw(tag, element.VR, stored.value)
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            element = DataElement(tag, "SQ", DicomSequence([_kept(item) for item in element.value or []]))
+        image[tag] = element
+    # What is written as it stands must not be read and encoded once more.
+    image.set_original_encoding(False, True, image._character_set)
+    return image
+
+
+def _raw(tag: int, kind: str, value: bytes) -> RawDataElement:
+    value += b"\0" * (len(value) % 2) if kind == "UI" else b" " * (len(value) % 2)
+    return RawDataElement(Tag(tag), kind, len(value), value, 0, False, True)
+
+
+def _append(image: Dataset, name: str, *texts: str) -> None:
+    """Add the first of `texts` for which there is room to an element; what it has stays byte for byte."""
+    tag = tag_for_keyword(name)
+    assert tag is not None
+    stored = image.get_item(tag)
+    before = stored.value.rstrip(b" \0") if isinstance(stored, RawDataElement) and stored.value else b""
+    for text in texts:
+        joined = b"; ".join(part for part in (before, text.encode("ascii", "replace")) if part)
+        if len(joined) <= _LONGEST[name]:
+            image[tag] = _raw(tag, dictionary_VR(tag), joined)
+            return
 
 
 def _identify(source: Dataset, image: Dataset, note: Note) -> None:
@@ -115,25 +158,23 @@ def _identify(source: Dataset, image: Dataset, note: Note) -> None:
     said = list(source.get("ImageType") or [])
     image.ImageType = ["DERIVED", "SECONDARY", *said[2:]]
     details = f"{note.sentence} Model {note.details['MODEL']}."
-    for name, text in {
-        "SeriesDescription": f"Gram-GAN {note.details['SCALE']}x, synthesised texture",
-        "DerivationDescription": details,
-        "ImageComments": note.sentence,
-    }.items():
-        before = str(source.get(name, "") or "")
-        joined = f"{before}; {text}" if before else text
-        setattr(image, name, joined if len(joined) <= _LONGEST[name] else text[: _LONGEST[name]])
+    scale = note.details["SCALE"]
+    _append(image, "SeriesDescription", f"Gram-GAN {scale}x, synthesised texture", f"Gram-GAN {scale}x")
+    _append(image, "DerivationDescription", details, note.sentence)
+    _append(image, "ImageComments", note.sentence)
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.get("SOPClassUID", "")
     reference.ReferencedSOPInstanceUID = instance
     reference.PurposeOfReferenceCodeSequence = _code(*_SOURCE_IMAGE)
-    image.SourceImageSequence = DicomSequence([reference])
-    image.DerivationCodeSequence = _code(*DERIVATION)
+    image.SourceImageSequence = DicomSequence([*(image.get("SourceImageSequence") or []), reference])
+    image.DerivationCodeSequence = DicomSequence([*(image.get("DerivationCodeSequence") or []), *_code(*DERIVATION)])
     equipment = Dataset()
     equipment.Manufacturer = "Gram-GAN"
     equipment.ContributionDescription = details
     equipment.PurposeOfReferenceCodeSequence = _code(*_MODIFYING)
-    image.ContributingEquipmentSequence = DicomSequence([*source.get("ContributingEquipmentSequence", []), equipment])
+    image.ContributingEquipmentSequence = DicomSequence(
+        [*(image.get("ContributingEquipmentSequence") or []), equipment]
+    )
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.file_meta.MediaStorageSOPClassUID = source.get("SOPClassUID", "")
@@ -162,13 +203,14 @@ def _rescale_geometry(image: Dataset, across: float, down: float) -> None:
         )
     if common["position"]:
         _move(common["position"], common["orientation"], common["spacing"], across, down)
+    _move_on_slide(image, [*shared, *frames], common["spacing"], across, down)
     for group in (image, *shared, *frames):
         for item in (group, *_items(group)):
             _divide(item, across, down)
 
 
 def _items(group: Dataset) -> Iterator[Dataset]:
-    for name in ("PixelMeasuresSequence", "SequenceOfUltrasoundRegions"):
+    for name in ("PixelMeasuresSequence", "SequenceOfUltrasoundRegions", "FrameDisplayShutterSequence"):
         yield from group.get(name) or []
 
 
@@ -196,12 +238,39 @@ def _move(
     """ImagePositionPatient is the middle of the first pixel, which comes to lie nearer to the image's corner."""
     if not (positions and orientations and spacings):
         return
-    directions = np.array(orientations[0].ImageOrientationPatient, np.float64).reshape(2, 3)
-    row_spacing, column_spacing = (float(one) for one in spacings[0].PixelSpacing)
-    shift = directions[0] * column_spacing * (1 / across - 1) / 2 + directions[1] * row_spacing * (1 / down - 1) / 2
+    shift = _shift(orientations[0].ImageOrientationPatient, spacings[0], across, down)
     for item in positions:
         moved = np.array(item.ImagePositionPatient, np.float64) + shift
         item.ImagePositionPatient = [_decimal(value) for value in moved]
+
+
+def _move_on_slide(
+    image: Dataset, groups: Sequence[Dataset], spacings: Sequence[Dataset], across: float, down: float
+) -> None:
+    """The frames of a whole slide are tiles of one matrix of pixels, with places in it and on the glass."""
+    for name, factor in zip(_MATRIX, (across, down), strict=True):
+        if image.get(name):
+            setattr(image, name, round(image.get(name) * factor))
+    tiles = [item for group in groups for item in group.get("PlanePositionSlideSequence") or []]
+    for item in tiles:
+        for name, factor in zip(_IN_MATRIX, (across, down), strict=True):
+            if item.get(name):  # from 1
+                setattr(item, name, round((item.get(name) - 1) * factor) + 1)
+    directions = image.get("ImageOrientationSlide")
+    if not directions or not spacings:
+        return
+    shift = _shift(directions, spacings[0], across, down)
+    for item in (*tiles, *(image.get("TotalPixelMatrixOriginSequence") or [])):
+        for name, distance in zip(_ON_SLIDE, shift, strict=True):
+            if item.get(name) is not None:
+                setattr(item, name, _decimal(float(item.get(name)) + distance))
+
+
+def _shift(directions: Sequence[float], spacing: Dataset, across: float, down: float) -> np.ndarray:
+    """From the middle of the first pixel to the middle of the smaller one that lies in the same corner."""
+    in_row, in_column = np.array(directions, np.float64).reshape(2, 3)
+    row_spacing, column_spacing = (float(one) for one in spacing.PixelSpacing)
+    return in_row * column_spacing * (1 / across - 1) / 2 + in_column * row_spacing * (1 / down - 1) / 2
 
 
 def _divide(item: Dataset, across: float, down: float) -> None:

@@ -11,6 +11,15 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 _CACHE = 192 << 20  # bytes; GDAL would take 5 % of the machine's memory
 
+ALONE = {
+    # What a shell or the host program has set decides nothing.
+    "GDAL_PAM_ENABLED": "YES",
+    "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,TABFILE,WORLDFILE",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+}
+"""GDAL's options for reading a file that is `sidecars.shown_alone`, whatever it points at."""
+
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """Everything that rasterio raises for a file; the second comes through where it wraps nothing around GDAL's own."""
 

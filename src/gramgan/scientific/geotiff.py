@@ -1,6 +1,7 @@
 """GeoTIFF: any number of bands with their place on Earth, no-data values, masks, tags, colour tables and overviews."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,19 +14,25 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
-from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
-from gramgan.scientific.geotiff_writer import read_facts, write_geotiff
+from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured
+from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, placed_or_not, reason, session
+from gramgan.scientific.geotiff_facts import read_facts
+from gramgan.scientific.geotiff_writer import write_geotiff
+from gramgan.scientific.radiometry import Range
+from gramgan.scientific.sidecars import shown_alone
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
+_log = logging.getLogger(__name__)
+
 _COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 
 
 class GeoTiff(ScientificFile):
     """A GeoTIFF that is open for reading.
 
-    Bands are valid where a no-data value, an alpha band, a mask or NaN does not say otherwise. Bands with a colour
-    table and alpha bands are classes: they are repeated, not drawn.
+    Bands are valid where a no-data value, an alpha band, a mask, NaN or a float of `NO_MEASUREMENT` does not say
+    otherwise. Bands with a colour table, alpha bands and bands of one bit are classes: they are repeated, not drawn.
+    Of the files beside it, those that say where it lies and what it means are read; no other file is, and no server.
 
     Args:
         path: the file.
@@ -42,15 +49,15 @@ class GeoTiff(ScientificFile):
     def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
         self.path = path
         self._cloud_optimized = reading.cloud_optimized
-        with refusing(path), placed_or_not():
-            self._data = rasterio.open(path.absolute(), driver="GTiff")
+        with refusing(path), placed_or_not(), shown_alone(path) as shown:
+            self._data = rasterio.open(shown, driver="GTiff")
             check_size(path, self._data.width, self._data.height, allow_huge)
             if self._data.subdatasets:
                 raise UserError(
                     f"{path}: it holds {len(self._data.subdatasets)} rasters; split it first "
                     f"(gdal_translate GTIFF_DIR:1:{path.name} one.tif)"
                 )
-            self._facts = read_facts(self._data)
+            self._facts = read_facts(self._data, path)
             kinds = set(self._data.dtypes)
             self._masked = any(MaskFlags.all_valid not in flags for flags in self._data.mask_flag_enums)
         facts = self._facts
@@ -61,14 +68,26 @@ class GeoTiff(ScientificFile):
                 f"{', '.join(DTYPES)} (gdal_translate -ot)"
             )
         self.dtype = np.dtype(facts.dtype)
+        if facts.bits is not None and self.dtype.kind == "u":
+            self.limits = (0.0, 2.0**facts.bits - 1)
         self.layers = tuple(
-            Layer(f"band {band}", *said)
-            for band, said in enumerate(zip(facts.scales, facts.offsets, facts.units, strict=True), start=1)
+            Layer(
+                f"band {band + 1}",
+                facts.scales[band],
+                facts.offsets[band],
+                facts.units[band],
+                natural=Range(*self.limits) if self.limits else None,
+                inverted=facts.white_is_zero and band == 0,
+                forbidden=tuple((value, value) for value in facts.no_data_of(band)),
+            )
+            for band in range(len(facts.meanings))
         )
         if any(layer.scale == 0 for layer in self.layers):
             raise UserError(f"{path}: a band has the scale 0, which leaves nothing of its values; correct its tags")
+        if reading.cloud_optimized and (facts.white_is_zero or facts.premultiplied):
+            said = "a colour table instead of WhiteIsZero" if facts.white_is_zero else "unassociated alpha"
+            _log.warning("%s: as a cloud-optimized GeoTIFF it gets %s, and the same values", path, said)
         self.has_holes = self._masked or self.dtype.kind == "f"
-        self.forbidden = facts.nodata
 
     @property
     def grouping(self) -> tuple[BandChoice, ...]:
@@ -77,7 +96,7 @@ class GeoTiff(ScientificFile):
         classes = tuple(
             BandChoice((band,), nearest=True)
             for band, meaning in enumerate(meanings, start=1)
-            if meaning in (ColorInterp.palette, ColorInterp.alpha)
+            if meaning in (ColorInterp.palette, ColorInterp.alpha) or self._facts.bits == 1
         )
         if all(meanings.count(colour) == 1 for colour in _COLOURS):
             return (BandChoice(tuple(meanings.index(colour) + 1 for colour in _COLOURS)), *classes)
@@ -97,18 +116,22 @@ class GeoTiff(ScientificFile):
             if self._masked:
                 known = self._data.read_masks([layer + 1 for layer in layers], window=_windowed(window)) > 0
         if self.dtype.kind == "f":
-            finite = np.isfinite(self.read(layers, window))
-            known = finite if known is None else known & finite
+            numbers = measured(self.read(layers, window))
+            known = numbers if known is None else known & numbers
         return known
 
     def overview(self, layer: int) -> np.ndarray:
-        """See `ScientificFile.overview`; from the file's own overviews where it has some."""
-        shrink = max(self.width, self.height) / OVERVIEW
-        shape = (max(1, round(self.height / max(shrink, 1))), max(1, round(self.width / max(shrink, 1))))
-        with refusing(self.path):
-            values = self._data.read(layer + 1, out_shape=shape)
-            known = self._data.read_masks(layer + 1, out_shape=shape) > 0
-        return values[known & np.isfinite(values)]
+        """See `ScientificFile.overview`; of rows and columns at equal distances.
+
+        The file's own overviews play no part: it can say that they are in another file, or on a server.
+        """
+        step = max(1, max(self.width, self.height) // OVERVIEW)
+        found = []
+        for top in range(0, self.height, step):
+            row = Window(0, top, self.width, 1)
+            values, known = self.read([layer], row)[..., ::step], self.valid([layer], row)
+            found.append(values.ravel() if known is None else values[known[..., ::step]])
+        return np.concatenate(found)
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """See `ScientificFile.save`."""
@@ -131,7 +154,7 @@ def _windowed(window: Window) -> RasterioWindow:
 def refusing(path: Path) -> Iterator[None]:
     """One line for whatever GDAL finds wrong with the file at `path`."""
     try:
-        with session():
+        with session(**ALONE):
             yield
     except GDAL_ERRORS as error:
         raise UserError(

@@ -1,9 +1,9 @@
 """Writing a GeoTIFF like another one, larger: where it lies, what its bands mean, its masks, tags and overviews."""
 
 import errno
+import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import DatasetWriter
 from rasterio.rpc import RPC
 from rasterio.shutil import copy
 from rasterio.windows import Window as RasterioWindow
@@ -21,82 +22,22 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.scientific.base import Enlarged, Note, spare_path
 from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
+from gramgan.scientific.geotiff_facts import Facts
 
 BLOCK = 256
 """Side of the result's internal tiles."""
 _ROWS, _COLUMNS = 512, 2048  # of the result, that are made at a time
-_STRUCTURE = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "COLOR_PROFILE", "SUBDATASETS")
-_STATISTICS = "STATISTICS_"
 _RESOLUTION = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
 _DESCRIPTION = "TIFFTAG_IMAGEDESCRIPTION"
+_WRITING = {
+    # Sidecar files beside a temporary name would be lost, and everything has its place in a GeoTIFF.
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
 ReadMask = Callable[[Window], np.ndarray]
 """A window of the source → its mask band, uint8 `[height, width]`."""
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a GeoTIFF says besides its values; all of it is read at once, so that damage shows before any work."""
-
-    width: int
-    height: int
-    dtype: str
-    nodata: float | None
-    interleave: str
-    crs: Any
-    transform: Affine
-    points: list[GroundControlPoint]
-    points_crs: Any
-    rpcs: RPC | None
-    icc: str
-    meanings: tuple[ColorInterp, ...]
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-    units: list[str]
-    descriptions: tuple[str | None, ...]
-    tags: dict[str, str]
-    band_tags: list[dict[str, str]]
-    domains: dict[str, dict[str, str]]
-    colours: dict[int, dict[int, tuple[int, int, int, int]]]
-    has_mask: bool
-    has_overviews: bool
-
-
-def read_facts(source: DatasetReader) -> Facts:
-    """Everything that `write_geotiff` keeps; statistics are left out, as they would no longer be true."""
-    meanings = tuple(source.colorinterp)
-    flags = source.mask_flag_enums
-    points, points_crs = source.gcps
-    domains = [name for name in source.tag_namespaces() if name not in _STRUCTURE and not name.startswith("xml:")]
-    bands = range(1, source.count + 1)
-    return Facts(
-        width=source.width,
-        height=source.height,
-        dtype=source.dtypes[0],
-        nodata=source.nodata,
-        interleave=source.interleaving.value if source.interleaving else "pixel",
-        crs=source.crs,
-        transform=source.transform,
-        points=list(points),
-        points_crs=points_crs,
-        rpcs=source.rpcs,
-        icc=source.tags(ns="COLOR_PROFILE").get("SOURCE_ICC_PROFILE", ""),
-        meanings=meanings,
-        scales=source.scales,
-        offsets=source.offsets,
-        units=[unit or "" for unit in source.units],
-        descriptions=source.descriptions,
-        tags=_lasting(source.tags()),
-        band_tags=[_lasting(source.tags(band)) for band in bands],
-        domains={name: source.tags(ns=name) for name in domains},
-        colours={band: source.colormap(band) for band in bands if meanings[band - 1] == ColorInterp.palette},
-        has_mask=any(MaskFlags.per_dataset in one and MaskFlags.alpha not in one for one in flags),
-        has_overviews=bool(source.overviews(1)),
-    )
-
-
-def _lasting(tags: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in tags.items() if not name.startswith(_STATISTICS)}
 
 
 def write_geotiff(
@@ -113,8 +54,7 @@ def write_geotiff(
         OSError: the disk is full.
     """
     try:
-        # Sidecar files beside a temporary name would be lost, and everything has its place in a GeoTIFF.
-        with session(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"), placed_or_not():
+        with session(**_WRITING), placed_or_not():
             if not cloud_optimized:
                 _write(facts, mask, result, path, note)
             else:
@@ -137,14 +77,22 @@ def _write(facts: Facts, mask: ReadMask, result: Enlarged, path: Path, note: Not
         _describe(facts, target, note, across, down)
         for window in _windows(result.width, result.height):
             place = RasterioWindow(window.x, window.y, window.width, window.height)  # pyright: ignore[reportCallIssue]
-            bands = np.stack([result.read(layer, window) for layer in range(len(facts.meanings))])
-            target.write(bands, window=place)
+            bands = [_with_common_holes(facts, band, result.read(band, window)) for band in range(len(facts.meanings))]
+            target.write(np.stack(bands), window=place)
             if facts.has_mask:
                 target.write_mask(result.repeated(mask, window), window=place)
     factors = _overviews(facts, result)
     if factors:
-        with rasterio.open(path, "r+") as target:
+        with rasterio.open(path, "r+", driver="GTiff") as target:
             target.build_overviews(factors, _resampling(facts))
+
+
+def _with_common_holes(facts: Facts, band: int, values: np.ndarray) -> np.ndarray:
+    """Holes have the no-data value of the result where their band has another one."""
+    own, common = facts.nodata[band], facts.common_nodata
+    if own is None or common is None or own == common or (math.isnan(own) and values.dtype.kind != "f"):
+        return values
+    return np.where(np.isnan(values) if math.isnan(own) else values == own, common, values).astype(values.dtype)
 
 
 def _profile(facts: Facts, result: Enlarged, across: float, down: float) -> dict[str, Any]:
@@ -159,23 +107,23 @@ def _profile(facts: Facts, result: Enlarged, across: float, down: float) -> dict
         "blockysize": BLOCK,
         "compress": "deflate",
         # The predictor for floats would save a third, but many readers, tifffile among them, do not know it.
-        "predictor": 1 if facts.dtype == "float32" else 2,
+        "predictor": 1 if facts.dtype == "float32" or facts.bits else 2,
         "interleave": facts.interleave,
         "bigtiff": "if_safer",
-        "photometric": _photometric(facts.meanings),
+        "photometric": "miniswhite" if facts.white_is_zero else _photometric(facts.meanings),
     }
-    if facts.nodata is not None:
-        profile["nodata"] = facts.nodata
+    if facts.bits:
+        profile["nbits"] = facts.bits
     if facts.points:
         profile["gcps"] = [_moved(point, across, down) for point in facts.points]
-        profile["crs"] = facts.points_crs
+        profile["crs"] = facts.points_crs or CRS()
     else:
         if facts.crs:
             profile["crs"] = facts.crs
         if facts.crs or facts.transform != Affine.identity():
             profile["transform"] = scaled_transform(facts.transform, across, down)
-    if len(facts.meanings) > 3 and ColorInterp.alpha in facts.meanings:
-        profile["alpha"] = "unassociated"
+    if ColorInterp.alpha in facts.meanings:
+        profile["alpha"] = "premultiplied" if facts.premultiplied else "unassociated"
     if facts.icc:
         profile["SOURCE_ICC_PROFILE"] = facts.icc
     return profile
@@ -219,7 +167,11 @@ def _describe(facts: Facts, target: DatasetWriter, note: Note, across: float, do
         target.update_tags(ns=domain, **said)
     if facts.rpcs is not None:
         target.rpcs = _scaled_rpc(facts.rpcs, across, down)
-    target.colorinterp = facts.meanings
+    if not facts.white_is_zero or len(facts.meanings) > 1:  # a name for one band would make a negative of it
+        target.colorinterp = facts.meanings
+    if facts.common_nodata is not None:
+        # The public way refuses values beyond the type, which files have all the same.
+        target._set_nodatavals([facts.common_nodata] * target.count)
     target.scales, target.offsets = facts.scales, facts.offsets
     if any(facts.units):
         target.units = facts.units
@@ -267,7 +219,7 @@ def _copy_cloud_optimized(facts: Facts, plain: Path, path: Path) -> None:
         str(path),
         driver="COG",
         compress="deflate",
-        predictor="no" if facts.dtype == "float32" else "standard",
+        predictor="no" if facts.dtype == "float32" or facts.bits else "standard",
         bigtiff="if_safer",
         overview_resampling=_resampling(facts).name,
     )
@@ -275,5 +227,5 @@ def _copy_cloud_optimized(facts: Facts, plain: Path, path: Path) -> None:
 
 def _check(path: Path) -> None:
     """Read the last pixel of every band: what a full disk has cut off does not show when a file is closed."""
-    with rasterio.open(path) as written:
+    with rasterio.open(path, driver="GTiff") as written:
         written.read(window=RasterioWindow(written.width - 1, written.height - 1, 1, 1))  # pyright: ignore[reportCallIssue]

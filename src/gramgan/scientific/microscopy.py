@@ -15,7 +15,8 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured
+from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
 from gramgan.scientific.radiometry import Range
 
@@ -42,26 +43,14 @@ _TILE = 256
 _CLASSIC_LIMIT = 4_000_000_000  # bytes; offsets in a classic TIFF have 32 bits
 _LOOKED_AT = 16
 _MAX_PAGES = 100_000
-_LEFT_OUT = ("ROI", "Overlays", "RoiNames")  # places in the old image
-_IMAGEJ_KEYS = (
-    "unit",
-    "spacing",
-    "finterval",
-    "fps",
-    "loop",
-    "mode",
-    "min",
-    "max",
-    "Info",
-    "Labels",
-    "Ranges",
-    "LUTs",
-)
-_IMAGEJ_PLACES = (("xorigin", 0), ("yorigin", 1))
+_DESCRIPTION, _IMAGEJ_METADATA = 270, 50839
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_ALPHA = (1, 2)  # associated, unassociated
+_PRIMARIES = (" red", " green", " blue")
 
 
 class _Stack(ScientificFile):
-    """Pages of one size and type in a TIFF; every page is a layer, or three if it is RGB.
+    """Pages of one size and type in a TIFF; every page is a layer, or as many as it has samples.
 
     Args:
         path: the file.
@@ -87,25 +76,40 @@ class _Stack(ScientificFile):
 
     def _look(self, allow_huge: bool) -> None:
         first = self._file.pages.first
-        shape, dtype = first.shape, first.dtype
+        dtype = first.dtype
         if dtype is None or dtype.name not in DTYPES:
             raise UserError(f"{self.path}: its samples are of type {dtype}; convert them to one of {', '.join(DTYPES)}")
-        if len(shape) not in (2, 3) or (len(shape) == 3 and (shape[2] != 3 or first.planarconfig != 1)):
-            raise UserError(f"{self.path}: pages of the shape {'x'.join(map(str, shape))} are neither grey nor RGB")
         self.dtype = dtype.newbyteorder("=")
-        self.height, self.width = shape[:2]
+        self.height, self.width, self._samples = first.imagelength, first.imagewidth, first.samplesperpixel
+        self._photometric = int(first.photometric)
+        known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR)
+        if first.imagedepth != 1 or self._photometric not in known or len(first.shape) != 2 + (self._samples > 1):
+            shape = "x".join(map(str, first.shape))
+            raise UserError(f"{self.path}: pages of the shape {shape} are neither grey nor RGB")
+        self._has_colours = self._photometric in (_RGB, _YCBCR) and self._samples >= 3
+        self._is_planar = self._samples > 1 and first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         check_size(self.path, self.width, self.height, allow_huge)
-        self._colours = 1 if len(shape) == 2 else 3
         self.pages = self._count_pages()
-        if not 1 <= self.pages <= _MAX_PAGES:
+        if not 1 <= self.pages * self._samples <= _MAX_PAGES:
             raise UserError(f"{self.path}: damaged {self.form} ({self.pages} pages); get a whole copy")
+        if first.subifds:
+            _log.warning("%s: it has pages in several sizes; the result has the largest", self.path)
         self._cached: tuple[int, np.ndarray] | None = None
         self.has_holes = self.dtype.kind == "f"
         natural = self._natural_range()
-        names = ("",) if self._colours == 1 else (" red", " green", " blue")
+        inverted = self._photometric == _WHITE_IS_ZERO
         self.layers = tuple(
-            Layer(f"plane {page + 1}{name}", natural=natural) for page in range(self.pages) for name in names
+            Layer(f"plane {page + 1}{name}", natural=natural, inverted=inverted)
+            for page in range(self.pages)
+            for name in self._sample_names()
         )
+        _resolution(first, 1, 1)  # so that damage shows before any work
+
+    def _sample_names(self) -> list[str]:
+        if self._samples == 1:
+            return [""]
+        primaries = _PRIMARIES if self._has_colours else ()
+        return [*primaries, *(f" sample {number + 1}" for number in range(len(primaries), self._samples))]
 
     def _count_pages(self) -> int:
         pages = self._file.pages
@@ -118,10 +122,16 @@ class _Stack(ScientificFile):
 
     @property
     def grouping(self) -> tuple[BandChoice, ...]:
-        """The three layers of an RGB page."""
-        if self._colours == 1:
-            return ()
-        return tuple(BandChoice((first, first + 1, first + 2)) for first in range(1, 3 * self.pages + 1, 3))
+        """Red, green and blue of a page; alpha is repeated."""
+        colours = 3 if self._has_colours else 1
+        choices = []
+        for first in range(1, self._samples * self.pages + 1, self._samples):
+            if self._has_colours:
+                choices.append(BandChoice((first, first + 1, first + 2)))
+            for number, kind in enumerate(self._file.pages.first.extrasamples):
+                if int(kind) in _ALPHA and colours + number < self._samples:
+                    choices.append(BandChoice((first + colours + number,), nearest=True))
+        return tuple(choices)
 
     def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
         """See `ScientificFile.read`."""
@@ -129,21 +139,21 @@ class _Stack(ScientificFile):
         columns = slice(window.x, window.x + window.width)
         planes = []
         for layer in layers:
-            page, colour = divmod(layer, self._colours)
-            planes.append(self._page(page)[rows, columns, colour])
+            page, sample = divmod(layer, self._samples)
+            planes.append(self._page(page)[rows, columns, sample])
         return np.stack(planes)
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """See `ScientificFile.valid`: NaN and infinity are holes."""
-        return np.isfinite(self.read(layers, window)) if self.has_holes else None
+        """See `ScientificFile.valid`: floats that were not measured are holes."""
+        return measured(self.read(layers, window)) if self.has_holes else None
 
     def overview(self, layer: int) -> np.ndarray:
         """See `ScientificFile.overview`; of pages all over the file, so that it is the same for all of them."""
         pages = np.unique(np.linspace(0, self.pages - 1, min(self.pages, _LOOKED_AT)).astype(int))
         step = max(1, max(self.width, self.height) // OVERVIEW)
-        colour = layer % self._colours
-        values = np.concatenate([self._page(int(page))[::step, ::step, colour].ravel() for page in pages])
-        return values[np.isfinite(values)]
+        sample = layer % self._samples
+        values = np.concatenate([self._page(int(page))[::step, ::step, sample].ravel() for page in pages])
+        return values[measured(values)]
 
     def close(self) -> None:
         """See `ScientificFile.close`."""
@@ -154,10 +164,13 @@ class _Stack(ScientificFile):
         return self._file.pages[page].asarray()
 
     def _page(self, page: int) -> np.ndarray:
-        """One page, `[height, width, colours]`."""
+        """One page, `[height, width, samples]`."""
         if self._cached is None or self._cached[0] != page:
             with self._refusing():
-                values = np.asarray(self._decode(page)).reshape(self.height, self.width, self._colours)
+                values = np.asarray(self._decode(page))
+                if self._is_planar:
+                    values = np.moveaxis(values.reshape(self._samples, self.height, self.width), 0, -1)
+                values = values.reshape(self.height, self.width, self._samples)
             self._cached = page, values.astype(self.dtype, copy=False)
         return self._cached[1]
 
@@ -175,19 +188,46 @@ class _Stack(ScientificFile):
                 "install its decoder with pip install 'gramgan[microscopy]'"
             ) from None
 
-    def _bytes(self, result: Enlarged) -> int:
-        return result.width * result.height * self._colours * self.pages * self.dtype.itemsize
+    def _bytes(self, width: int, height: int) -> int:
+        return width * height * self._samples * self.pages * self.dtype.itemsize
+
+    def _look_of(self, across: float, down: float) -> dict[str, Any]:
+        """How samples are shown and how dense pixels are, for a writer."""
+        first = self._file.pages.first
+        said: dict[str, Any] = {"photometric": "minisblack", **_resolution(first, across, down)}
+        if self._has_colours:
+            said["photometric"] = "rgb"
+        elif self._photometric == _WHITE_IS_ZERO:
+            said["photometric"] = "miniswhite"
+        elif self._photometric == _PALETTE and first.colormap is not None:
+            said |= {"photometric": "palette", "colormap": first.colormap}
+        if self._samples > 1:
+            said["planarconfig"] = "separate" if self._is_planar else "contig"
+            extra = self._samples - (3 if self._has_colours else 1)
+            kinds = [int(kind) for kind in first.extrasamples][:extra]
+            if extra:
+                said["extrasamples"] = kinds + [0] * (extra - len(kinds))
+        return said
+
+    def _shape(self, result: Enlarged) -> tuple[int, ...]:
+        """Of a page of the result."""
+        size = (result.height, result.width)
+        if self._samples == 1:
+            return size
+        return (self._samples, *size) if self._is_planar else (*size, self._samples)
 
     def _tiles(self, page: int, result: Enlarged) -> Iterator[np.ndarray]:
-        """Tiles of a page of the result, `[rows, columns, colours]`, in reading order."""
-        for top in range(0, result.height, _TILE):
-            band = Window(0, top, result.width, min(_TILE, result.height - top))
-            rows = np.stack([result.read(page * self._colours + colour, band) for colour in range(self._colours)], -1)
-            padded = np.zeros((_TILE, -(-result.width // _TILE) * _TILE, self._colours), self.dtype)
-            padded[: band.height, : band.width] = rows
-            for left in range(0, padded.shape[1], _TILE):
-                tile = padded[:, left : left + _TILE]
-                yield tile if self._colours == 3 else tile[:, :, 0]
+        """Tiles of a page of the result in the order of the file: `[rows, columns]`, or with samples."""
+        layers = range(page * self._samples, (page + 1) * self._samples)
+        for group in [[layer] for layer in layers] if self._is_planar else [layers]:
+            for top in range(0, result.height, _TILE):
+                band = Window(0, top, result.width, min(_TILE, result.height - top))
+                rows = np.stack([result.read(layer, band) for layer in group], axis=-1)
+                padded = np.zeros((_TILE, -(-result.width // _TILE) * _TILE, len(group)), self.dtype)
+                padded[: band.height, : band.width] = rows
+                for left in range(0, padded.shape[1], _TILE):
+                    tile = padded[:, left : left + _TILE]
+                    yield tile[:, :, 0] if len(group) == 1 else tile
 
 
 class OmeTiff(_Stack):
@@ -196,7 +236,8 @@ class OmeTiff(_Stack):
     form = "OME-TIFF"
 
     def _look(self, allow_huge: bool) -> None:
-        check_ome(self._file.pages.first.description, self.path)
+        first = self._file.pages.first
+        check_ome(first.description, self.path, first.imagewidth, first.imagelength)
         super()._look(allow_huge)
 
     def _natural_range(self) -> Range | None:
@@ -206,23 +247,27 @@ class OmeTiff(_Stack):
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """See `ScientificFile.save`; page by page in the source's order, deflated, in tiles."""
         xml = enlarged_ome(
-            self._file.pages.first.description, result.width, result.height, note.sentence, note.identity
+            self._file.pages.first.description,
+            (self.width, self.height),
+            result.width,
+            result.height,
+            note.sentence,
+            note.identity,
         )
-        across, down = result.width / self.width, result.height / self.height
-        with tifffile.TiffWriter(temporary, bigtiff=self._bytes(result) > _CLASSIC_LIMIT, ome=False) as writer:
+        big = self._bytes(result.width, result.height) > _CLASSIC_LIMIT
+        with tifffile.TiffWriter(temporary, bigtiff=big, ome=False) as writer:
             for page in range(self.pages):
                 writer.write(
                     self._tiles(page, result),
-                    shape=(result.height, result.width, 3)[: 2 if self._colours == 1 else 3],
+                    shape=self._shape(result),
                     dtype=self.dtype,
-                    photometric="rgb" if self._colours == 3 else "minisblack",
                     tile=(_TILE, _TILE),
                     compression="zlib",
                     predictor=self.dtype.kind != "f",
                     description=xml if page == 0 else None,
                     metadata=None,
                     software=False,
-                    **_resolution(self._file.pages.first, across, down),
+                    **self._look_of(result.width / self.width, result.height / self.height),
                 )
 
 
@@ -232,34 +277,53 @@ class ImageJTiff(_Stack):
     form = "ImageJ TIFF"
 
     def _look(self, allow_huge: bool) -> None:
-        self._series = self._file.series[0]
+        first = self._file.pages.first
+        self._description = Description(self._raw_description(), self.path)
+        self._metadata: dict[str, Any] = {}
+        if _IMAGEJ_METADATA in first.tags:
+            self._metadata = dict(first.tags[_IMAGEJ_METADATA].value)
         super()._look(allow_huge)
-        self._axes = self._series.axes
-        self._shape = self._series.shape
+        lost = [name for name in self._metadata if name not in IMAGEJ_BLOCKS]
+        if lost:
+            _log.warning("%s: %s left out: places in the old image or unknown", self.path, ", ".join(lost))
+            for name in lost:
+                del self._metadata[name]
+
+    def _raw_description(self) -> bytes:
+        """As it is stored: it says nothing of its character set."""
+        tag = self._file.pages.first.tags[_DESCRIPTION]
+        handle = self._file.filehandle
+        handle.seek(tag.valueoffset)
+        return handle.read(tag.count).rstrip(b"\0")
 
     def _count_pages(self) -> int:
+        pages, said = self._file.pages, self._description.images
         # ImageJ writes one directory only for stacks of more than 4 GB.
-        planes = int(np.prod(self._series.shape)) // (self.width * self.height * self._colours)
-        said = int((self._file.imagej_metadata or {}).get("images", planes))
-        if planes != said or (planes != len(self._file.pages) and self._series.dataoffset is None):
-            raise UserError(f"{self.path}: it says {said} planes and has {len(self._file.pages)}; get a whole copy")
-        return planes
+        found = len(pages)
+        if found == 1 and said > 1 and pages.first.is_contiguous:
+            found = (self._file.filehandle.size - pages.first.dataoffsets[0]) // self._stored
+        if not (said == found or (len(pages) == 1 and 1 <= said <= found)):
+            raise UserError(f"{self.path}: it says {said} planes and has {found}; get a whole copy")
+        return said if len(pages) == 1 else super()._count_pages()
+
+    @property
+    def _stored(self) -> int:
+        """Bytes of a page that is not compressed."""
+        return self.width * self.height * self._samples * self.dtype.itemsize
 
     def _decode(self, page: int) -> np.ndarray:
+        first = self._file.pages.first
         if len(self._file.pages) == self.pages:
             return self._file.pages[page].asarray()
-        size = self.width * self.height * self._colours
-        stored = self._file.pages.first.dtype
-        assert stored is not None
-        assert self._series.dataoffset is not None
+        assert first.dtype is not None
         handle = self._file.filehandle
-        handle.seek(self._series.dataoffset + page * size * stored.itemsize)
-        return handle.read_array(stored.newbyteorder(self._file.byteorder), size)
+        handle.seek(first.dataoffsets[0] + page * self._stored)
+        stored = first.dtype.newbyteorder(self._file.byteorder)
+        return handle.read_array(stored, self._stored // stored.itemsize)
 
     def check_result(self, width: int, height: int, target: Path) -> None:
         """See `ScientificFile.check_result`: ImageJ reads nothing above 4 GB in its own kind of TIFF."""
-        size = width * height * self._colours * self.pages * self.dtype.itemsize
-        if size > _CLASSIC_LIMIT:
+        if self._bytes(width, height) > _CLASSIC_LIMIT:
             raise UserError(
                 f"{target}: {width}x{height} in {self.pages} planes is more than the 4 GB that an ImageJ TIFF holds; "
                 "use a smaller --scale, or save the source as OME-TIFF first"
@@ -268,34 +332,29 @@ class ImageJTiff(_Stack):
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """See `ScientificFile.save`; not compressed, as ImageJ wants it."""
         across, down = result.width / self.width, result.height / self.height
-        said = dict(self._file.imagej_metadata or {})
-        metadata: dict[str, Any] = {name: said[name] for name in _IMAGEJ_KEYS if name in said}
-        for name, axis in _IMAGEJ_PLACES:
-            if name in said:
-                metadata[name] = float(said[name]) * (across, down)[axis]
-        if any(name in said for name in _LEFT_OUT):
-            _log.info("%s: regions of interest and overlays are left out", self.path)
-        before = str(metadata.get("Info", "") or "")
-        metadata["Info"] = f"{before}\n{note.sentence}" if before else note.sentence
-        metadata["axes"] = self._axes
-        shape = list(self._shape)
-        shape[self._axes.index("Y")], shape[self._axes.index("X")] = result.height, result.width
-        with tifffile.TiffWriter(temporary, imagej=True, byteorder=">") as writer:
+        before = str(self._metadata.get("Info", "") or "")
+        metadata = {**self._metadata, "Info": f"{before}\n{note.sentence}" if before else note.sentence}
+        with tifffile.TiffWriter(temporary, byteorder=">") as writer:
             writer.write(
                 self._planes(result),
-                shape=tuple(shape),
+                shape=(self.pages, *self._shape(result)),
                 dtype=self.dtype,
-                photometric="rgb" if self._colours == 3 else "minisblack",
-                metadata=metadata,
+                description=self._description.enlarged(across, down),
+                metadata=None,
                 software=False,
-                **_resolution(self._file.pages.first, across, down),
+                extratags=tifffile.imagej_metadata_tag(metadata, ">"),
+                **self._look_of(across, down),
             )
 
     def _planes(self, result: Enlarged) -> Iterator[np.ndarray]:
         whole = Window(0, 0, result.width, result.height)
         for page in range(self.pages):
-            planes = [result.read(page * self._colours + colour, whole) for colour in range(self._colours)]
-            yield np.stack(planes, axis=-1) if self._colours == 3 else planes[0]
+            layers = range(page * self._samples, (page + 1) * self._samples)
+            planes = [result.read(layer, whole) for layer in layers]
+            if self._is_planar:
+                yield from planes
+            else:
+                yield np.stack(planes, axis=-1) if self._samples > 1 else planes[0]
 
 
 def _resolution(page: tifffile.TiffPage, across: float, down: float) -> dict[str, Any]:
@@ -307,4 +366,4 @@ def _resolution(page: tifffile.TiffPage, across: float, down: float) -> dict[str
         tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in (tags["XResolution"], tags["YResolution"])
     ]
     unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
-    return {"resolution": (values[0] * across, values[1] * down), "resolutionunit": unit}
+    return {"resolution": (values[0] * across, values[1] * down), "resolutionunit": unit if unit in (1, 2, 3) else 1}

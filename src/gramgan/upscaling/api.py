@@ -17,6 +17,7 @@ from gramgan.images.formats.tiff import TIFF
 from gramgan.images.strips import look_through
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
+from gramgan.scientific.sidecars import carry_place
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.measured import EVERYTHING, Measured
 from gramgan.upscaling.model import DEFAULT_MODEL, PHOTO_MODEL, OpenModel, open_model
@@ -218,6 +219,7 @@ class Upscaling:
 
         quality = self.settings.quality
         enlarger(0).file(lambda page: self.open(source, page), target, quality, progress or silent, enlarger)
+        carry_place(source, target)
         return target
 
     def _scientific(self, source: Path, target: Path, progress: Progress) -> bool:

@@ -14,6 +14,7 @@ from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import Raster, RasterInfo, Window
 from gramgan.images.canvas import Canvas, WindowPlan, remove_steps
+from gramgan.names import shown
 from gramgan.ops import bicubic
 from gramgan.progress import Progress
 from gramgan.scientific.arrangement import Arrangement, Channel, arrange_file, filled, group_raster
@@ -122,7 +123,7 @@ def _details(file: ScientificFile, arrangement: Arrangement) -> dict[str, str]:
     ranges = [f"{one.layer + 1}:{one.range.low:.17g},{one.range.high:.17g}" for one in drawn]
     groups = [",".join(str(channel.layer + 1) for channel in group) for group in arrangement.groups]
     classes = [f"{layer + 1}:nearest" for layer in arrangement.classes]
-    return {"BANDS": " ".join(groups + classes), "RANGES": " ".join(ranges), "SOURCE": file.path.name}
+    return {"BANDS": " ".join(groups + classes), "RANGES": " ".join(ranges), "SOURCE": shown(file.path.name)}
 
 
 class _Layers:
@@ -203,12 +204,13 @@ class _Result:
             return repeated
         values = self._drawn(channel, window)
         dtype = self._file.dtype
+        held = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        least, greatest = self._file.limits or (float(held.min), float(held.max))
         if dtype.kind != "f":
-            low, high = self._file.limits or (np.iinfo(dtype).min, np.iinfo(dtype).max)
-            values = np.clip(np.floor(values + 0.5), low, high)
-        values = values.astype(dtype)
-        if self._file.forbidden is not None:
-            _avoid(values, self._file.forbidden)
+            values = np.floor(values + 0.5)
+        values = np.clip(values, least, greatest).astype(dtype)
+        for forbidden in self._file.layers[layer].forbidden:
+            _avoid(values, forbidden, (least, greatest))
         valid = self.repeated(lambda place: self._valid(layer, place), window) if self._file.has_holes else None
         if valid is not None:
             values = np.where(valid, values, repeated)
@@ -279,13 +281,16 @@ def _nearest(length: int, new: int, start: int, count: int) -> np.ndarray:
     return np.minimum(((2 * np.arange(start, start + count, dtype=np.int64) + 1) * length) // (2 * new), length - 1)
 
 
-def _avoid(values: np.ndarray, forbidden: float) -> None:
-    """Move values, in place, that would by chance mean "no data", to the next one that does not."""
-    struck = values == forbidden
+def _avoid(values: np.ndarray, forbidden: tuple[float, float], held: tuple[float, float]) -> None:
+    """Move values, in place, that would by chance mean "no data", to the nearest that do not and that are `held`."""
+    low, high = forbidden
+    exact = values.astype(np.float64)  # what a file forbids can be beyond the type
+    struck = (exact >= low) & (exact <= high)
     if not struck.any():
         return
     if values.dtype.kind == "f":
-        values[struck] = np.nextafter(np.float32(forbidden), np.float32(0 if forbidden else 1))
+        below, above = (np.nextafter(np.float32(end), np.float32(to)) for end, to in ((low, "-inf"), (high, "inf")))
     else:
-        limits = np.iinfo(values.dtype)
-        values[struck] = forbidden + (1 if forbidden < limits.max else -1)
+        below, above = low - 1, high + 1
+    up = (exact - low >= high - exact) & (above <= held[1])
+    values[struck] = np.where(up | (below < held[0]), above, below)[struck]
