@@ -89,7 +89,7 @@ AVIF = Format(
     open=reader("AVIF", single_page(_load), look=_look),
     writing=Writing(
         bits=(8, 16),
-        holds=frozenset({"profile", "EXIF", "XMP"}),
+        holds=frozenset({"profile", "EXIF", "maker note", "XMP"}),
         alpha=True,
         max_side=16384,
         save=_save,

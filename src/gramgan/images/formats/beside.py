@@ -3,15 +3,19 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from gramgan.images import icc as profiles
 from gramgan.images import metadata
 from gramgan.images.formats import exif as exif_blocks
 from gramgan.images.info import Cicp, RasterInfo, Text
 
-Place = Literal["profile", "grey", "EXIF", "XMP", "IPTC", "texts", "comments", "colour numbers", "colour chunks"]
+Place = Literal[
+    "profile", "grey", "EXIF", "maker note", "XMP", "IPTC", "texts", "comments", "colour numbers", "colour chunks"
+]
 """What a format may have a place for. `comments` are texts without a name, `grey` images of one channel."""
+
+PLACES: tuple[Place, ...] = get_args(Place)
 
 _COMMENT = "Comment"
 _IN_EXIF = {  # texts of a PNG (its specification, 11.3.3.1), and what EXIF has for them
@@ -22,7 +26,7 @@ _IN_EXIF = {  # texts of a PNG (its specification, 11.3.3.1), and what EXIF has 
     "Software": exif_blocks.SOFTWARE,
 }
 _IN_USER_COMMENT = ("parameters", _COMMENT)  # "parameters" is where image generators put it outside of PNG
-_MOST_NAMED = 6
+_MOST_NAMED = 12
 _NOTHING = RasterInfo(Path(), 0, 0, 3, has_alpha=False, dtype="uint8")
 
 
@@ -61,6 +65,8 @@ def carry(
         lost.append("EXIF")
     elif like.exif and not exif_blocks.is_readable(like.exif):
         lost.append("EXIF that is damaged")
+    elif like.exif and "maker note" not in holds and exif_blocks.has_maker_note(like.exif):
+        lost.append("the maker note of its camera")
     profile = _profile(like, holds, colours, lost)
     texts, exif = _words(like, holds, comment, size, lost)
     return Beside(

@@ -14,7 +14,7 @@ from gramgan.images.formats.tiff_directory import Directory, Layout, Tag, as_off
 PREFIX = b"Exif\0\0"
 DESCRIPTION, SOFTWARE, ARTIST, COPYRIGHT, USER_COMMENT = 0x010E, 0x0131, 0x013B, 0x8298, 0x9286
 
-_ORIENTATION, _EXIF_POINTER = 0x0112, 0x8769
+_ORIENTATION, _EXIF_POINTER, _MAKER_NOTE = 0x0112, 0x8769, 0x927C
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 0x011A, 0x011B, 0x0128, 2
 _WIDTH, _HEIGHT, _MAIN_WIDTH, _MAIN_HEIGHT = 0xA002, 0xA003, 0x0100, 0x0101
 _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
@@ -70,6 +70,14 @@ def has_user_comment(exif: bytes | None) -> bool:
     block = None if exif is None else _open(exif)
     inner = [] if block is None else _inner(block).tags
     return any(tag.number == USER_COMMENT and tag.value[8:].strip(b"\0 ") for tag in inner)
+
+
+def has_maker_note(exif: bytes) -> bool:
+    """Whether there is a camera's own note, whose offsets hold only where it stands."""
+    block = _open(exif)
+    return block is not None and any(
+        struct.unpack_from(f"{block.layout.order}H", entry)[0] == _MAKER_NOTE for entry in _inner(block).raw
+    )
 
 
 def dpi_of(exif: bytes) -> tuple[float, float] | None:

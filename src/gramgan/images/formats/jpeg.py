@@ -1,9 +1,12 @@
 """JPEG: 8 bits, grey, RGB, CMYK; no alpha."""
 
 import logging
+import re
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+
+import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.images.formats.base import Format, Opened, Request, Seen, Writing
@@ -11,11 +14,14 @@ from gramgan.images.formats.beside import Beside
 from gramgan.images.formats.jpeg_segments import EOI, behind_header, ending_of, pack, read_segments
 from gramgan.images.formats.saving import save_with
 from gramgan.images.formats.vips_reader import by_vips, reader, single_page
+from gramgan.images.info import Window
 from gramgan.images.vips import pyvips
 
 _log = logging.getLogger(__name__)
 
 _FULL_COLOUR_FROM = 90  # from this quality on, colour is stored at full resolution (4:4:4)
+_MISSING = "premature end"  # as libjpeg calls it
+_HARMLESS = re.compile("extraneous bytes before marker 0x(?!d9)")  # but for those behind the pixels
 _NO_END = "it lacks the mark of its end (its last two bytes, usually); all of its rows are there and are used"
 
 
@@ -28,9 +34,11 @@ def _look(request: Request, image: pyvips.Image) -> Seen:
     return Seen(segments.beside(by_vips(image).icc), tuple(segments.notes()))
 
 
-_READ = reader("JPEG", single_page(_load), load_sequential=single_page(partial(_load, access="sequential")), look=_look)
-# Every warning of the decoder counts: with the end put on, missing rows are no error to it.
-_READ_MENDED = reader(
+_LENIENT = reader(
+    "JPEG", single_page(_load), load_sequential=single_page(partial(_load, access="sequential")), look=_look
+)
+# Every warning of the decoder counts: that rows are missing is one, where there is a mark of the end all the same.
+_STRICT = reader(
     "JPEG",
     single_page(partial(_load, fail_on="warning")),
     load_sequential=single_page(partial(_load, access="sequential", fail_on="warning")),
@@ -47,7 +55,7 @@ def _open(request: Request) -> Opened:
     if kind is not None:
         raise UserError(f"{request.path}: {kind}, which cannot be decoded here; convert it")
     if ending.marked:
-        opened = _READ(request)
+        opened = _warned(request)
         if not ending.length or opened.info.notes:
             return opened
         what = "a video" if ending.trailing[4:8] == b"ftyp" else f"{ending.length:,} bytes"
@@ -55,7 +63,34 @@ def _open(request: Request) -> Opened:
     if not ending.complete:
         raise UserError(f"{request.path}: damaged or truncated JPEG (its last scans are missing); get a whole copy")
     data = request.path.read_bytes() if request.data is None else request.data
-    return _noted(_READ_MENDED(replace(request, data=data + EOI)), _NO_END)
+    return _noted(_STRICT(replace(request, data=data + EOI)), _NO_END)
+
+
+def _warned(request: Request) -> Opened:
+    """Opened so that missing rows are an error, and other damage that decoders get over is said when it is met."""
+    lenient = _LENIENT(request)
+    try:
+        strict = _STRICT(request)
+    except UserError:  # something odd in its header, which does the pixels no harm
+        return lenient
+
+    def samples(window: Window) -> np.ndarray:
+        try:
+            return strict.samples(window)
+        except UserError as error:
+            if _MISSING in str(error):
+                raise
+            pixels = lenient.samples(window)
+            if _HARMLESS.search(str(error)) is None:
+                _say_damage(str(error).partition("; ")[0])
+            return pixels
+
+    return Opened(strict.info, samples)
+
+
+@lru_cache(maxsize=1024)  # once for each file
+def _say_damage(what: str) -> None:
+    _log.warning("%s; what can be decoded of it is used", what)
 
 
 def _noted(opened: Opened, note: str) -> Opened:
@@ -79,7 +114,7 @@ JPEG = Format(
     open=_open,
     writing=Writing(
         bits=(8,),
-        holds=frozenset({"profile", "grey", "EXIF", "XMP", "IPTC", "comments"}),
+        holds=frozenset({"profile", "grey", "EXIF", "maker note", "XMP", "IPTC", "comments"}),
         alpha=False,
         max_side=65535,
         save=_save,

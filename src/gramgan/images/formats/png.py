@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from gramgan.images.formats.apng import Apng
 from gramgan.images.formats.base import Format, Request, Seen, Writing
-from gramgan.images.formats.beside import Beside
+from gramgan.images.formats.beside import PLACES, Beside
 from gramgan.images.formats.png_chunks import HEADER_END, beside_of, packed, read_chunks
 from gramgan.images.formats.saving import save_with
 from gramgan.images.formats.vips_reader import by_vips, check_size, reader
@@ -56,7 +56,7 @@ PNG = Format(
     open=reader("PNG", _load, load_sequential=partial(_load, access="sequential"), look=_look),
     writing=Writing(
         bits=(8, 16),
-        holds=frozenset({"profile", "grey", "EXIF", "XMP", "IPTC", "texts", "colour numbers", "colour chunks"}),
+        holds=frozenset(PLACES) - {"comments"},
         alpha=True,
         max_side=2**31 - 1,
         save=_save,

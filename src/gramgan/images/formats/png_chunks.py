@@ -17,7 +17,7 @@ HEADER_END = 33
 """Where the chunk after the header begins: signature, and IHDR's 13 bytes with length, type and CRC."""
 
 _SKIPPED = (b"IDAT", b"fdAT")
-_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_COLOUR = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}  # and how long they are
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _MOST = 1 << 26  # bytes of a text, or of all chunks together
 _PACK_FROM = 1024  # bytes
@@ -52,7 +52,7 @@ def beside_of(chunks: Iterable[Chunk], icc: bytes | None) -> Beside:
     texts = []
     colour = {}
     for kind, data in chunks:
-        if kind in _COLOUR:
+        if len(data) == _COLOUR.get(kind) and data != bytes(4):
             colour[kind] = data
         elif kind == b"eXIf":
             exif = data

@@ -47,7 +47,7 @@ WEBP = Format(
     open=reader("WebP", _load, several=True),
     writing=Writing(
         bits=(8,),
-        holds=frozenset({"profile", "EXIF", "XMP"}),
+        holds=frozenset({"profile", "EXIF", "maker note", "XMP"}),
         alpha=True,
         max_side=16383,
         save=_save,
