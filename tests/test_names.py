@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gramgan.names import cell, fitting, from_cell, hidden_beside, shown, stand_in
+from gramgan.names import cell, fitting, from_cell, hidden_beside, leads_out, shown, stand_in
 
 
 def test_hidden_names_fit_and_are_in_utf8() -> None:
@@ -31,7 +31,20 @@ def test_what_cannot_be_printed_is_escaped() -> None:
     assert shown("写真 ü.png") == "写真 ü.png"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "'=1", "''=1", "a", "", "'a", "'"])
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "-1+2", "@a", "\t=1", "'=1", "''=1", "a", "", "'a", "'"])
 def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     assert not cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))
     assert from_cell(cell(text)) == text
+
+
+@pytest.mark.parametrize("text", ["-1", "+0.5", "-1.5e-07", "-inf", "12"])
+def test_numbers_stay_numbers(text: str) -> None:
+    assert cell(text) == text
+    assert from_cell(text) == text
+
+
+def test_paths_that_lead_out_of_their_folder() -> None:
+    for name in ("../x", "a/../../x", "/x", ".."):
+        assert leads_out(name)
+    for name in ("x", "a/x", "..x", "a..", "...", ""):
+        assert not leads_out(name)

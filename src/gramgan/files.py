@@ -1,8 +1,10 @@
 """Writing files so that a crash, a full disk or a second reader never meets half of one."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -10,12 +12,13 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gramgan.errors import ForeignFileError, UserError, WriteFailedError
-from gramgan.names import stand_in
+from gramgan.names import cell, in_utf8, stand_in
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # `atomic_path`'s, with mkstemp's eight characters
 _SUFFIX = re.compile(r"\.\w{1,16}", re.ASCII)  # that its names may end in
@@ -30,6 +33,8 @@ _LINK = "here is a symbolic link, and it is not followed"
 _NOT_OWN = "what is here is no plain file of this user with one name"
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -138,6 +143,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table atomically; texts that a spreadsheet would run as formulas are marked (see `names.cell`)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(in_utf8(one)) if isinstance(one, str) else one for one in row] for row in rows)
+    write_text(path, text.getvalue())
+
+
 def is_temporary(name: str) -> bool:
     """Whether `atomic_path` may have made a file of this name."""
     return _TEMPORARY.fullmatch(name) is not None
@@ -225,6 +239,23 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return kept
 
 
+def record_as(kind: type[T], values: object) -> T | None:
+    """The dataclass that was written to a journal as a dictionary; None if the line holds no such thing.
+
+    A schema library would do, but refuses the texts in which Python keeps names that are no UTF-8.
+    """
+    hints = get_type_hints(kind)
+    if not isinstance(values, dict) or not values.keys() <= hints.keys():
+        return None
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if not all(_fits(value, hints[name]) for name, value in given.items()):
+        return None
+    try:
+        return kind(**given)
+    except (TypeError, ValueError):  # one is missing, or refused by the class itself
+        return None
+
+
 def write_error(path: Path, error: OSError) -> WriteFailedError:
     """What to tell a user whose file at `path` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -234,6 +265,17 @@ def write_error(path: Path, error: OSError) -> WriteFailedError:
     if isinstance(error, ForeignFileError):
         return WriteFailedError(f"{error.filename}: cannot be written ({error.strerror}); delete it")
     return WriteFailedError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return value in parts
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, parts[0]) for one in value)
+    return type(value) is hint
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

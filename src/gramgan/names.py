@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 LONGEST = 255
 """Bytes of a file's name: the limit of nearly all file systems."""
@@ -11,6 +11,7 @@ LONGEST = 255
 _SHORT = 100  # bytes of a name that something can be put around
 _BEGINNING = 20  # characters of a longer one that are kept
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d+)?([eE][+-]?\d+)?|inf)")
 
 
 def shown(text: str) -> str:
@@ -22,13 +23,29 @@ def shown(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` for a cell of a CSV file: a spreadsheet would run what begins with =, +, - or @; `'` makes it text."""
-    return f"'{text}" if _FORMULA.match(text) else text
+    """`text` for a cell of a CSV file: a spreadsheet would run what begins with =, +, - or @; `'` makes it text.
+
+    Numbers stay numbers.
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def from_cell(text: str) -> str:
     """What `cell` was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def in_utf8(text: str) -> str:
+    r"""`text`, or a path, for a list in UTF-8: the bytes of a name that are none become `\xfc`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace") if not _is_unicode(text) else text
+
+
+def leads_out(name: str, *kinds: type[PurePath]) -> bool:
+    """Whether a path in a list, which is to be below the list's folder, leads out of it.
+
+    `kinds` are the systems by whose rules; none: this one's and POSIX's.
+    """
+    return any(kind(name).anchor or ".." in kind(name).parts for kind in kinds or (PurePath, PurePosixPath))
 
 
 def hidden_beside(path: Path, ending: str) -> Path:

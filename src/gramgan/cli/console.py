@@ -61,6 +61,13 @@ def complain(text: str) -> None:
     print(shown(text), file=sys.stderr)
 
 
+def plain(text: str) -> str:
+    """`text` for a table or line that rich draws: no markup, and what cannot be printed is escaped."""
+    from rich.markup import escape
+
+    return escape(shown(text))
+
+
 class _OneLine(logging.Formatter):
     """The message alone, as `shown`; a traceback follows as it is."""
 
@@ -75,7 +82,6 @@ def progress_bar(description: str) -> Iterator[Progress]:
     Where standard error is not a terminal the bar is one line at the end, so that log files stay readable.
     """
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -88,7 +94,7 @@ def progress_bar(description: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(escape(shown(description)), total=None)
+        task = bar.add_task(plain(description), total=None)
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gramgan.cli import db_browse, db_search
-from gramgan.cli.console import progress_bar, say
+from gramgan.cli.console import plain, progress_bar, say
 
 if TYPE_CHECKING:
     from gramgan.texture.database import DatabaseInfo
@@ -229,7 +229,6 @@ def versions(
     """Show the versions of a texture database; tag them, and clean up. A training run tags the version it uses."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from gramgan.texture.database import TextureDatabase
 
@@ -243,7 +242,7 @@ def versions(
         say(f"{cleaned.versions} versions and {cleaned.bytes / 2**20:.1f} MiB removed")
     table = Table("version", "made (UTC)", "patches", "tags")
     for one in database.versions():
-        table.add_row(str(one.number), f"{one.time:%Y-%m-%d %H:%M:%S}", f"{one.patches:,}", Text(", ".join(one.tags)))
+        table.add_row(str(one.number), f"{one.time:%Y-%m-%d %H:%M:%S}", f"{one.patches:,}", plain(", ".join(one.tags)))
     Console().print(table)
 
 
@@ -271,7 +270,6 @@ app.command()(db_search.search)
 def _show_mixture(found: "DatabaseInfo") -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     console = Console()
     for title, counts in (
@@ -282,9 +280,9 @@ def _show_mixture(found: "DatabaseInfo") -> None:
     ):
         table = Table(title, "patches", "share", *(["licences"] if title == "domain" else []))
         for name, number in counts.items():
-            row = [Text(name), f"{number:,}", f"{number / found.patches:.1%}"]
+            row = [plain(name), f"{number:,}", f"{number / found.patches:.1%}"]
             if title == "domain":
-                row.append(Text(", ".join(found.licences_by_domain[name])))
+                row.append(plain(", ".join(found.licences_by_domain[name])))
             table.add_row(*row)
         console.print(table)
     say(f"Whoever passes this database on passes on pixels under: {', '.join(sorted(found.by_licence))}")

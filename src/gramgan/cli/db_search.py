@@ -40,9 +40,8 @@ def search(
     """Show the real textures nearest to spots of an image, with their photographs and licences."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    from gramgan.cli.console import progress_bar, say
+    from gramgan.cli.console import plain, progress_bar, say
     from gramgan.reports.explain import write_search_page
     from gramgan.texture.database import TextureDatabase
     from gramgan.texture.origins import Photographs
@@ -71,8 +70,8 @@ def search(
             f"{spot.x},{spot.y}",
             f"{first.distance:.3g}",
             f"{first.relative:.1%}",
-            Text(first.name),
-            Text(first.licence),
+            plain(first.name),
+            plain(first.licence),
         )
     Console().print(table)
     say(f"written: {page.html} and {page.picture}")

@@ -201,52 +201,53 @@ def _console() -> "Console":
 
 
 def _print_scores(console: "Console", report: "EvaluationReport") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
+    from gramgan.cli.console import plain
     from gramgan.evaluation.report import with_interval
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
     table.add_column("image", no_wrap=True)
     for metric in report.metrics:
-        table.add_column(escape(metric.heading), justify="right", no_wrap=True)
+        table.add_column(plain(metric.heading), justify="right", no_wrap=True)
     for scored in report.models:
         for row in scored.images:
             cells = (f"{row.scores[metric.name]:.{metric.decimals}f}" for metric in report.metrics)
-            table.add_row(scored.name, row.image, *cells)
+            table.add_row(plain(scored.name), plain(row.image), *cells)
         means = scored.means()
         cells = (with_interval(means[metric.name], metric) for metric in report.metrics)
-        table.add_row(scored.name, f"mean of {len(scored.images)}", *cells, style="bold", end_section=True)
+        table.add_row(plain(scored.name), f"mean of {len(scored.images)}", *cells, style="bold", end_section=True)
     console.print(table)
 
 
 def _print_summary(reports: "list[EvaluationReport]", hr_folders: list[Path]) -> None:
     """The means of every model on every folder, one metric after the other."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from gramgan.cli.console import plain
 
     console = _console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("metric", "model", *map(str, hr_folders)):
-        table.add_column(escape(column), justify="left" if column in ("metric", "model") else "right", no_wrap=True)
+        table.add_column(plain(column), justify="left" if column in ("metric", "model") else "right", no_wrap=True)
     for metric in reports[0].metrics:
         for i, model in enumerate(reports[0].models):
             means = (report.models[i].mean()[metric.name] for report in reports)
             cells = (f"{mean:.{metric.decimals}f}" for mean in means)
-            table.add_row(escape(metric.heading), model.name, *cells, end_section=i == len(reports[0].models) - 1)
+            table.add_row(plain(metric.heading), plain(model.name), *cells, end_section=i == len(reports[0].models) - 1)
     console.print("\nmeans on every folder")
     console.print(table)
 
 
 def _print_comparisons(console: "Console", report: "EvaluationReport") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
+    from gramgan.cli.console import plain
     from gramgan.evaluation.report import with_interval
 
     for each in report.comparisons():
-        console.print(f"\n{escape(f'{each.other.name} minus {each.first.name}, image by image')}")
+        console.print(f"\n{plain(f'{each.other.name} minus {each.first.name}, image by image')}")
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("metric", "mean difference", "wins", "losses", "ties"):
             table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
@@ -254,5 +255,5 @@ def _print_comparisons(console: "Console", report: "EvaluationReport") -> None:
             pair = each.differences[metric.name]
             counts = map(str, (pair.wins, pair.losses, pair.ties))
             difference = with_interval(pair.difference, metric, signed=True)
-            table.add_row(escape(metric.heading), difference, *counts, style="bold" if pair.is_clear else "")
+            table.add_row(plain(metric.heading), difference, *counts, style="bold" if pair.is_clear else "")
         console.print(table)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from gramgan.cli.console import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,9 +90,9 @@ class LiveView:
         if record["event"] not in ("step", "validation"):
             return  # the loop logs what happens beside them
         if not self._console.is_terminal:
-            self._console.print(escape(f"{time.strftime('%H:%M:%S')} {describe(record)}{self._board.left(record)}"))
+            self._console.print(plain(f"{time.strftime('%H:%M:%S')} {describe(record)}{self._board.left(record)}"))
         elif record["event"] == "validation":
-            self._console.print(escape(describe(record)), style="green" if record.get("best") else None)
+            self._console.print(plain(describe(record)), style="green" if record.get("best") else None)
 
 
 def describe(record: Record) -> str:
@@ -172,7 +173,7 @@ class _Board:
         parts += [
             Text(f"! {warning}", style="yellow", overflow="fold", no_wrap=False) for warning in (*self._warnings,)
         ]
-        return Panel(Group(*parts), title=escape(self._title), title_align="left", border_style="dim", expand=True)
+        return Panel(Group(*parts), title=plain(self._title), title_align="left", border_style="dim", expand=True)
 
     def _times(self) -> str:
         words = [f"{_duration(time.monotonic() - self._began)} so far"]
@@ -232,7 +233,7 @@ class _Messages(logging.Handler):
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
             self._board.warn(message)
-        self._console.print(escape(message), style="yellow" if record.levelno >= logging.WARNING else None)
+        self._console.print(plain(message), style="yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -17,10 +17,9 @@ def runs(
     from datetime import datetime
 
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    from gramgan.cli.console import say
+    from gramgan.cli.console import plain, say
     from gramgan.reports.listing import find_runs
     from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES
 
@@ -41,7 +40,7 @@ def runs(
         at = datetime.fromtimestamp(run.written).strftime("%Y-%m-%d %H:%M") if run.written else "–"
         scores = (format(run.scores[m], SCORE_FORMATS.get(m, ".3g")) if m in run.scores else "–" for m in metrics)
         iterations = f"{run.total:,}" if run.finished else f"{run.iteration:,} of {run.total:,}"
-        table.add_row(escape(str(run.folder)), run.preset, iterations, at, *scores, str(run.warnings or "–"))
+        table.add_row(plain(str(run.folder)), plain(run.preset), iterations, at, *scores, str(run.warnings or "–"))
     # A pipe has no width: give every line its room instead of folding it at 80 columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 220
     if found.runs:

@@ -7,6 +7,7 @@ from pathlib import Path
 from gramgan.collect.manifest import Entry
 from gramgan.errors import UserError
 from gramgan.files import write_text
+from gramgan.names import shown
 
 ATTRIBUTION = "ATTRIBUTION.md"
 
@@ -58,4 +59,4 @@ def _link(text: str, url: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", shown(" ".join(text.split())))

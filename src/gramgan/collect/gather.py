@@ -1,5 +1,6 @@
 """Filling a folder with photographs that are on this machine already."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from gramgan.collect.examine import examine
 from gramgan.collect.holdout import group_of
 from gramgan.collect.manifest import Entry, LeftOut, Side, known_licences, read_manifest
 from gramgan.collect.samples import SAMPLES, locate
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.files import atomic_path, sha256
 from gramgan.images import find_images
+from gramgan.names import fitting, in_utf8
 from gramgan.progress import Progress, silent
 
 MIN_SIZE = 192
@@ -92,10 +94,10 @@ def collect_folder(
 
 
 def _of_user(path: Path, relative: Path, known: dict[str, Entry], licence: str) -> _Candidate:
-    source = path.resolve().as_posix()
+    source = in_utf8(path.resolve().as_posix())
     entry = known.get(relative.as_posix())
     if entry is None:
-        return _Candidate(path, source, group_of(relative), relative.stem, licence)
+        return _Candidate(path, source, in_utf8(group_of(relative)), in_utf8(relative.stem), licence)
     return _Candidate(
         path=path,
         source=source,
@@ -138,8 +140,8 @@ def _take(candidate: _Candidate, collection: Collection, min_size: int, allow_hu
         return None
     try:
         seen = examine(path, min_size=min_size, allow_huge=allow_huge)
-    except UserError as error:
-        return LeftOut(source, f"unreadable: {str(error).removeprefix(f'{path}: ')}")
+    except Exception as error:  # noqa: BLE001 (one odd file must not end the collection)
+        return LeftOut(source, f"unreadable: {in_one_line(error, path).removeprefix(f'{path}: ')}")
     if min(seen.width, seen.height) < min_size:
         return LeftOut(source, f"too small: {seen.width}x{seen.height}, less than {min_size} pixels")
     twin = collection.twin(seen.pixels_sha256)
@@ -164,14 +166,18 @@ def _take(candidate: _Candidate, collection: Collection, min_size: int, allow_hu
 
 
 def _copy(path: Path, output: Path) -> str:
-    """Copy `path` into `output` under a name that is free, or already taken by the same bytes; the name."""
+    """Copy `path` into `output` under a name that is free, or already taken by the same bytes; the name.
+
+    Bytes of a name that are no UTF-8 could not stand in the manifest; they are replaced.
+    """
     number = 1
-    target = output / path.name
+    stem, suffix = (os.fsencode(part).decode("utf-8", "replace") for part in (path.stem, path.suffix))
+    target = output / fitting(stem, suffix)
     while target.exists():
         if target.is_file() and sha256(target) == sha256(path):  # of an earlier run that was interrupted
             return target.name
         number += 1
-        target = output / f"{path.stem}-{number}{path.suffix}"
+        target = output / fitting(f"{stem}-{number}", suffix)
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
     return target.name

@@ -30,7 +30,7 @@ def choose_sides(groups: Iterable[str], pinned: Mapping[str, Side]) -> dict[str,
 
     `pinned` groups stay where they are, so that a photograph that was once trained on is never judged by later.
     """
-    names = sorted(set(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
+    names = sorted(set(groups), key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
     wanted = max(1, int(len(names) * _SHARE + 0.5)) if len(names) > 1 else 0
     sides: dict[str, Side] = {name: pinned[name] for name in names if name in pinned}
     missing = wanted - sum(side == "holdout" for side in sides.values())

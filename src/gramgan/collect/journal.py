@@ -7,6 +7,7 @@ after a day.
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from gramgan.collect.found import Found
 from gramgan.collect.manifest import Entry, LeftOut
-from gramgan.collect.services.base import Ask, Cursor, Query, Service
-from gramgan.files import append_record, ensure_folder, read_records
+from gramgan.collect.services.base import Ask, Cursor, Page, Query, Service
+from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as
+
+_log = logging.getLogger(__name__)
 
 STATE = ".collect"
 """Name of the folder."""
@@ -29,21 +32,21 @@ class Journal:
 
     def __init__(self, collection: Path) -> None:
         """Of the collection in this folder."""
-        self.folder = ensure_folder(collection / STATE)
-        self.incoming = ensure_folder(self.folder / "incoming")
+        self.folder = ensure_own_folder(ensure_folder(collection) / STATE)
+        self.incoming = ensure_own_folder(self.folder / "incoming")
         self._path = self.folder / "journal.jsonl"
 
     def read(self) -> tuple[list[Entry], list[LeftOut]]:
-        """What a killed run has decided; a line that it did not finish is passed over."""
+        """What a killed run has decided; a line that it did not finish, or that is damaged, is passed over."""
         entries: dict[str, Entry] = {}
         left_out: dict[str, LeftOut] = {}
         for line in read_records(self._path):
-            if "entry" in line:
-                entry = Entry(**line["entry"])
+            if entry := record_as(Entry, line.get("entry")):
                 entries[entry.source] = entry
-            else:
-                one = LeftOut(**line["left_out"])
+            elif one := record_as(LeftOut, line.get("left_out")):
                 left_out[one.file] = one
+            else:
+                _log.warning("%s: a damaged line is passed over", self._path)
         return list(entries.values()), list(left_out.values())
 
     def add(self, decision: Entry | LeftOut) -> None:
@@ -68,11 +71,27 @@ def search(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[F
     if path.exists() and time.time() - path.stat().st_mtime > _SEARCH_LASTS:
         path.unlink()
     after: Cursor | None = {}
-    for line in read_records(path):
-        yield from (Found(**one) for one in line["found"])
-        after = line["after"]
+    pages = [_page(record) for record in read_records(path)]
+    if None in pages:
+        _log.warning("%s: damaged; the search is made again", path)
+        path.unlink()
+        pages = []
+    for page in filter(None, pages):
+        yield from page.found
+        after = page.after
     while after is not None:
         page = service.page(query, after, ask)
         append_record(path, {"found": [asdict(one) for one in page.found], "after": page.after})
         yield from page.found
         after = page.after
+
+
+def _page(record: dict[str, object]) -> Page | None:
+    """A page of a search that is kept; None if it is damaged."""
+    listed, after = record.get("found"), record.get("after", "")
+    found = [record_as(Found, one) for one in listed] if isinstance(listed, list) else [None]
+    if None in found:
+        return None
+    if after is not None and not (isinstance(after, dict) and all(isinstance(one, str) for one in after.values())):
+        return None
+    return Page([one for one in found if one is not None], after)

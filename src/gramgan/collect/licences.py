@@ -14,7 +14,13 @@ CODES = ("cc0", "pdm", "by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd")
 _URL = re.compile(
     r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)(?:/([a-z]{2,3})(?![a-z.]))?", re.I
 )
+_DEED_URL = "https://creativecommons.org/"
 _DEEDS = {"zero": "cc0", "mark": "pdm"}
+# As Commons writes them, in a code (cc-by-sa-3.0-de) or a name (CC BY-SA 3.0 DE); the first version of several counts.
+_WRITTEN = re.compile(
+    r"(?:cc[ -]?(0|zero)|cc[ -](by(?:[ -](?:nc|nd|sa)){0,2}))(?:[ -](\d\.\d)(?:[ -]([a-z]{2,8}))?)?(?:,.*)?", re.I
+)
+_PUBLIC_DOMAIN = re.compile(r"pd|pd-.*|public domain", re.I)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,24 @@ def licence_from_url(url: str) -> Licence | None:
     """The licence whose deed stands at an address of creativecommons.org; None for any other address."""
     found = _URL.search(url)
     return licence_of(_DEEDS.get(found[1].lower(), found[1].lower()), "", url) if found else None
+
+
+def licence_from_text(text: str) -> Licence | None:
+    """The licence that a code or name such as `cc0`, `cc-by-sa-4.0` or `CC BY 2.0` says; None for any other text."""
+    if _PUBLIC_DOMAIN.fullmatch(text.strip()):
+        return Licence("pdm", _name("pdm", ""), "")
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None:
+        return None
+    zero, by, version, jurisdiction = found.groups()
+    if zero:
+        return Licence("cc0", _name("cc0", version or "1.0"), f"{_DEED_URL}publicdomain/zero/1.0/")
+    code = by.lower().replace(" ", "-")
+    if code not in CODES:
+        return None
+    place = "/".join(filter(None, (version, (jurisdiction or "").lower())))
+    url = f"{_DEED_URL}licenses/{code}/{place}/" if version else ""
+    return Licence(code, _name(code, "-".join(filter(None, (version, (jurisdiction or "").upper())))), url)
 
 
 def refusal(licence: Licence, accepted: Iterable[str]) -> str:

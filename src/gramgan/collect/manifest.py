@@ -4,12 +4,13 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 from gramgan.errors import UserError
-from gramgan.files import write_text
+from gramgan.files import write_csv
+from gramgan.names import from_cell, leads_out
 
 MANIFEST = "manifest.csv"
 LEFT_OUT = "left-out.csv"
@@ -23,7 +24,8 @@ class Entry:
 
     `file` is its name in the folder; `width` and `height` are in pixels, upright; `sha256` is of the file's bytes,
     `pixels_sha256` of the decoded pixels; `source` says where the file was taken from and `page_url` where it was first
-    published. Photographs of one `group` show the same thing and are always on the same side of `split`. `fingerprint`
+    published. Both lists' texts are kept from spreadsheets, which would run what looks like a formula (`names.cell`).
+    Photographs of one `group` show the same thing and are always on the same side of `split`. `fingerprint`
     (`gramgan.images.fingerprint`) is alike for pictures that look alike; empty where an older version wrote the line.
     """
 
@@ -41,6 +43,15 @@ class Entry:
     group: str
     split: Side
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that leads out of the folder: what a list names is read, and deleted when it is replaced.
+
+        Raises:
+            ValueError: it does.
+        """
+        if leads_out(self.file) or not self.file:
+            raise ValueError(f"file '{self.file}' leads out of the folder")
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,8 @@ def known_licences(folder: Path) -> dict[Path, str]:
     spelt = next((column for column in ("licence", "license") if column in columns), None)
     if reader is None or spelt is None or "file" not in columns:
         return {}
-    return {folder / row["file"]: row[spelt] for row in _rows(folder / MANIFEST, reader) if row["file"] and row[spelt]}
+    rows = _rows(folder / MANIFEST, reader)
+    return {folder / row["file"]: row[spelt] for row in rows if row["file"] and row[spelt]}
 
 
 def read_left_out(folder: Path) -> list[LeftOut] | None:
@@ -89,12 +101,14 @@ def read_left_out(folder: Path) -> list[LeftOut] | None:
 
 def write_manifest(folder: Path, entries: list[Entry]) -> None:
     """Write `folder/manifest.csv`, sorted by file name."""
-    _write(folder / MANIFEST, Entry, [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.file)])
+    ordered = sorted(entries, key=lambda entry: entry.file)
+    write_csv(folder / MANIFEST, [field.name for field in fields(Entry)], map(astuple, ordered))
 
 
 def write_left_out(folder: Path, left_out: list[LeftOut]) -> None:
     """Write `folder/left-out.csv`, sorted by file name; only its header if nothing was left out."""
-    _write(folder / LEFT_OUT, LeftOut, [asdict(one) for one in sorted(left_out, key=lambda one: one.file)])
+    ordered = sorted(left_out, key=lambda one: one.file)
+    write_csv(folder / LEFT_OUT, [field.name for field in fields(LeftOut)], map(astuple, ordered))
 
 
 def refuse_foreign_lists(folder: Path) -> None:
@@ -137,7 +151,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> list[dict[str, str]]:
         if None in row or None in row.values():
             there = len(reader.fieldnames or ())
             raise UserError(f"{path}: line {line} has not {there} columns; correct it, or delete the file")
-    return rows
+    return [{name: from_cell(text) for name, text in row.items()} for row in rows]
 
 
 @contextlib.contextmanager
@@ -156,12 +170,7 @@ def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
         numbers[column] = int(row[column])
     if row["split"] not in get_args(Side):
         raise UserError(f"{path}: line {line}: split '{row['split']}' is neither train nor holdout; correct it")
-    return Entry(**{**row, **numbers})  # type: ignore[arg-type]
-
-
-def _write(path: Path, kind: type, rows: list[dict[str, object]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    try:
+        return Entry(**{**row, **numbers})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"{path}: line {line}: {error}; correct it") from None

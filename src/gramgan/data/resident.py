@@ -13,7 +13,7 @@ from gramgan.data.cutting import SCALE, check_pair, check_size
 from gramgan.data.items import Item
 from gramgan.data.order import Draw
 from gramgan.data.source import Demand, Source, Taken
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.hardware.processor import threads
 from gramgan.progress import Progress, silent
 
@@ -92,15 +92,15 @@ def _batch(crops: list[Tensor]) -> Tensor:
 
 def _load(demand: Demand, item: Item) -> tuple[Tensor, Tensor | None] | UserError:
     try:
-        high = item.high.open()
+        high, low = item.high.open(), None if item.low is None else item.low.open()
         check_size(item, high.info, demand.crop)
-        if item.low is None:
-            return _on(demand.device, high.read_rgb8()), None
-        low = item.low.open()
-        check_pair(item, high.info, low.info)
-        return _on(demand.device, high.read_rgb8()), _on(demand.device, low.read_rgb8())
-    except UserError as error:
-        return error
+        if low is not None:
+            check_pair(item, high.info, low.info)
+        pixels = [one.read_rgb8() for one in (high, low) if one is not None]
+    except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
+        return UserError(in_one_line(error, item.name))
+    on_device = [_on(demand.device, one) for one in pixels]
+    return on_device[0], None if low is None else on_device[1]
 
 
 def _on(device: str | torch.device, image: np.ndarray) -> Tensor:

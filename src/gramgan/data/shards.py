@@ -6,13 +6,13 @@ a network, but its order depends on the workers, and to go on at a position it m
 With an index every crop is a function of its number here too, and shuffling reaches over all shards.
 """
 
-import json
 import logging
 import tarfile
 from pathlib import Path, PurePosixPath
 
 from gramgan.data.items import Item, Place
 from gramgan.errors import UserError
+from gramgan.files import parse_json
 from gramgan.images.folders import walk
 from gramgan.progress import Progress, silent
 
@@ -91,7 +91,7 @@ def _key(name: str) -> str:
 
 def _licence(record: bytes) -> str:
     try:
-        values = json.loads(record)
+        values = parse_json(record)
     except ValueError:  # another program's, perhaps not even text
         return Item.licence
     licence = values.get("licence") if isinstance(values, dict) else None

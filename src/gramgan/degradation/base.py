@@ -59,7 +59,7 @@ class Degradation(ABC):
 
 def seed_of(name: str) -> int:
     """The seed of an image that is always to be degraded alike, from its name."""
-    return zlib.crc32(name.encode())
+    return zlib.crc32(name.encode("utf-8", "surrogateescape"))
 
 
 def to_8_bits(images: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Scores as they are kept and written: every number with its protocol, the metric's version and all hashes."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable
@@ -14,7 +12,7 @@ from gramgan.evaluation.crops import Strip
 from gramgan.evaluation.entrants import Kind
 from gramgan.evaluation.protocols import Metric, Protocol
 from gramgan.evaluation.statistics import INTERVAL, Mean, Paired, mean_with_interval, paired
-from gramgan.files import write_text
+from gramgan.files import write_csv, write_text
 
 MEAN = "mean"
 """Stands where files name an image, for the mean over the images."""
@@ -205,7 +203,7 @@ class EvaluationReport:
             for image, means in self._rows(model)
             for metric, mean in zip(self.metrics, means, strict=True)
         )
-        _write_csv(path, _COLUMNS, rows)
+        write_csv(path, _COLUMNS, rows)
 
     def comparisons_to_csv(self, path: Path) -> None:
         """Write a line for each difference from the first model, image by image, with all that belongs to it.
@@ -240,7 +238,7 @@ class EvaluationReport:
             )
             for each, image, metric, difference, outcome in rows
         )
-        _write_csv(path, _COMPARISON_COLUMNS, lines)
+        write_csv(path, _COMPARISON_COLUMNS, lines)
 
     def to_markdown(self, path: Path, *, compare: bool = False) -> None:
         """Write `markdown` to `path`.
@@ -322,14 +320,6 @@ def _bounds(mean: Mean | None) -> tuple[str, str]:
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     cells = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in cells]
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(columns)
-    lines.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | str]:

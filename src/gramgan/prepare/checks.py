@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.files import sha256
 from gramgan.images import IMAGE_SUFFIXES, Raster, RasterInfo
 from gramgan.images.fingerprint import Lookalikes, Thumbnail, fingerprint, turned
@@ -100,8 +100,8 @@ def check_file(path: Path, file: str, min_size: int, *, allow_huge: bool = False
         )
         measured, deep = _measured(raster)
         check = replace(check, **measured, notes=(*check.notes, *filter(None, [deep])), sha256=sha256(path))
-    except UserError as error:
-        text = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+    except Exception as error:  # noqa: BLE001 (one odd file must not end the check of all)
+        text = in_one_line(error, path).removeprefix(f"{path}: ").partition("; ")[0]
         is_other = not check.format and path.suffix.lower() not in IMAGE_SUFFIXES
         return replace(check, problem=f"no image ({path.suffix or 'without a suffix'})" if is_other else text)
     if check.format == "GIF" or (info.pages > 1 and info.format in _PAGES):

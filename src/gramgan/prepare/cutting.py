@@ -12,6 +12,7 @@ import numpy as np
 from gramgan.collect.manifest import Entry
 from gramgan.images import Raster, Window
 from gramgan.images.vips import pyvips
+from gramgan.names import in_utf8
 from gramgan.prepare.colours import is_srgb
 
 _COMPRESSION = 4  # of PNG; more costs much time and saves little
@@ -84,8 +85,8 @@ class SubImage:
     def record(self) -> bytes:
         """What a shard says of it, as JSON: where it comes from, and under which licence."""
         entry = self.spot.photograph.entry
-        said = {name: getattr(entry, name) for name in _TOLD}
-        record = {"source": entry.file, "source_sha256": entry.sha256, **self.spot.origin, **said}
+        said = {name: in_utf8(getattr(entry, name)) for name in _TOLD}
+        record = {"source": in_utf8(entry.file), "source_sha256": entry.sha256, **self.spot.origin, **said}
         return json.dumps(record, ensure_ascii=False).encode("utf-8")
 
 

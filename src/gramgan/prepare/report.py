@@ -1,7 +1,5 @@
 """What `gramgan prepare` found: one line for each file, as a table for programs and as a page for people."""
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.files import write_text
+from gramgan.files import write_csv
 from gramgan.images import read_rgb8
 from gramgan.prepare.checks import Check
 from gramgan.reports.page import Cell, Column, Page
@@ -43,22 +41,19 @@ def remarks(check: Check) -> list[str]:
     return found
 
 
-def write_csv(path: Path, checks: Sequence[Check], sub_images: Mapping[str, int]) -> None:
+def write_table(path: Path, checks: Sequence[Check], sub_images: Mapping[str, int]) -> None:
     """Write the table: a line for each file, in their order."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for check in checks:
-        writer.writerow(
-            (
-                *(check.file, "no" if check.problem else "yes", check.problem, "; ".join(remarks(check))),
-                *(check.format, check.width or "", check.height or "", check.bits or "", check.channels),
-                "" if check.blur is None else f"{check.blur:.3f}",
-                "" if check.blockiness is None else f"{check.blockiness:.2f}",
-                *(check.duplicate_of, check.leaks, sub_images.get(check.file, 0)),
-            )
-        )
-    write_text(path, text.getvalue())
+    write_csv(path, _COLUMNS, (_line(check, sub_images.get(check.file, 0)) for check in checks))
+
+
+def _line(check: Check, sub_images: int) -> list[object]:
+    return [
+        *(check.file, "no" if check.problem else "yes", check.problem, "; ".join(remarks(check))),
+        *(check.format, check.width or "", check.height or "", check.bits or "", check.channels),
+        "" if check.blur is None else f"{check.blur:.3f}",
+        "" if check.blockiness is None else f"{check.blockiness:.2f}",
+        *(check.duplicate_of, check.leaks, sub_images),
+    ]
 
 
 def write_page(path: Path, folder: Path, checks: Sequence[Check], sub_images: Mapping[str, int]) -> None:

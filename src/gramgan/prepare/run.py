@@ -11,11 +11,12 @@ from gramgan.collect.attribution import refuse_foreign_attribution, write_attrib
 from gramgan.collect.holdout import choose_sides, group_of
 from gramgan.collect.manifest import Entry, Side, known_licences, read_manifest, refuse_foreign_lists, write_manifest
 from gramgan.errors import UserError
-from gramgan.files import append_record, ensure_folder, read_records, write_bytes
+from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as, write_bytes
 from gramgan.hardware.processor import threads
 from gramgan.images import find_images
 from gramgan.images.fingerprint import Lookalikes
 from gramgan.locks import exclusive
+from gramgan.names import leads_out
 from gramgan.prepare.checks import (
     VERSION,
     Check,
@@ -27,7 +28,7 @@ from gramgan.prepare.checks import (
     turned_marks,
 )
 from gramgan.prepare.cutting import Photograph, Spot, cut, spots_of
-from gramgan.prepare.report import CSV, HTML, write_csv, write_page
+from gramgan.prepare.report import CSV, HTML, write_page, write_table
 from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
 from gramgan.progress import Progress, silent
 from gramgan.scientific.record import carry_record
@@ -110,7 +111,7 @@ def prepare(
     ensure_folder(output)
     refuse_foreign_lists(output)
     refuse_foreign_attribution(output)
-    state = ensure_folder(output / _STATE)
+    state = ensure_own_folder(output / _STATE)
     workers = workers or threads()
     with exclusive(state / "lock"), ThreadPoolExecutor(workers, "gramgan-prepare") as pool:
         try:
@@ -146,7 +147,7 @@ def _prepare(
         for each in (photographs if wish.cut else [])
     }
     counts = {file: len(each) for file, each in spots.items()}
-    write_csv(output / CSV, checks, counts)
+    write_table(output / CSV, checks, counts)
     write_page(output / HTML, folder, checks, counts)
     if not photographs:
         raise UserError(f"{folder}: none of its {len(checks)} files can be used; see {output / HTML}")
@@ -169,7 +170,7 @@ def _prepare(
 def _check_all(folder: Path, files: list[Path], wish: Wish, work: _Work, before: int) -> list[Check]:
     """Check all files; those that an earlier run has checked and that are as they were are not looked at again."""
     journal = work.state / "checks.jsonl"
-    known = {record["key"]: record["check"] for record in read_records(journal)}
+    known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}
     lock = threading.Lock()
 
     def key_of(path: Path) -> str:
@@ -187,7 +188,7 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, work: _Work, before:
     def one(path: Path) -> Check:
         before = known.get(key_of(path))
         if before is not None:
-            return Check(**{**before, "notes": tuple(before["notes"])})
+            return before
         check = look(path)
         if not check.is_damaged:
             note(path, check)
@@ -257,7 +258,7 @@ def _unlisted(check: Check, licence: str) -> Entry:
 def _cut_files(photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, work: _Work) -> None:
     journal = work.state / "cut.jsonl"
     done: dict[str, list[Entry]] = {
-        record["plan"]: [Entry(**entry) for entry in record["entries"]] for record in read_records(journal)
+        str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
     }
     counter = _Counter(sum(map(len, spots.values())), work.on_cut)
     lock = threading.Lock()
@@ -282,13 +283,13 @@ def _cut_files(photographs: Sequence[Photograph], spots: dict[str, list[Spot]], 
     wanted = {entry.file for entry in manifest}
     for entry in [*(read_manifest(output) or []), *(entry for entries in done.values() for entry in entries)]:
         if entry.file not in wanted:
-            (output / entry.file).unlink(missing_ok=True)
+            _remove(output, entry.file)
     write_manifest(output, manifest)
 
 
 def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, work: _Work) -> int:
     journal = work.state / "shards.jsonl"
-    done = {record["file"]: record for record in read_records(journal)}
+    done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
     counter = _Counter(len(spots), work.on_cut)
     lock = threading.Lock()
     sides: tuple[Side, ...] = ("train", "holdout")
@@ -296,9 +297,10 @@ def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, work: _Work) 
 
     def one(shard: Shard) -> int:
         path, before = output / shard.file, done.get(shard.file)
-        if before and before["plan"] == shard.plan and path.is_file() and path.stat().st_size == before["size"]:
+        size = path.stat().st_size if path.is_file() else None
+        if before and before.get("plan") == shard.plan and size is not None and size == before.get("size"):
             counter.add(len(shard.spots))
-            return before["size"]
+            return size
         size = write_shard(shard, output, lambda: counter.add(1))
         with lock:
             append_record(journal, {"file": shard.file, "plan": shard.plan, "size": size})
@@ -307,11 +309,24 @@ def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, work: _Work) 
     every = [shard for side in sides for shard in plans[side]]
     sizes = dict(zip((shard.file for shard in every), work.pool.map(one, every), strict=True))
     for file in done.keys() - sizes.keys():
-        (output / file).unlink(missing_ok=True)
+        _remove(output, file)
     for side in sides:
         if plans[side]:
             write_index(side, plans[side], [sizes[shard.file] for shard in plans[side]], output)
     return len(every)
+
+
+def _entries(values: object) -> list[Entry]:
+    """The sub-images that a journal's line names; none if it is damaged, so that they are cut again."""
+    entries = [record_as(Entry, one) for one in values] if isinstance(values, list) else []
+    return [] if None in entries else [entry for entry in entries if entry is not None]
+
+
+def _remove(output: Path, file: str) -> None:
+    """Delete a file that an earlier run has listed, if it lies in `output`: the list may be somebody else's."""
+    path = output / file
+    if not leads_out(file) and path.parent.resolve().is_relative_to(output.resolve()) and not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def _plan(spots: Iterable[Spot]) -> str:

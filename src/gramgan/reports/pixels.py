@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
+from gramgan.names import in_utf8
+
 Colour = tuple[int, int, int]
 
 
@@ -76,7 +78,11 @@ def text_ink(text: str, size: int, bold: bool = False, width: int | None = None)
     wrapping = {} if width is None else {"width": width, "wrap": "word-char", "align": "centre"}
     # At 72 dpi a point is a pixel.
     drawn = pyvips.Image.text(
-        escape(text, quote=False), font=f"DejaVu Sans{weight} {size}", fontfile=str(_font(bold)), dpi=72, **wrapping
+        escape(in_utf8(text), quote=False),
+        font=f"DejaVu Sans{weight} {size}",
+        fontfile=str(_font(bold)),
+        dpi=72,
+        **wrapping,
     )
     ink = np.asarray(drawn.numpy()).reshape(drawn.height, drawn.width)
     return np.pad(ink, ((max(0, drawn.yoffset), 0), (0, 0)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gramgan.errors import UserError
-from gramgan.files import write_bytes, write_text
+from gramgan.files import parse_json, write_bytes, write_text
 from gramgan.scientific.base import Reading
 
 RECORD = "scientific.json"
@@ -44,7 +44,7 @@ def read_record(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         return {"bands": " ".join(record["bands"]), "radiometry": str(record["radiometry"])}
     except (ValueError, TypeError, LookupError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); prepare the folder again") from None

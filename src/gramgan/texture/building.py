@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gramgan.errors import UserError
+from gramgan.errors import in_one_line
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress
 from gramgan.texture.descriptors import Descriptor, DescriptorName
@@ -93,7 +93,7 @@ def sampled(
     work = [(source, share) for source, share in zip(sources, shares, strict=True) if share]
     idle = len(sources) - len(work)
     for number, (source, result) in enumerate(_ahead(work, sampling)):
-        if isinstance(result, UserError):
+        if isinstance(result, str):
             log.warning("left out of the texture database: %s", result)
         elif (twin := seen.setdefault(result.key, source.path)) != source.path:
             log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
@@ -125,9 +125,9 @@ def record_batch(sampled: Sampled, schema: "pa.Schema") -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([columns[field.name] for field in schema], schema=schema)
 
 
-def _ahead(work: Sequence[tuple[Source, int]], sampling: Sampling) -> Iterator[tuple[Source, Sampled | UserError]]:
+def _ahead(work: Sequence[tuple[Source, int]], sampling: Sampling) -> Iterator[tuple[Source, Sampled | str]]:
     """Results in order, while the threads work on the next photographs."""
-    waiting: deque[tuple[Source, Future[Sampled | UserError]]] = deque()
+    waiting: deque[tuple[Source, Future[Sampled | str]]] = deque()
     with _one_thread_each() as threads, ThreadPoolExecutor(threads, thread_name_prefix="texture") as pool:
         try:
             for source, share in work:
@@ -143,14 +143,14 @@ def _ahead(work: Sequence[tuple[Source, int]], sampling: Sampling) -> Iterator[t
                 future.cancel()
 
 
-def _sample(source: Source, share: int, sampling: Sampling) -> Sampled | UserError:
+def _sample(source: Source, share: int, sampling: Sampling) -> Sampled | str:
     try:
         photograph = read_rgb8(source.path)
-    except UserError as error:
-        return error
-    key = photograph_key(photograph)
-    patches = sample_patches(photograph, share, key=key, **vars(sampling))
-    return Sampled(source, source.source_id, key, patches, _moments(patches.gram))
+        key = photograph_key(photograph)
+        patches = sample_patches(photograph, share, key=key, **vars(sampling))
+        return Sampled(source, source.source_id, key, patches, _moments(patches.gram))
+    except Exception as error:  # noqa: BLE001 (one odd file must not end the build)
+        return in_one_line(error, source.path)
 
 
 def _moments(vectors: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gramgan.errors import UserError
+from gramgan.files import parse_json
 from gramgan.texture.descriptors import Descriptor
 
 METADATA_KEY = "gramgan.texture"
@@ -41,7 +42,7 @@ class Metadata:
             UserError: damaged, or written by another version of the program.
         """
         try:
-            values = json.loads(raw)
+            values = parse_json(raw)
             written = values["format"]
             if written not in _READABLE:
                 raise UserError(

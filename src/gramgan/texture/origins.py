@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from gramgan.collect import read_manifest
-from gramgan.errors import UserError
+from gramgan.errors import in_one_line
 from gramgan.files import sha256
 from gramgan.images import find_images, read_rgb8
+from gramgan.names import in_utf8
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.progress import Progress, silent
 
@@ -50,7 +51,7 @@ class Photographs:
         self._found: dict[str, Path | None] = {}
         for folder in folders:
             for path in find_images(folder):
-                self._files.setdefault(path.name, []).append(path)
+                self._files.setdefault(in_utf8(path.name), []).append(path)
             self._authors |= {folder / entry.file: entry.author for entry in read_manifest(folder) or []}
 
     def path(self, source_id: str) -> Path | None:
@@ -75,8 +76,8 @@ class Photographs:
             return None
         try:
             return read_rgb8(path)
-        except UserError as error:
-            log.warning("shown without its surroundings: %s", error)
+        except Exception as error:  # noqa: BLE001 (one odd file must not end the page)
+            log.warning("shown without its surroundings: %s", in_one_line(error, path))
             self._found[source_id] = None
             return None
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.files import atomic_path
+from gramgan.files import atomic_path, parse_json
 from gramgan.texture.metadata import METADATA_KEY, Metadata
 
 SUFFIX = ".safetensors"
@@ -81,13 +81,16 @@ class Snapshot:
         if not {METADATA_KEY, _VERSION_KEY, _WORDS_KEY} <= stored.keys():
             raise UserError(f"{path}: no snapshot of a texture database; make one: gramgan db snapshot NAME.lance")
         metadata = Metadata.from_json(path, stored[METADATA_KEY])
-        number = int(stored[_VERSION_KEY])
+        try:
+            number, words = int(stored[_VERSION_KEY]), parse_json(stored[_WORDS_KEY])
+        except ValueError as error:
+            raise UserError(f"{path}: a damaged snapshot ({error}); make it again") from None
         if version is not None and version != number:
             raise UserError(
                 f"{path}: a snapshot of version {number}, not of version {version}; give {number} or none, or take "
                 "another snapshot"
             )
-        return cls(path, number, metadata, json.loads(stored[_WORDS_KEY]))
+        return cls(path, number, metadata, words)
 
     def __len__(self) -> int:
         with self._file() as file:

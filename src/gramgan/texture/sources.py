@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gramgan.collect import known_licences
 from gramgan.files import sha256
+from gramgan.names import in_utf8
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Source:
     @property
     def source_id(self) -> str:
         """What the table calls the photograph: its file name and the beginning of its SHA-256. Reads the file."""
-        return f"{self.path.name}#{sha256(self.path)[:12]}"
+        return f"{in_utf8(self.path.name)}#{sha256(self.path)[:12]}"
 
 
 def sources_of(

@@ -1,10 +1,10 @@
 """What a run leaves in its folder, for whoever lists or shows runs: names, settings, log. Imports no framework."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from gramgan.errors import UserError
+from gramgan.files import parse_json
 
 CONFIG = "config.yaml"
 BEST_GENERATOR = "gramgan_G_best"
@@ -47,7 +47,7 @@ def read_log(run: Path) -> list[Record]:
 
 def _record(line: bytes, where: str) -> Record:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         record = None
     if not isinstance(record, dict) or not {"event", "iteration"} <= record.keys():

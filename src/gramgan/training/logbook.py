@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from gramgan.files import write_error, write_text
+from gramgan.files import open_own, write_error, write_text
 from gramgan.training.folder import Record, read_log
 from gramgan.training.step import StepResult
 
@@ -38,7 +39,7 @@ class Logbook:
             UserError: the disk is full.
         """
         try:
-            with self._path.open("a", encoding="utf-8") as file:
+            with os.fdopen(open_own(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise write_error(self._path, error) from error

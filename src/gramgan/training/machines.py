@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gramgan.errors import UserError
-from gramgan.files import write_text
+from gramgan.files import parse_json, write_text
 from gramgan.hardware.machine import machine
 
 _NAME = "machines.json"
@@ -34,7 +34,7 @@ def read_machines(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
+        notes = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(notes, list) or not all(isinstance(note["from"], int) for note in notes):
             raise ValueError(path)
     except (ValueError, TypeError, KeyError):

@@ -12,9 +12,10 @@ from typing import Any
 
 from gramgan.config import Config, DatabaseConfig, Stage, load_config
 from gramgan.errors import UserError
-from gramgan.files import ensure_folder, remove_leftovers, write_text
+from gramgan.files import ensure_folder, remove_leftovers, write_error, write_text
 from gramgan.hardware.allocator import keep_memory
 from gramgan.locks import claim, release
+from gramgan.names import in_utf8
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
@@ -202,11 +203,16 @@ def _claimed(folder: Path) -> Iterator[None]:
     """Keep other processes from training in `folder`.
 
     Raises:
-        UserError: one does already.
+        UserError: one does already, or the folder cannot be used.
     """
+    if in_utf8(str(folder)) != str(folder):
+        raise UserError(f"{folder}: TensorBoard takes names in UTF-8 only; choose another folder")
     ensure_folder(folder)
     path = folder / _LOCK
-    handle = claim(path)
+    try:
+        handle = claim(path)
+    except OSError as error:
+        raise write_error(path, error) from None
     if handle is None:
         raise UserError(f"{folder}: another process trains in this folder; wait for it or choose another one")
     try:

@@ -14,10 +14,11 @@ from gramgan.data.cutting import check_pair
 from gramgan.data.items import Item
 from gramgan.degradation import SCALE, Degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
 from gramgan.few import evenly_spread
+from gramgan.names import stand_in
 from gramgan.ops.resize import back_project, bicubic_up
 
 _SHOWN = 3  # pictures of a validation
@@ -69,14 +70,14 @@ class Validator:
                 break
             try:
                 hr, lr = _centres(item, crop)
-            except UserError as error:
-                log.warning("left out of the validation: %s", error)
+            except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
+                log.warning("left out of the validation: %s", in_one_line(error, item.high))
                 continue
             if min(hr.shape[-2:]) < MIN_SIZE:
                 log.warning("left out of the validation: %s: smaller than %dx%d pixels", item.high, MIN_SIZE, MIN_SIZE)
                 continue
             # Samples are named by it; in two folders there may be two images of one name.
-            stem = Path(item.name).stem
+            stem = stand_in(Path(item.name).stem)
             name = stem if stem not in self._hr else f"{stem}-{len(self._hr)}"
             self._hr[name] = hr.unsqueeze(0).to(device)
             if lr is not None:

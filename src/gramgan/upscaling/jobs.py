@@ -14,7 +14,7 @@ from gramgan.files import append_record, ensure_folder, read_records, write_text
 from gramgan.images import MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
 from gramgan.images.folders import is_image
 from gramgan.images.formats import writing_for
-from gramgan.names import fitting
+from gramgan.names import fitting, leads_out
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
@@ -73,9 +73,8 @@ class NameTemplate:
         """
         model = self.model.replace("/", "_").replace("\\", "_")
         name = self.text.format(stem=stem, suffix=suffix, scale=self.scale, model=model, source_suffix=source_suffix)
-        for kind in (PurePosixPath, PureWindowsPath):
-            if kind(name).anchor or ".." in kind(name).parts:
-                raise UserError(f"name {self.text!r}: {name} leads out of the output folder; give a name inside of it")
+        if leads_out(name, PurePosixPath, PureWindowsPath):
+            raise UserError(f"name {self.text!r}: {name} leads out of the output folder; give a name inside of it")
         if Path(name).suffix.lower() != suffix.lower():
             raise UserError(f"name {self.text!r}: {name} does not end in {suffix}; end the name in {{suffix}}")
         return name

@@ -1,12 +1,12 @@
 """What the services have in common: pages of results that are asked for one after the other."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gramgan.collect.found import Found
 from gramgan.errors import UserError
 from gramgan.fetch import Manners, Transport, UnreachableError, read
+from gramgan.files import parse_json
 
 _ANSWER_LIMIT = 16 << 20  # bytes
 _BUSY_PAUSES = 5.0  # times `Manners.pause`: five seconds
@@ -68,7 +68,7 @@ def asker(service: Service, transport: Transport | None, manners: Manners) -> As
 
 def _parse(url: str, body: bytes) -> dict[str, object]:
     try:
-        answer = json.loads(body)
+        answer = parse_json(body)
     except ValueError:
         raise UserError(f"{url}: the answer is not JSON; try again later") from None
     if not isinstance(answer, dict):

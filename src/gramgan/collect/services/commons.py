@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from gramgan.collect.found import Found, tidy, whole_number
-from gramgan.collect.licences import Licence, licence_from_url, refusal
+from gramgan.collect.licences import Licence, licence_from_text, licence_from_url, refusal
 from gramgan.collect.services.base import Ask, Cursor, Page, Query, Service, records, text_of
 from gramgan.errors import UserError
 
@@ -81,13 +81,16 @@ def _value(told: object, name: str) -> str:
 
 
 def _licence(fields: Mapping[str, str]) -> Licence:
-    by_url = licence_from_url(fields["LicenseUrl"])
+    url = fields["LicenseUrl"].strip()
+    by_url = licence_from_url(url)
     if by_url is not None:
         return by_url
-    code = fields["License"].lower()
-    if code == "pd" or code.startswith("pd-") or fields["LicenseShortName"].lower() == "public domain":
-        return Licence("pdm", "public domain", fields["LicenseUrl"])
-    return Licence("", tidy(fields["LicenseShortName"]) or "not stated", fields["LicenseUrl"])
+    for field in ("License", "LicenseShortName"):
+        said = licence_from_text(fields[field])
+        # An address of another licence's (the GFDL's) is not contradicted by what else is said.
+        if said is not None and (said.code == "pdm" or not url):
+            return Licence(said.code, said.name, url or said.url)
+    return Licence("", tidy(fields["LicenseShortName"]) or "not stated", url)
 
 
 def _is_behind(answer: Mapping[str, object]) -> bool:
