@@ -1,7 +1,9 @@
 """What every scientific file gives: layers of stored values, what of them is valid, and how a result is written."""
 
+import contextlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +16,7 @@ from gramgan.scientific.radiometry import Radiometry, Range
 
 OVERVIEW = 512
 """Longest side of the picture that statistics are taken from."""
+_MOST_AT_ONCE = 16 << 20  # bytes; no library writes more at a time
 NO_MEASUREMENT = 3.4e38
 """Floats from here on mean "no data", whatever the file says: programs fill with the greatest that there is."""
 
@@ -97,6 +100,23 @@ def measured(values: np.ndarray) -> np.ndarray:
 def spare_path(temporary: Path) -> Path:
     """A second temporary name that `ScientificFile.save` may use, for a file that it deletes."""
     return temporary.with_name(f"{temporary.stem}.spare{temporary.suffix}")
+
+
+@contextlib.contextmanager
+def saying_why(path: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Some libraries say that a file at `path` could not be written, and not why: the system is asked once more.
+
+    Raises:
+        OSError: there is no room behind the file, which is spoilt already.
+    """
+    try:
+        yield
+    except errors:
+        with path.open("ab") as file:
+            file.write(bytes(_MOST_AT_ONCE))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
 
 
 class ScientificFile(ABC):

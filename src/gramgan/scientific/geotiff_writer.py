@@ -1,8 +1,6 @@
 """Writing a GeoTIFF like another one, larger: where it lies, what its bands mean, its masks, tags and overviews."""
 
-import errno
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from gramgan.errors import UserError
 from gramgan.images import Window
-from gramgan.scientific.base import Enlarged, Note, spare_path
+from gramgan.scientific.base import Enlarged, Note, saying_why, spare_path
 from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
 from gramgan.scientific.geotiff_facts import Facts
 
@@ -51,10 +49,10 @@ def write_geotiff(
 
     Raises:
         UserError: GDAL cannot write it.
-        OSError: the disk is full.
+        OSError: the disk is full, or the file larger than may be.
     """
     try:
-        with session(**_WRITING), placed_or_not():
+        with saying_why(path, GDAL_ERRORS), session(**_WRITING), placed_or_not():
             if not cloud_optimized:
                 _write(facts, mask, result, path, note)
             else:
@@ -66,8 +64,6 @@ def write_geotiff(
                     plain.unlink(missing_ok=True)
             _check(path)
     except GDAL_ERRORS as error:
-        if "No space left" in reason(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise UserError(f"{note.target}: cannot be written ({reason(error)}); try another place") from error
 
 

@@ -15,7 +15,7 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured
+from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured, saying_why
 from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
 from gramgan.scientific.radiometry import Range
@@ -255,7 +255,7 @@ class OmeTiff(_Stack):
             note.identity,
         )
         big = self._bytes(result.width, result.height) > _CLASSIC_LIMIT
-        with tifffile.TiffWriter(temporary, bigtiff=big, ome=False) as writer:
+        with saying_why(temporary, (OSError,)), tifffile.TiffWriter(temporary, bigtiff=big, ome=False) as writer:
             for page in range(self.pages):
                 writer.write(
                     self._tiles(page, result),
@@ -334,7 +334,7 @@ class ImageJTiff(_Stack):
         across, down = result.width / self.width, result.height / self.height
         before = str(self._metadata.get("Info", "") or "")
         metadata = {**self._metadata, "Info": f"{before}\n{note.sentence}" if before else note.sentence}
-        with tifffile.TiffWriter(temporary, byteorder=">") as writer:
+        with saying_why(temporary, (OSError,)), tifffile.TiffWriter(temporary, byteorder=">") as writer:
             writer.write(
                 self._planes(result),
                 shape=(self.pages, *self._shape(result)),
