@@ -20,6 +20,7 @@ _SEPARATED = 5
 _ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
 _WHOLE_SLIDE = (b"Aperio", b"Hamamatsu", b"ScanScope", b'<?xml version="1.0" encoding="UTF-16"?><DataObject')
 _MOST_PAGES = 100_000
+_MOST_SAMPLES = 65_535  # the tag has 16 bits; a damaged file says it in 32
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def contents_of(path: Path) -> Contents:
 def channels_of(directory: Directory) -> Channels:
     """The samples of a directory's pixels (TIFF 6.0, ExtraSamples)."""
     tags = {tag.number: tag for tag in directory.tags}
-    photometric, samples = _number(tags, _PHOTOMETRIC, 1), _number(tags, _SAMPLES, 1)
+    photometric, samples = _number(tags, _PHOTOMETRIC, 1), min(_number(tags, _SAMPLES, 1), _MOST_SAMPLES)
     colours = _number(tags, _INKS, 4) if photometric == _SEPARATED else _COLOURS.get(photometric, samples)
     extra = range(min(colours, samples), samples)
     kinds = dict(zip(extra, _numbers(tags.get(_EXTRA)), strict=False))
