@@ -101,7 +101,7 @@ def test_files_that_cannot_be_used_are_named_and_replaced(folder: Path, caplog: 
         look = source.look()
     bad = {"photo0.jpg", "photo1.png", "photo2.jpg"}
     assert look.replaced == sum(name in bad for batch in clean for name in batch.names)
-    assert look.troubles.pop(str(folder / "photo0.jpg")).startswith("damaged JPEG")
+    assert look.troubles.pop(str(folder / "photo0.jpg")).startswith("damaged or truncated JPEG")
     assert look.troubles == {
         str(folder / "photo1.png"): "not an image that can be read; give PNG, JPEG, WebP, TIFF, GIF or AVIF",
         str(folder / "photo2.jpg"): "31x90 is smaller than a crop of 32",
