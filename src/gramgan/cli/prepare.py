@@ -121,6 +121,11 @@ def prepare(
         say(f"not used: {check.file}: {check.problem}")
     if len(problems) > _SHOWN:
         say(f"not used: {len(problems) - _SHOWN} more, listed in the report")
+    odd = [(check.file, note) for check in result.checks if not check.problem for note in check.odd]
+    for file, note in odd[:_SHOWN]:
+        say(f"used, but: {file}: {note}")
+    if len(odd) > _SHOWN:
+        say(f"used, but: {len(odd) - _SHOWN} notes more, in the report")
     say(f"files: {len(result.checks)}, of which {result.usable} are photographs that can be used")
     if result.shards:
         say(f"sub-images: {result.sub_images} in {result.shards} shards in {output}")

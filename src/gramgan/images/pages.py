@@ -58,6 +58,8 @@ class PagesWriter:
         if self.path.suffix.lower() not in MULTI_PAGE_SUFFIXES:
             kinds = ", ".join(sorted(MULTI_PAGE_SUFFIXES))
             raise UserError(f"{self.path}: {form.name} holds one image and there are several; end the name in {kinds}")
+        if self._writing.coarse:
+            _log.info("%s: %s: %s", self.path, form.name, self._writing.coarse)
         if animation is not None and not self._writing.frames:
             _log.info("%s: %s is no animation; the frames become pages", self.path, form.name)
         self._form = form

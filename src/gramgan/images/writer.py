@@ -93,11 +93,14 @@ class RasterWriter:
             )
         self._bits = max(one for one in self._writing.bits if one <= bits)
         self._flattened = has_alpha and not self._writing.alpha
-        if self._bits < bits:
-            _log.info("%s: %s holds %d bits; %d-bit samples are rounded", self.path, form.name, self._bits, bits)
+        held = min(self._bits, self._writing.deepest)
+        if held < bits:
+            _log.info("%s: %s holds %d bits; %d-bit samples are rounded", self.path, form.name, held, bits)
         if self._flattened:
             _log.info("%s: %s has no transparency; the image is put on white", self.path, form.name)
         colours = colour_channels if "grey" in self._writing.holds else 3
+        if self._writing.coarse and tells and not (like is not None and like.format == form.name):
+            _log.info("%s: %s: %s", self.path, form.name, self._writing.coarse)
         self._beside, lost = carry(like, self._writing.holds, comment, (width, height), colours)
         if like is not None and tells:
             say_lost(like, form.name, lost)

@@ -34,13 +34,15 @@ class Check:
 
     `file` is relative to the folder. `width` and `height` are in pixels, upright, 0 where the header cannot be read;
     `bits` of a sample (32: float); `channels` in words. `blur` and `blockiness` are those of `Measures`. `problem` says
-    in a few words why the file is not used, empty if it is; `notes` are what is worth knowing of a file all the same.
+    in a few words why the file is not used, empty if it is; `notes` are what is worth knowing of a file all the same,
+    and `odd` those of them that training would suffer from, or that are not in its pixels.
     `pixels_sha256` is of the values that sub-images are cut from.
     """
 
     file: str
     problem: str = ""
     notes: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
     format: str = ""
     width: int = 0
     height: int = 0
@@ -99,7 +101,8 @@ def check_file(path: Path, file: str, min_size: int, *, allow_huge: bool = False
             notes=_notes(path, info),
         )
         measured, deep = _measured(raster)
-        check = replace(check, **measured, notes=(*check.notes, *filter(None, [deep])), sha256=sha256(path))
+        odd = (*info.notes, *filter(None, [deep]))
+        check = replace(check, **measured, notes=(*check.notes, *odd), odd=odd, sha256=sha256(path))
     except Exception as error:  # noqa: BLE001 (one odd file must not end the check of all)
         text = in_one_line(error, path).removeprefix(f"{path}: ").partition("; ")[0]
         is_other = not check.format and path.suffix.lower() not in IMAGE_SUFFIXES
@@ -206,7 +209,6 @@ def _notes(path: Path, info: RasterInfo) -> tuple[str, ...]:
     orientation = stored.get("orientation") if stored.get_typeof("orientation") else 1
     if orientation != 1:
         notes.append(f"turned upright (EXIF orientation {orientation})")
-    notes.extend(info.notes)
     if info.bits != 8:
         notes.append("float samples" if info.bits == 32 else f"{info.bits} bits")
     if info.has_alpha:

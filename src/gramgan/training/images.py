@@ -1,6 +1,7 @@
 """Which images a run trains on and which it is judged by, and how they are read."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -12,9 +13,13 @@ from gramgan.data.items import Item, items_of
 from gramgan.data.pairs import check_pairs, pair_items
 from gramgan.data.shards import shard_items, split_shards
 from gramgan.errors import UserError
+from gramgan.few import evenly_spread
 from gramgan.images import find_images
 from gramgan.images.pairing import Pair, pair_low
+from gramgan.images.strips import look_through
 from gramgan.progress import Progress, silent
+
+_LOOKED_AT, _NAMED = 64, 3
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,35 @@ def settled_way(config: Config, device: str, processes: int = 1) -> Way:
 
 
 def images_of(config: Config, progress: Progress = silent) -> Images:
+    """The images that the settings name (see `_images_of`); what is odd about some of them is said in the log.
+
+    Raises:
+        UserError: there are none, or pairs do not fit together.
+    """
+    images = _images_of(config, progress)
+    _say_odd([*images.training, *images.validation])
+    return images
+
+
+def _say_odd(items: Sequence[Item]) -> None:
+    """Look at some images, as the files of a folder mostly come from one hand: notes of their readers, and 12 bits."""
+    found: dict[str, str] = {}
+    looked_at = evenly_spread(items, _LOOKED_AT)
+    for place in (place for item in looked_at for place in (item.high, item.low) if place is not None):
+        try:
+            raster = place.open(sequential=True)
+            notes = [*raster.info.notes, *filter(None, [look_through(raster)])]
+        except UserError:
+            continue  # whoever reads it for the training says so
+        if notes:
+            found[str(place)] = "; ".join(notes)
+    for name, notes in list(found.items())[:_NAMED]:
+        log.warning("%s: %s", name, notes)
+    if len(found) > _NAMED:
+        log.warning("and %d more of the %d images looked at", len(found) - _NAMED, len(looked_at))
+
+
+def _images_of(config: Config, progress: Progress) -> Images:
     """The images that the settings name, split as their manifest, the names of shards or the common rule say.
 
     With a validation folder of their own, all photographs of a folder without a manifest are trained on.

@@ -92,6 +92,7 @@ AVIF = Format(
         holds=frozenset({"profile", "EXIF", "maker note", "XMP"}),
         alpha=True,
         max_side=16384,
+        deepest=_DEEP,
         save=_save,
     ),
 )

@@ -59,8 +59,9 @@ class Seen:
 class Writing:
     """How a format is written.
 
-    `bits` are the sample depths it holds (8, 16, 32 = float), `holds` what it has a place for beside RGB, `max_side` is
-    the largest width or height in pixels.
+    `bits` are the sample depths it holds (8, 16, 32 = float), `deepest` how many of those bits it really keeps, `holds`
+    what it has a place for beside RGB, `max_side` is the largest width or height in pixels. `coarse` says what it does
+    to every picture, where that is more than lossy compression.
     `save(image, path, quality, beside)` streams a libvips image into `path`, and what stands beside the pixels with it.
     Formats of several images either take them as one strip with the frames below one another (`frames`: `save` does
     that, by the strip's `page-height`), or from TIFF files of one page each (`concatenate(files, path)`).
@@ -71,6 +72,8 @@ class Writing:
     alpha: bool
     max_side: int
     save: Callable[[pyvips.Image, Path, int, Beside], None]
+    deepest: int = 32
+    coarse: str = ""
     frames: bool = False
     concatenate: Callable[[Sequence[Path], Path], None] | None = None
 

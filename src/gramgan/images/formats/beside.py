@@ -11,7 +11,17 @@ from gramgan.images.formats import exif as exif_blocks
 from gramgan.images.info import Cicp, RasterInfo, Text
 
 Place = Literal[
-    "profile", "grey", "EXIF", "maker note", "XMP", "IPTC", "texts", "comments", "colour numbers", "colour chunks"
+    "profile",
+    "grey",
+    "EXIF",
+    "maker note",
+    "XMP",
+    "IPTC",
+    "texts",
+    "comments",
+    "colour numbers",
+    "colour chunks",
+    "resolution",
 ]
 """What a format may have a place for. `comments` are texts without a name, `grey` images of one channel."""
 
@@ -67,6 +77,8 @@ def carry(
         lost.append("EXIF that is damaged")
     elif like.exif and "maker note" not in holds and exif_blocks.has_maker_note(like.exif):
         lost.append("the maker note of its camera")
+    if like.dpi and "resolution" not in holds and "EXIF" not in holds:
+        lost.append("its resolution ({:.0f}x{:.0f} dpi)".format(*like.dpi))
     profile = _profile(like, holds, colours, lost)
     texts, exif = _words(like, holds, comment, size, lost)
     return Beside(

@@ -99,6 +99,7 @@ GIF = Format(
         alpha=True,
         max_side=65535,
         save=_save,
+        coarse="it holds 256 colours a frame, and pixels are opaque or cannot be seen",
         frames=True,
     ),
 )

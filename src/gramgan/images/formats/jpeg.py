@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _FULL_COLOUR_FROM = 90  # from this quality on, colour is stored at full resolution (4:4:4)
 _MISSING = "premature end"  # as libjpeg calls it
 _HARMLESS = re.compile("extraneous bytes before marker 0x(?!d9)")  # but for those behind the pixels
-_NO_END = "it lacks the mark of its end (its last two bytes, usually); all of its rows are there and are used"
+_NO_END = "it lacks the mark of its end, usually its last two bytes; it is used if no row is missing"
 
 
 def _load(request: Request, access: str = "random", fail_on: str = "error") -> pyvips.Image:
