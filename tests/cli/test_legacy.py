@@ -11,7 +11,8 @@ import yaml
 
 from gramgan.cli.legacy import SavePath, graham_gan_model, run, scaled_to, trainer
 from gramgan.cli.live import LiveView
-from gramgan.config import DatabaseConfig, StageConfig, load_config
+from gramgan.config import load_config
+from gramgan.config.sections import DatabaseConfig, StageConfig
 from gramgan.images import write_image
 from gramgan.networks.build import load_generator
 from gramgan.texture.database import TextureDatabase

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from gramgan.cli.app import run
-from gramgan.config import Config, Stage, load_config
+from gramgan.config import Config, load_config
+from gramgan.config.sections import Stage
 from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.networks import discriminator

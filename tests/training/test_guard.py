@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gramgan.cli.app import run
-from gramgan.config import Config, GuardConfig, load_config
+from gramgan.config import Config, load_config
+from gramgan.config.sections import GuardConfig
 from gramgan.errors import UserError
 from gramgan.networks.build import load_generator
 from gramgan.training import step as steps

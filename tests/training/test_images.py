@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from gramgan.config import Config, Stage
+from gramgan.config import Config
+from gramgan.config.sections import Stage
 from gramgan.data.stream import StreamedImages
 from gramgan.errors import UserError
 from gramgan.images import find_images, read_rgb, write_image

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gramgan.cli.app import run
 from gramgan.cli.live import LiveView
-from gramgan.config import Config, Stage, load_config
+from gramgan.config import Config, load_config
+from gramgan.config.sections import Stage
 from gramgan.files import sha256
 from gramgan.images import read_rgb
 from gramgan.networks.build import load_generator

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 
-from gramgan.config import Config, GuardConfig, Stage
+from gramgan.config import Config
+from gramgan.config.sections import GuardConfig, Stage
 from gramgan.errors import ReportedError, UserError
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet

@@ -20,7 +20,7 @@ from gramgan.cli.console import plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from gramgan.config import Stage
+    from gramgan.config.sections import Stage
 
 Record = dict[str, Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gramgan.config import DatabaseConfig, TextureConfig
+from gramgan.config.sections import DatabaseConfig, TextureConfig
 from gramgan.errors import UserError
 from gramgan.texture.candidates import DatabasePart, DatabaseSource
 from gramgan.texture.database import TextureDatabase

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gramgan.config import GuardConfig, Stage
+from gramgan.config.sections import GuardConfig, Stage
 from gramgan.training.processes import Processes
 from gramgan.training.step import StepResult
 

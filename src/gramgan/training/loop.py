@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from gramgan.config import Config, Stage
+from gramgan.config import Config
+from gramgan.config.sections import Stage
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import Metric
 from gramgan.images import write_image

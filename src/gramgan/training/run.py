@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gramgan.config import Config, DatabaseConfig, Stage, load_config
+from gramgan.config import Config, load_config
+from gramgan.config.sections import DatabaseConfig, Stage
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, remove_leftovers, write_error, write_text
 from gramgan.hardware.allocator import keep_memory

@@ -1,31 +1,23 @@
-"""Settings of a training run: typed, documented, unknown keys refused."""
+"""The settings of a training run, one class for each section: typed, documented, unknown keys refused."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from gramgan.errors import UserError
-
-PRESETS = Path(__file__).parent / "presets"
-
-# The long and the short form of one setting: the one that is given last counts.
-_REPLACED_BY = {"texture.databases": ("database", "database_version"), "texture.database": ("databases",)}
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
-_SHOWN = 200  # characters of a setting that a message repeats
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """What all sections have in common."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Photographs to train on and to validate with."""
 
     photos: Path = Field(
@@ -68,7 +60,7 @@ class DataConfig(_Section):
         return self
 
 
-class GeneratorConfig(_Section):
+class GeneratorConfig(Section):
     """The generator, and what it starts from."""
 
     start: str | None = Field(
@@ -91,7 +83,7 @@ class GeneratorConfig(_Section):
     )
 
 
-class DiscriminatorSettings(_Section):
+class DiscriminatorSettings(Section):
     """The discriminator, and what it starts from."""
 
     start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
@@ -108,7 +100,7 @@ class DiscriminatorSettings(_Section):
     )
 
 
-class DatabaseConfig(_Section):
+class DatabaseConfig(Section):
     """One texture database of a training, or one domain of it; a path alone is short for `{path: …}`."""
 
     path: Path = Field(description="a NAME.lance made by `gramgan db build`, or a snapshot of one")
@@ -127,7 +119,7 @@ class DatabaseConfig(_Section):
         return {"path": values} if isinstance(values, str | Path) else values
 
 
-class TextureConfig(_Section):
+class TextureConfig(Section):
     """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR).
 
     `database: NAME.lance` (with `database_version`) is short for `databases` with that one entry.
@@ -192,14 +184,14 @@ class TextureConfig(_Section):
         return weights or None
 
 
-class MaskConfig(_Section):
+class MaskConfig(Section):
     """Which part of the images the discriminator sees: where luma deviates by at least `threshold` in a `window`."""
 
     threshold: Annotated[float, Field(ge=0, le=0.5)] = 0.005
     window: Annotated[int, Field(ge=3)] = 11
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Weights η of the paper's five losses and of three others; 0 leaves a loss out and saves its cost."""
 
     texture: Weight = Field(default=1.0, description="η₁ of L_PT, patch texture")
@@ -229,7 +221,7 @@ class LossConfig(_Section):
 Stage = Literal["pretrain", "warm_discriminator", "adversarial"]
 
 
-class StageConfig(_Section):
+class StageConfig(Section):
     """Iterations of the three stages, in this order."""
 
     pretrain: NotNegative = Field(default=0, description="L_C alone")
@@ -256,7 +248,7 @@ class StageConfig(_Section):
         return "adversarial" if self.adversarial else "pretrain"
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """Learning rates, the same course for both networks within each stage."""
 
     rate: Rate = Field(default=1e-4, description="of the generator")
@@ -267,7 +259,7 @@ class ScheduleConfig(_Section):
     minimum: Annotated[float, Field(ge=0)] = 1e-7
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The machine's part."""
 
     batch_size: Positive = Field(default=8, description="images for each step, of all devices together")
@@ -300,7 +292,7 @@ class TrainConfig(_Section):
     )
 
 
-class GuardConfig(_Section):
+class GuardConfig(Section):
     """What happens when losses are no longer finite, and when the collapse watch judges; in iterations."""
 
     patience: Positive = Field(default=3, description="so many skipped steps within `window` send the run back")
@@ -310,7 +302,7 @@ class GuardConfig(_Section):
     watch: Positive = Field(default=500, description="over how many iterations the collapse watch judges")
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """Intervals in iterations."""
 
     every: Positive = 100
@@ -322,169 +314,3 @@ class LogConfig(_Section):
     best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
         default="st_lpips", description="validation score that decides what is best"
     )
-
-
-class Config(_Section):
-    """Everything that a training run needs to know."""
-
-    preset: str = "paper"
-    data: DataConfig = DataConfig()
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorSettings = DiscriminatorSettings()
-    texture: TextureConfig = TextureConfig()
-    mask: MaskConfig = MaskConfig()
-    losses: LossConfig = LossConfig()
-    stages: StageConfig = StageConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    train: TrainConfig = TrainConfig()
-    guard: GuardConfig = GuardConfig()
-    log: LogConfig = LogConfig()
-
-    @model_validator(mode="after")
-    def _check(self) -> "Config":
-        crop, k, window = self.data.crop, self.texture.k, self.mask.window
-        if crop % k or crop < 2 * k:
-            raise ValueError(f"texture.k: crops of {crop} pixels do not divide into several patches of {k}")
-        if self.uses_discriminator and self.discriminator.kind == "unet" and crop % 8:
-            raise ValueError(f"data.crop: the U-Net discriminator needs crops of a multiple of 8 pixels, got {crop}")
-        if self.uses_discriminator and crop < 64:
-            raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {crop}")
-        if window % 2 == 0 or window > crop:
-            raise ValueError(f"mask.window: {window} must be odd and at most the crop's {crop} pixels")
-        if self.uses_database and not self.texture.databases:
-            raise ValueError(
-                f"texture.database: texture.candidates={self.texture.candidates} needs one; build it with `gramgan db "
-                "build PHOTOS -o NAME.lance` and set texture.database=NAME.lance, or set texture.candidates=local"
-            )
-        if self.texture.alpha + self.texture.beta == 0:
-            raise ValueError("texture.alpha, texture.beta: one of them must be above 0")
-        if not self.stages.total:
-            raise ValueError("stages: all three have 0 iterations; there is nothing to train")
-        if not (self.stages.pretrain or self.stages.adversarial):
-            raise ValueError(
-                "stages: the discriminator alone leaves no generator; give pretrain or adversarial iterations"
-            )
-        rates = self.schedule.rate, self.schedule.rate_discriminator, self.schedule.rate_pretrain
-        if self.schedule.minimum > min(rates):
-            raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
-        if self.stages.adversarial and not any(self.loss_weights.values()):
-            raise ValueError("losses: all weights are 0; there is nothing to minimise")
-        if self.generator.consistent and self.data.degradation != "bicubic":
-            raise ValueError(
-                "generator.consistent: back-projection brings back the noise of "
-                f"data.degradation={self.data.degradation}; set it to false"
-            )
-        if (self.generator.teacher is not None) != (self.losses.teacher > 0):
-            raise ValueError(
-                "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "
-                "give both or neither"
-            )
-        return self
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """η of each loss by name."""
-        names = (
-            "texture",
-            "disc_perceptual",
-            "perceptual",
-            "adversarial",
-            "pixel",
-            "consistency",
-            "teacher",
-            "artifact",
-        )
-        return {name: getattr(self.losses, name) for name in names}
-
-    @property
-    def uses_discriminator(self) -> bool:
-        """Whether any stage needs the discriminator."""
-        return self.stages.warm_discriminator > 0 or (self.stages.adversarial > 0 and self.losses.judged)
-
-    @property
-    def uses_database(self) -> bool:
-        """Whether the texture loss looks into a database."""
-        return self.stages.adversarial > 0 and self.losses.texture > 0 and self.texture.candidates != "local"
-
-    def to_yaml(self) -> str:
-        """All settings, resolved, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def preset_names() -> list[str]:
-    """Names for `--preset`."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def load_config(preset: str | None = None, file: Path | None = None, overrides: list[str] | None = None) -> Config:
-    """Settings from a preset or a YAML file, with dotted overrides such as `train.batch_size=8` on top.
-
-    Raises:
-        UserError: no such preset or file, an unknown key (the nearest one is suggested) or an impossible value.
-    """
-    if file is not None:
-        values, where = _read_yaml(file), str(file)
-    else:
-        preset = preset or "paper"
-        if preset not in preset_names():
-            raise UserError(f"--preset {preset}: there is no such preset; choose one of {', '.join(preset_names())}")
-        values, where = _read_yaml(PRESETS / f"{preset}.yaml"), f"preset {preset}"
-    for override in overrides or []:
-        _apply(values, override)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{where}{' with --set' if overrides else ''}: {_first_problem(error)}") from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a YAML file of settings") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # it raises the others for dates, numbers and depth
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}); correct it") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no settings; expected sections such as train: and data:")
-    return values
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {override}: expected KEY=VALUE, for example train.batch_size=8")
-    *sections, name = key.strip().split(".")
-    target = values
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise UserError(f"--set {override}: {section} is a value, not a section")
-    try:
-        target[name] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError(f"--set {override[:_SHOWN]}: the value is not valid YAML; put it in quotes") from None
-    for other in _REPLACED_BY.get(key.strip(), ()):
-        target.pop(other, None)
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else "; see `gramgan train --show-settings`"
-        return f"{key}: unknown setting{hint}"
-    message = problem["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
-    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + (f" (and {more} more)" if more else "")
-
-
-def _known_keys() -> list[str]:
-    keys = []
-    for name, field in Config.model_fields.items():
-        keys.append(name)
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            keys += [f"{name}.{inner}" for inner in section.model_fields]
-    keys += [f"texture.databases.{inner}" for inner in DatabaseConfig.model_fields]
-    return keys
