@@ -28,7 +28,7 @@ PRELUDE = """
     import torch
 
     from gramgan.errors import UserError
-    from gramgan.texture import table
+    from gramgan.texture import commits
     from gramgan.texture.database import Source, TextureDatabase
 
     torch.set_num_threads(1)
@@ -227,13 +227,13 @@ def test_an_addition_to_a_table_that_is_rebuilt_meanwhile(path: Path, photos: Pa
     results = scripts.run(
         """
         def slow():
-            original = table.changing
+            original = commits.changing
             def wait(*args):
                 path.with_name("waiting").touch()
                 while not path.with_name("rebuilt").exists():
                     time.sleep(0.01)
                 return original(*args)
-            table.changing = wait
+            commits.changing = wait
             return add(photos[:1], 500)()
 
         process = start(slow)
@@ -301,9 +301,9 @@ def test_a_full_disk(tmp_path: Path, photos: Path) -> None:
     results = on_disk.run(
         """
         results = [finish(start(lambda: len(TextureDatabase.build(path, photos[:1], patches=2000))))]
-        before = sorted(file.name for file in path.rglob("*") if file.is_file() and file.name != table._LOCK)
+        before = sorted(file.name for file in path.rglob("*") if file.is_file() and file.name != commits._LOCK)
         results.append(finish(start(add(photos[1:], 40_000))))
-        after = sorted(file.name for file in path.rglob("*") if file.is_file() and file.name != table._LOCK)
+        after = sorted(file.name for file in path.rglob("*") if file.is_file() and file.name != commits._LOCK)
         results += [before == after, finish(start(state)), finish(start(add(photos[1:], 300))), finish(start(state))]
         """,
         disk / "t.lance",

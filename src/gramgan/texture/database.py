@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +9,16 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.progress import Progress, silent
-from gramgan.texture import table as lance_table
-from gramgan.texture.building import Sampled, Sampling, new_estimate, record_batch, sampled
+from gramgan.texture.building import Sampling, record_batch, sampled
+from gramgan.texture.commits import append_rows, changing, delete, drop_fragments, unchanged
+from gramgan.texture.contents import DatabaseInfo, contents_of
 from gramgan.texture.descriptors import Descriptor, DescriptorName
 from gramgan.texture.metadata import Metadata
+from gramgan.texture.new_table import build_table, merge_tables, shares_of
+from gramgan.texture.rows import Added, condition_of, is_present, record_batches, without
 from gramgan.texture.snapshot import SUFFIX, Snapshot, Table, write_snapshot
 from gramgan.texture.sources import Source, sources_of
-from gramgan.texture.table import LanceTable
+from gramgan.texture.table import LanceTable, schema_of, values
 from gramgan.texture.verify import Report, verify
 from gramgan.texture.versions import Cleaned, Version, clean, tag, untag, versions
 
@@ -31,24 +33,6 @@ MergeScale = Literal["same", "first", "new"]
 _PATCHES = 200_000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DatabaseInfo:
-    """What `gramgan db info` shows."""
-
-    path: Path
-    identity: str
-    version: int
-    patches: int
-    descriptor: Descriptor
-    bytes_on_disk: int
-    by_domain: dict[str, int]
-    by_licence: dict[str, int]
-    by_scale: dict[str, int]
-    by_source: dict[str, int]
-    licences_by_domain: dict[str, dict[str, int]]
-    warped: int
 
 
 class TextureDatabase:
@@ -113,29 +97,8 @@ class TextureDatabase:
         Raises:
             UserError: no photograph gave a patch, something stands at `path`, or it cannot be written.
         """
-        path = Path(path)
-        _check_free(path, overwrite)
-        ordered = sorted(sources, key=lambda source: source.path)
-        if not ordered:
-            raise UserError(f"{path}: no photographs were given to build a texture database from")
         sampling = Sampling(descriptor, k, flat_share, warp_share, seed)
-        shipped = Descriptor.default(descriptor, k)
-        estimate = new_estimate(shipped)
-        schema = lance_table.schema_of(Metadata.new(shipped, {}))
-        share, more = divmod(patches, len(ordered))
-        shares = [share + (number < more) for number in range(len(ordered))]
-
-        def batches() -> "Iterator[pa.RecordBatch]":
-            for one in sampled(ordered, shares, sampling, progress):
-                estimate.add_moments(one.moments)
-                yield record_batch(one, schema)
-
-        with lance_table.new_table(path) as staging:
-            if not staging.write(path, schema, batches()):
-                raise UserError(f"{path}: none of the photographs gave a patch of texture; nothing was built")
-            settings = {"patches": patches} | vars(sampling)
-            scaled = Descriptor(descriptor, k, estimate.scale(shipped.scale))
-            lance_table.create(path, staging, Metadata.new(scaled, settings))
+        build_table(Path(path), sources, patches, sampling, overwrite=overwrite, progress=progress)
         return cls.open(path)
 
     @classmethod
@@ -161,35 +124,12 @@ class TextureDatabase:
         Raises:
             UserError: they do not fit together, something stands at `path`, or it cannot be written.
         """
-        path = Path(path)
-        _check_free(path, overwrite)
         if not databases:
             raise UserError(f"{path}: no texture databases were given to merge")
-        first = databases[0]
         for other in databases[1:]:
-            first._check_fits(other, any_scale=scale != "same")
-        estimate = new_estimate(first.descriptor)
-        schema = lance_table.schema_of(Metadata.new(first.descriptor, {}))
-
-        def batches() -> "Iterator[pa.RecordBatch]":
-            known = np.zeros(0, np.int64)
-            for number, database in enumerate(databases):
-                ids = database.patch_ids()
-                for batch in _without(_record_batches(database._storage, schema), known, database.path):
-                    if scale == "new":
-                        estimate.add(lance_table.values(batch.column("gram")))
-                    yield batch
-                known = np.union1d(known, ids)
-                progress(number + 1, len(databases))
-
-        with lance_table.new_table(path) as staging:
-            if not staging.write(path, schema, batches()):
-                raise UserError(f"{path}: the given texture databases hold no patches; nothing was built")
-            descriptor = first.descriptor
-            if scale == "new":
-                shipped = Descriptor.default(descriptor.name, descriptor.k).scale
-                descriptor = Descriptor(descriptor.name, descriptor.k, estimate.scale(shipped))
-            lance_table.create(path, staging, Metadata.new(descriptor, {}))
+            databases[0]._check_fits(other, any_scale=scale != "same")
+        tables = [database._storage for database in databases]
+        merge_tables(Path(path), tables, new_scale=scale == "new", overwrite=overwrite, progress=progress)
         return cls.open(path)
 
     @property
@@ -293,24 +233,7 @@ class TextureDatabase:
         Raises:
             UserError: a fragment is damaged.
         """
-        counts = self._storage.counts(["domain", "licence", "scale", "source_id"])
-        scales = counts["scale"]
-        path = self.path
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        return DatabaseInfo(
-            path=path,
-            identity=self.identity,
-            version=self.version,
-            patches=sum(counts["domain"].values()),
-            descriptor=self.descriptor,
-            bytes_on_disk=sum(file.stat().st_size for file in files),
-            by_domain=counts["domain"],
-            by_licence=counts["licence"],
-            by_scale={f"{scale:g}": scales[scale] for scale in sorted(scales, reverse=True)},
-            by_source=counts["source_id"],
-            licences_by_domain=self._licences_by_domain(),
-            warped=int(np.count_nonzero(self._storage.numbers("warped"))),
-        )
+        return contents_of(self._storage)
 
     def add(
         self,
@@ -344,7 +267,7 @@ class TextureDatabase:
         newest = self._newest("added to")
         ordered = sorted(sources, key=lambda source: source.path)
         present = {source_id.rpartition("#")[2] for source_id in newest.counts(["source_id"])["source_id"]}
-        fresh = [source for source in ordered if not _is_present(source, present)]
+        fresh = [source for source in ordered if not is_present(source, present)]
         if not fresh:
             raise UserError(f"{self.path}: holds all of the {len(ordered)} photographs already; nothing was added")
         settings = newest.metadata.build
@@ -356,17 +279,15 @@ class TextureDatabase:
             settings.get("seed", 0) if seed is None else seed,
         )
         total = len(fresh) * round(len(newest) / max(1, len(present))) if patches is None else patches
-        share, more = divmod(total, len(fresh))
-        shares = [share + (number < more) for number in range(len(fresh))]
-        added = _Added(newest.numbers("patch_id"))
+        added = Added(newest.numbers("patch_id"))
 
         def batches() -> "Iterator[pa.RecordBatch]":
-            schema = lance_table.schema_of(newest.metadata)
-            for one in sampled(fresh, shares, sampling, progress, known=added.any_known):
-                added.note(one)
+            schema = schema_of(newest.metadata)
+            for one in sampled(fresh, shares_of(total, len(fresh)), sampling, progress, known=added.any_known):
+                added.note(one.patches.patch_id)
                 yield record_batch(one, schema)
 
-        self._append(newest, batches(), added)
+        append_rows(newest, batches(), added)
         return TextureDatabase.open(self.path)
 
     def add_database(self, other: "TextureDatabase", *, any_scale: bool = False) -> "TextureDatabase":
@@ -384,15 +305,15 @@ class TextureDatabase:
         """
         newest = self._newest("added to")
         self._check_fits(other, any_scale=any_scale)
-        added = _Added(newest.numbers("patch_id"))
+        added = Added(newest.numbers("patch_id"))
 
         def batches() -> "Iterator[pa.RecordBatch]":
-            schema = lance_table.schema_of(newest.metadata)
-            for batch in _without(_record_batches(other._storage, schema), added.known, other.path):
-                added.note_ids(lance_table.values(batch.column("patch_id")))
+            schema = schema_of(newest.metadata)
+            for batch in without(record_batches(other._storage, schema), added.known, other.path):
+                added.note(values(batch.column("patch_id")))
                 yield batch
 
-        self._append(newest, batches(), added)
+        append_rows(newest, batches(), added)
         return TextureDatabase.open(self.path)
 
     def remove(
@@ -412,23 +333,10 @@ class TextureDatabase:
         if not (domains or sources or licences):
             raise UserError(f"{self.path}: nothing says what to remove; give a domain, a source or a licence")
         newest = self._newest("changed")
-        with lance_table.changing(self.path):
-            newest = self._unchanged(newest)
-            counts = newest.counts(["domain", "source_id", "licence"])
-            wanted = {
-                "domain": _named(self.path, "domain", domains, counts["domain"]),
-                "source_id": _sources_named(self.path, sources, counts["source_id"]),
-                "licence": _named(self.path, "licence", licences, counts["licence"]),
-            }
-            condition = lance_table.all_of({column: names for column, names in wanted.items() if names})
-            found = newest.dataset.count_rows(condition)
-            if not found:
-                raise UserError(f"{self.path}: no patch is all of that at once; nothing was removed")
-            if found == len(newest):
-                raise UserError(
-                    f"{self.path}: that would remove all {found} patches; delete the folder if that is what you want"
-                )
-            lance_table.delete(newest, condition)
+        with changing(self.path):
+            newest = unchanged(newest)
+            condition = condition_of(newest, domains=domains, sources=sources, licences=licences)
+            delete(newest, condition)
         return TextureDatabase.open(self.path)
 
     def snapshot(self, path: str | Path, *, patches: bool = True) -> "TextureDatabase":
@@ -496,23 +404,13 @@ class TextureDatabase:
             UserError: nothing would be left, or the table cannot be written to.
         """
         newest = self._newest("changed")
-        with lance_table.changing(self.path):
-            newest = self._unchanged(newest)
+        with changing(self.path):
+            newest = unchanged(newest)
             present = {fragment.fragment_id for fragment in newest.dataset.get_fragments()}
             if present <= set(fragments):
                 raise UserError(f"{self.path}: no fragment would be left; build it again: gramgan db build")
-            lance_table.drop_fragments(newest, sorted(present & set(fragments)))
+            drop_fragments(newest, sorted(present & set(fragments)))
         return TextureDatabase.open(self.path)
-
-    def _licences_by_domain(self) -> dict[str, dict[str, int]]:
-        domain_codes, domains = self._storage.words("domain")
-        licence_codes, licences = self._storage.words("licence")
-        pairs = np.bincount(domain_codes.astype(np.int64) * len(licences) + licence_codes)
-        table: dict[str, dict[str, int]] = {domain: {} for domain in domains}
-        for pair in np.flatnonzero(pairs).tolist():
-            domain, licence = divmod(pair, len(licences))
-            table[domains[domain]][licences[licence]] = int(pairs[pair])
-        return table
 
     def _table(self, what: str) -> LanceTable:
         if not isinstance(self._storage, LanceTable):
@@ -530,25 +428,6 @@ class TextureDatabase:
             )
         return newest
 
-    def _unchanged(self, before: LanceTable) -> LanceTable:
-        """The newest version, under the lock; the table must be the one that `before` was a version of."""
-        now = LanceTable.open(self.path)
-        if now.metadata.identity != before.metadata.identity:
-            raise UserError(f"{self.path}: the table was built anew meanwhile; run the command again")
-        return now
-
-    def _append(self, newest: LanceTable, batches: "Iterator[pa.RecordBatch]", added: "_Added") -> None:
-        with lance_table.addition(self.path) as staging:
-            if not staging.write(self.path, lance_table.schema_of(newest.metadata), batches):
-                raise UserError(f"{self.path}: there was nothing new to add; the table is as it was")
-            with lance_table.changing(self.path):
-                now = self._unchanged(newest)
-                if now.version != newest.version and added.overlaps(now.numbers("patch_id")):
-                    raise UserError(
-                        f"{self.path}: another process added the same photographs meanwhile; run the command again"
-                    )
-                lance_table.append(now, staging)
-
     def _check_fits(self, other: "TextureDatabase", *, any_scale: bool) -> None:
         mine, its = self.descriptor, other.descriptor
         if (mine.name, mine.k) != (its.name, its.k):
@@ -561,123 +440,3 @@ class TextureDatabase:
                 f"{other.path}: has another scale than {self.path}; pass --scale first to keep the first one's (stored "
                 "vectors do not depend on it)"
             )
-
-
-class _Added:
-    """Patch ids that a table has, and those that are being added to it."""
-
-    def __init__(self, known: np.ndarray) -> None:
-        self.known = np.sort(known)
-        self._new: list[np.ndarray] = []
-
-    def any_known(self, patch_ids: np.ndarray) -> bool:
-        return bool(_are_in(patch_ids, self.known).any())
-
-    def note(self, sampled: Sampled) -> None:
-        self.note_ids(sampled.patches.patch_id)
-
-    def note_ids(self, patch_ids: np.ndarray) -> None:
-        self._new.append(patch_ids.copy())
-
-    def overlaps(self, now: np.ndarray) -> bool:
-        """Whether a newer version `now` has any of the ids that are being added."""
-        return bool(_are_in(np.concatenate(self._new), np.sort(now)).any())
-
-
-def _are_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    if not len(ascending):
-        return np.zeros(len(values), bool)
-    place = np.searchsorted(ascending, values).clip(max=len(ascending) - 1)
-    return ascending[place] == values
-
-
-def _is_present(source: Source, present: set[str]) -> bool:
-    try:
-        digest = source.source_id.rpartition("#")[2]
-    except OSError:  # sampling says what is wrong with the file
-        return False
-    if digest in present:
-        log.warning("left out of the texture database: %s: it holds this photograph already", source.path)
-    return digest in present
-
-
-def _without(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: Path) -> "Iterator[pa.RecordBatch]":
-    """Rows whose patch id is not among the ascending `known`; says how many were left out."""
-    import pyarrow as pa
-
-    left_out = 0
-    for batch in batches:
-        twice = _are_in(lance_table.values(batch.column("patch_id")), known)
-        left_out += int(np.count_nonzero(twice))
-        fresh = batch.filter(pa.array(~twice)) if twice.any() else batch
-        if len(fresh):
-            yield fresh
-    if left_out:
-        log.info("%s: %d patches are there already and were not taken again", path, left_out)
-
-
-def _record_batches(storage: Table, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
-    """All rows of a table or snapshot in the columns of `schema`."""
-    import pyarrow as pa
-
-    if isinstance(storage, LanceTable):
-        columns = [name for name in schema.names if name in storage.dataset.schema.names]
-        for batch in storage.batches(columns):
-            arrays = {name: batch.column(name) for name in columns}
-            arrays.setdefault("warped", pa.array(np.zeros(len(batch), bool)))  # tables of format 1 have none
-            yield pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
-        return
-    numbers = {name: storage.numbers(name) for name in (*lance_table.NUMBERS, "patch", "gram")}
-    words = {name: storage.words(name) for name in lance_table.WORDS}
-    step = 65_536
-    for start in range(0, len(storage), step):
-        part = slice(start, start + step)
-        arrays = {name: pa.array(column[part]) for name, column in numbers.items() if column.ndim == 1}
-        for name, (codes, texts) in words.items():
-            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(codes[part].astype(np.int32)), pa.array(texts)).cast(
-                pa.string()
-            )
-        gram, patch = numbers["gram"][part], numbers["patch"][part]
-        arrays["gram"] = pa.FixedSizeListArray.from_arrays(pa.array(gram.ravel()), gram.shape[1])
-        arrays["patch"] = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(patch.shape[1]), len(patch), [None, pa.py_buffer(np.ascontiguousarray(patch))]
-        )
-        yield pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
-
-
-def _named(path: Path, what: str, wanted: Sequence[str], known: dict[str, int]) -> list[str]:
-    for name in wanted:
-        if name not in known:
-            raise UserError(f"{path}: holds no {what} '{name}', only {_listing(known)}; nothing was removed")
-    return list(wanted)
-
-
-def _sources_named(path: Path, wanted: Sequence[str], known: dict[str, int]) -> list[str]:
-    names: list[str] = []
-    for name in wanted:
-        found = [source_id for source_id in known if name in (source_id, source_id.rpartition("#")[0])]
-        if not found:
-            raise UserError(f"{path}: holds no photograph '{name}', see gramgan db info; nothing was removed")
-        names.extend(found)
-    return names
-
-
-def _listing(names: Iterable[str], most: int = 8) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if path.suffix != ".lance":
-        raise UserError(f"{path}: a texture database's name ends in .lance; use {path.with_suffix('.lance')}")
-    if not path.exists():
-        return
-    if not overwrite:
-        raise UserError(f"{path}: exists already; choose another name or pass --overwrite")
-    try:
-        TextureDatabase.open(path)
-    except UserError:
-        raise UserError(
-            f"{path}: is no texture database and will not be replaced; choose another name or delete it yourself"
-        ) from None

@@ -7,7 +7,8 @@ import numpy as np
 
 from gramgan.files import sha256
 from gramgan.progress import Progress, silent
-from gramgan.texture.table import LanceTable, reason, recorded_checksum, values
+from gramgan.texture.commits import recorded_checksum
+from gramgan.texture.table import LanceTable, reason, values
 
 _TOLERANCE = 1e-4  # of a Gram component, whose largest value is 1.4
 

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gramgan.errors import UserError
-from gramgan.texture.table import (
-    LanceTable,
-    changing,
-    reason,
-    remove_abandoned,
-    remove_old_checksums,
-    versions_of,
-)
+from gramgan.texture.commits import changing, remove_abandoned, remove_old_checksums
+from gramgan.texture.table import LanceTable, reason, versions_of
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what Lance takes, and no name of a folder above
 _NEVER = timedelta(days=36_500)  # no version is older

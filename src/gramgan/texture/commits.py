@@ -1,0 +1,312 @@
+"""Changing a texture database's Lance table so that no crash or second process loses anything.
+
+New data files are written into a folder of their own inside the table, `_adding/…`, checked, and moved among the
+table's when they are complete; the commit of a new version follows at once, both under a lock. Whatever dies before
+leaves the table as it was, and its folder, which nobody holds locked any more, is removed by the next writer.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gramgan.errors import UserError
+from gramgan.files import ensure_folder, sha256, write_text
+from gramgan.locks import claim, exclusive
+from gramgan.texture.metadata import Metadata
+from gramgan.texture.rows import Added
+from gramgan.texture.table import LanceTable, reason, require_lance, schema_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lance.fragment import FragmentMetadata
+
+_LOCK = "_gramgan.lock"
+_ADDING = "_adding"
+_CHECKSUMS = "_checksums"
+
+
+class Staging:
+    """A folder for data files that no version knows yet; gone when the `with` block ends.
+
+    `root` is the folder of the table itself for a new one, which does not exist elsewhere.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fragments: list[FragmentMetadata] = []
+
+    def write(self, path: Path, schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]") -> int:
+        """Write `batches` one after the other, as they come, and return the number of rows.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written; `path` is the name that it speaks of.
+        """
+        require_lance()
+        import pyarrow as pa
+        from lance.fragment import write_fragments
+
+        # What the source of batches raises would come out of Lance as an error of Lance's.
+        failure: list[BaseException] = []
+        rows = 0
+
+        def watched() -> "Iterator[pa.RecordBatch]":
+            nonlocal rows
+            try:
+                for batch in batches:
+                    rows += len(batch)
+                    yield batch
+            except BaseException as error:
+                failure.append(error)
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(schema, watched())
+        try:
+            written = write_fragments(reader, str(self.folder), schema=schema, mode="create")
+        except (OSError, ValueError) as error:
+            if failure:
+                raise failure[0] from None
+            raise _write_error(path, error) from error
+        self.fragments.extend(written)
+        return rows
+
+    def files(self) -> list[Path]:
+        """The data files, made durable."""
+        files = sorted((self.folder / "data").glob("*.lance"))
+        for file in files:
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        return files
+
+
+@contextlib.contextmanager
+def new_table(path: Path) -> Iterator[Staging]:
+    """A table that appears at `path` when `create` is called, beside it until then.
+
+    Raises:
+        UserError: the folder of `path` cannot be written to.
+    """
+    ensure_folder(path.parent)
+    _remove_abandoned(path.parent, f".{path.name}.*.unfinished")
+    with _claimed(path, path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.unfinished") as folder:
+        yield Staging(folder)
+
+
+def create(path: Path, staging: Staging, metadata: Metadata) -> None:
+    """Make what was staged version 1 of the table at `path`; a table that stands there is replaced.
+
+    Raises:
+        UserError: the disk is full, or the old table cannot be replaced.
+    """
+    lance = require_lance()
+    try:
+        _write_checksums(staging.files(), staging.folder)
+        operation = lance.LanceOperation.Overwrite(schema_of(metadata), staging.fragments)
+        dataset = lance.LanceDataset.commit(str(staging.folder), operation)
+    except (OSError, ValueError) as error:
+        raise _write_error(path, error) from error
+    del dataset  # Windows renames no folder with open files in it
+    _sync_manifests(staging.folder)
+    with contextlib.ExitStack() as stack:
+        if path.exists():
+            stack.enter_context(changing(path))  # nobody may commit to the table that goes
+        _put_in_place(staging.folder, path)
+
+
+@contextlib.contextmanager
+def _addition(path: Path) -> Iterator[Staging]:
+    """A place inside the table at `path` for rows that are to be added."""
+    parent = ensure_folder(path / _ADDING)
+    _remove_abandoned(parent, "*")
+    with _claimed(path, parent / uuid.uuid4().hex[:12]) as folder:
+        yield Staging(folder)
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Hold the table's lock: between reading its newest version and the commit no other process commits.
+
+    Raises:
+        UserError: the table cannot be written to.
+    """
+    try:
+        with exclusive(path / _LOCK):
+            yield
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); change its permissions") from None
+
+
+def unchanged(before: LanceTable) -> LanceTable:
+    """The newest version of the table that `before` is a version of; the lock must be held.
+
+    Raises:
+        UserError: another table has taken its place.
+    """
+    now = LanceTable.open(before.path)
+    if now.metadata.identity != before.metadata.identity:
+        raise UserError(f"{before.path}: the table was built anew meanwhile; run the command again")
+    return now
+
+
+def append_rows(newest: LanceTable, batches: "Iterable[pa.RecordBatch]", added: Added) -> None:
+    """Add rows to the table whose newest version was `newest`.
+
+    Raises:
+        UserError: there are none, another process added the same ones, the table was replaced, or cannot be written.
+    """
+    path = newest.path
+    with _addition(path) as staging:
+        if not staging.write(path, schema_of(newest.metadata), batches):
+            raise UserError(f"{path}: there was nothing new to add; the table is as it was")
+        with changing(path):
+            now = unchanged(newest)
+            if now.version != newest.version and added.overlaps(now.numbers("patch_id")):
+                raise UserError(f"{path}: another process added the same photographs meanwhile; run the command again")
+            _append(now, staging)
+
+
+def _append(table: LanceTable, staging: Staging) -> None:
+    lance = require_lance()
+    moved: list[Path] = []
+    try:
+        files = staging.files()
+        _write_checksums(files, table.path)
+        for file in files:
+            place = table.path / "data" / file.name
+            moved.append(place)
+            file.replace(place)
+        operation = lance.LanceOperation.Append(staging.fragments)
+        lance.LanceDataset.commit(str(table.path), operation, read_version=table.version)
+    except (OSError, ValueError) as error:
+        for place in moved:
+            place.unlink(missing_ok=True)
+            _checksum_path(table.path, place.name).unlink(missing_ok=True)
+        raise _write_error(table.path, error) from error
+    _sync_manifests(table.path)
+
+
+def delete(table: LanceTable, condition: str) -> None:
+    """Commit a version without the rows that fulfil `condition`; the lock must be held.
+
+    Raises:
+        UserError: the disk is full, or the table cannot be written.
+    """
+    try:
+        table.dataset.delete(condition)
+    except (OSError, ValueError) as error:
+        raise _write_error(table.path, error) from error
+    _sync_manifests(table.path)
+
+
+def drop_fragments(table: LanceTable, numbers: Sequence[int]) -> None:
+    """Commit a version without some fragments, which need not be readable; the lock must be held.
+
+    Raises:
+        UserError: the disk is full, or the table cannot be written.
+    """
+    lance = require_lance()
+    operation = lance.LanceOperation.Delete([], list(numbers), "damaged fragments")
+    try:
+        lance.LanceDataset.commit(str(table.path), operation, read_version=table.version)
+    except (OSError, ValueError) as error:
+        raise _write_error(table.path, error) from error
+    _sync_manifests(table.path)
+
+
+def remove_abandoned(path: Path) -> int:
+    """Remove what interrupted additions left inside the table, and return how many there were."""
+    return _remove_abandoned(path / _ADDING, "*")
+
+
+def remove_old_checksums(path: Path) -> None:
+    """Remove the checksums of data files that are gone; the lock must be held."""
+    for file in (path / _CHECKSUMS).glob("*.sha256"):
+        if not (path / "data" / file.stem).exists():
+            file.unlink(missing_ok=True)
+
+
+def recorded_checksum(path: Path, name: str) -> str | None:
+    """SHA-256 that the data file `name` had when it was written; None if the table knows none."""
+    try:
+        return _checksum_path(path, name).read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+@contextlib.contextmanager
+def _claimed(path: Path, folder: Path) -> Iterator[Path]:
+    """A new folder, locked as long as this process uses it, and removed at the end if it still is there."""
+    try:
+        folder.mkdir()
+        handle = claim(folder / _LOCK)
+    except OSError as error:
+        raise _write_error(path, error) from None
+    assert handle is not None  # its name is new
+    try:
+        yield folder
+    finally:
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path, pattern: str) -> int:
+    """Remove folders of processes that died, and return how many there were."""
+    removed = 0
+    for folder in parent.glob(pattern):
+        if not (folder / _LOCK).exists():  # being made at this moment, or not ours
+            continue
+        try:
+            handle = claim(folder / _LOCK)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if handle is not None:
+            os.close(handle)
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _checksum_path(path: Path, name: str) -> Path:
+    return path / _CHECKSUMS / f"{name}.sha256"
+
+
+def _write_checksums(files: Sequence[Path], path: Path) -> None:
+    for file in files:
+        write_text(_checksum_path(path, file.name), sha256(file) + "\n")
+
+
+def _sync_manifests(path: Path) -> None:
+    """Lance leaves it to the system when its small files reach the disk; a commit that was reported must be there."""
+    newest = max((path / "_versions").glob("*.manifest"), key=lambda file: file.stat().st_mtime_ns)
+    with newest.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    if os.name == "posix":
+        for folder in (path / "_versions", path / "data"):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _write_error(path: Path, error: Exception) -> UserError:
+    text = reason(error)
+    if "No space left on device" in str(error) or "quota" in str(error).lower() or "os error 28" in str(error):
+        return UserError(f"{path}: the disk is full, the table is as it was; free some space and run the command again")
+    return UserError(f"{path}: cannot be written ({text}); free some space or choose another place")
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    old = unfinished.with_suffix(".replaced")
+    try:
+        if path.exists():
+            path.replace(old)
+        unfinished.replace(path)
+    except OSError as error:
+        if old.exists():
+            old.replace(path)
+        raise UserError(f"{path}: cannot be replaced ({error.strerror}); close what uses it and try again") from error
+    shutil.rmtree(old, ignore_errors=True)
