@@ -9,9 +9,10 @@ import pytest
 
 from gramgan.errors import UserError
 from gramgan.images import write_image
-from gramgan.reports.database import USAGE, write_database_page
+from gramgan.reports.database import write_database_page
 from gramgan.texture.database import Source, TextureDatabase
 from gramgan.texture.origins import Photographs
+from gramgan.training.folder import USAGE
 
 
 @pytest.fixture(scope="module")

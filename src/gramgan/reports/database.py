@@ -1,31 +1,25 @@
 """The page of `gramgan db browse`: what a texture database holds, and what a run made of it."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.files import write_bytes
 from gramgan.progress import Progress, silent
-from gramgan.reports.page import FIGURE_INK, Cell, Column, Page, Picture
+from gramgan.reports.page import Cell, Column, Page, Picture
 from gramgan.reports.patches import context_side, in_context, map_grid, mosaic, texture_map, with_dots
 from gramgan.reports.pixels import fit, to_jpeg, to_png
-from gramgan.reports.plots import PALETTE
+from gramgan.reports.plots import density, spread
 from gramgan.texture.database import DatabaseInfo, TextureDatabase
 from gramgan.texture.layout import Projection, cells, one_of_each, project, representatives
 from gramgan.texture.origins import Photographs
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gramgan.training.folder import USAGE, read_usage
 
 Row = dict[str, Any]
-
-USAGE = "patch_usage.csv"
-"""The file in a run's folder that says how often each patch was a target."""
 
 _SAMPLE = 5000  # patches drawn at random that say what the map's axes mean
 _MEMBERS = 500_000  # patches of a domain, drawn at random, from which those that stand for it are taken
@@ -210,7 +204,7 @@ def _map(page: Page, contents: _Contents, usage: _Usage | None, seed: int) -> by
     if usage is not None and len(usage.rows):
         shares.append(("targets of the run", positions[usage.rows], usage.counts))
     page.figure(
-        _density(shares, (columns, rows)),
+        density(shares, (columns, rows)),
         "How densely the same plane is filled, on a logarithmic scale"
         + (": what there is, and what the run was pulled to." if len(shares) > 1 else "."),
     )
@@ -235,7 +229,7 @@ def _use(page: Page, contents: _Contents, run: Path, usage: _Usage) -> None:
         f"used tenth of them served for {tenth:.0%} of all targets, and {1 - len(usage.rows) / patches:.1%} of the "
         "database was never chosen."
     )
-    page.figure(_spread(usage.counts), "How the targets spread over the patches that were chosen.")
+    page.figure(spread(usage.counts), "How the targets spread over the patches that were chosen.")
     _shares(page, contents.domain, contents.info.by_domain, usage, "domain")
     _shares(page, contents.licence, contents.info.by_licence, usage, "licence")
     _shares(page, contents.source, contents.info.by_source, usage, "photograph")
@@ -366,38 +360,16 @@ def _shares(page: Page, column: _Column, held: dict[str, int], usage: _Usage, ti
 
 
 def _usage(run: Path, ids: np.ndarray) -> _Usage:
-    used, counts = _read_usage(run / USAGE)
+    listed = read_usage(run)
+    if not listed:
+        raise UserError(f"{run / USAGE}: lists no patches; the run has used none yet: leave --run out")
+    used, counts = np.array(listed, np.int64).T
     order = np.argsort(ids, kind="stable")
     place = np.searchsorted(ids, used, sorter=order).clip(max=len(ids) - 1)
     row = order[place]
     here = ids[row] == used
     ranked = np.argsort(-counts[here], kind="stable")
     return _Usage(row[here][ranked], counts[here][ranked], int(counts[~here].sum()))
-
-
-def _read_usage(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Patch ids and counts of a run.
-
-    Raises:
-        UserError: the file is missing, damaged or empty.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = [(int(line["patch_id"]), int(line["count"])) for line in csv.DictReader(file)]
-        ids, counts = np.array(lines, np.int64).reshape(-1, 2).T
-        if (counts < 1).any():
-            raise ValueError("a count below 1")
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path}: there is no such file; the run used no database, or has logged nothing yet: leave --run out"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); leave --run out") from None
-    except (KeyError, TypeError, ValueError, OverflowError, csv.Error):
-        raise UserError(f"{path}: damaged, not a list of patch_id,count; leave --run out or restore it") from None
-    if not len(ids):
-        raise UserError(f"{path}: lists no patches; the run has used none yet: leave --run out")
-    return ids, counts
 
 
 def _meaning(axis: np.ndarray, rows: Sequence[Row]) -> str:
@@ -439,55 +411,6 @@ def _taken(photograph: np.ndarray, centres: np.ndarray) -> np.ndarray:
     height, width = photograph.shape[1:]
     small = fit(np.ascontiguousarray(photograph.transpose(1, 2, 0)), _THUMBNAIL)
     return with_dots(small, centres / (width, height))
-
-
-def _density(shares: Sequence[tuple[str, np.ndarray, np.ndarray]], bins: tuple[int, int]) -> "Figure":
-    """Maps of how many there are in each part of the plane, on one logarithmic scale each."""
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6 * len(shares), 3.9), layout="constrained")
-    for index, (title, positions, weights) in enumerate(shares):
-        axes = figure.add_subplot(1, len(shares), index + 1)
-        counts, _, _ = np.histogram2d(
-            positions[:, 0], positions[:, 1], bins=bins, range=((0, 1), (0, 1)), weights=weights
-        )
-        share = np.ma.masked_equal(counts.T / weights.sum(), 0)
-        image = axes.imshow(
-            share, origin="lower", aspect="auto", norm=LogNorm(), cmap="viridis", interpolation="nearest"
-        )
-        bar = figure.colorbar(image, ax=axes)
-        bar.ax.tick_params(which="both", labelsize=8, colors=FIGURE_INK)
-        axes.set_title(f"share of the {title}", fontsize=9.5, color=FIGURE_INK, loc="left")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(color=FIGURE_INK, alpha=0.3)
-    return figure
-
-
-def _spread(counts: np.ndarray) -> "Figure":
-    """The share of targets that the most used patches account for."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    cumulative = np.concatenate(([0], np.cumsum(counts))) / counts.sum()
-    # Not more points than can be seen: a curve of millions would be a large page.
-    points = np.unique(np.linspace(0, len(counts), 201).round().astype(int))
-    axes.plot(points / len(counts), cumulative[points], color=PALETTE[0], linewidth=1.8)
-    axes.plot([0, 1], [0, 1], color=FIGURE_INK, linewidth=1, linestyle=":", alpha=0.7)
-    axes.set_xlabel("most used patches, share of those chosen", fontsize=8.5, color=FIGURE_INK)
-    axes.set_ylabel("share of targets", fontsize=8.5, color=FIGURE_INK)
-    axes.tick_params(labelsize=8, colors=FIGURE_INK)
-    axes.grid(color=FIGURE_INK, alpha=0.15, linewidth=0.6)
-    for formatter in (axes.xaxis, axes.yaxis):
-        formatter.set_major_formatter(PercentFormatter(1.0))
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(color=FIGURE_INK, alpha=0.5)
-    return figure
 
 
 def _name(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Curves of a run, from the records of its `log.jsonl`: one small plot for each quantity, on a common axis."""
+"""Figures of the pages: curves of a run, from the records of its `log.jsonl`, and how a run used a texture database."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -119,6 +119,55 @@ def score_curves(
 
     legend = [*run_keys, *baseline_keys]
     return _small_multiples([title(m) for m in metrics], draw, legend if len(legend) > 1 else [], _last(runs))
+
+
+def density(shares: Sequence[tuple[str, np.ndarray, np.ndarray]], bins: tuple[int, int]) -> "Figure":
+    """Maps of how many there are in each part of the plane, on one logarithmic scale each."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6 * len(shares), 3.9), layout="constrained")
+    for index, (title, positions, weights) in enumerate(shares):
+        axes = figure.add_subplot(1, len(shares), index + 1)
+        counts, _, _ = np.histogram2d(
+            positions[:, 0], positions[:, 1], bins=bins, range=((0, 1), (0, 1)), weights=weights
+        )
+        share = np.ma.masked_equal(counts.T / weights.sum(), 0)
+        image = axes.imshow(
+            share, origin="lower", aspect="auto", norm=LogNorm(), cmap="viridis", interpolation="nearest"
+        )
+        bar = figure.colorbar(image, ax=axes)
+        bar.ax.tick_params(which="both", labelsize=8, colors=FIGURE_INK)
+        axes.set_title(f"share of the {title}", fontsize=9.5, color=FIGURE_INK, loc="left")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set(color=FIGURE_INK, alpha=0.3)
+    return figure
+
+
+def spread(counts: np.ndarray) -> "Figure":
+    """The share of targets that the most used patches account for."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    cumulative = np.concatenate(([0], np.cumsum(counts))) / counts.sum()
+    # Not more points than can be seen: a curve of millions would be a large page.
+    points = np.unique(np.linspace(0, len(counts), 201).round().astype(int))
+    axes.plot(points / len(counts), cumulative[points], color=PALETTE[0], linewidth=1.8)
+    axes.plot([0, 1], [0, 1], color=FIGURE_INK, linewidth=1, linestyle=":", alpha=0.7)
+    axes.set_xlabel("most used patches, share of those chosen", fontsize=8.5, color=FIGURE_INK)
+    axes.set_ylabel("share of targets", fontsize=8.5, color=FIGURE_INK)
+    axes.tick_params(labelsize=8, colors=FIGURE_INK)
+    axes.grid(color=FIGURE_INK, alpha=0.15, linewidth=0.6)
+    for formatter in (axes.xaxis, axes.yaxis):
+        formatter.set_major_formatter(PercentFormatter(1.0))
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=FIGURE_INK, alpha=0.5)
+    return figure
 
 
 @dataclass(frozen=True)

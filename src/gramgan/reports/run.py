@@ -1,6 +1,5 @@
 """The report of a training run: what it learned, how, from what, and how fast."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +15,7 @@ from gramgan.reports.recorded import Recorded, pace, told
 from gramgan.reports.strips import Panel, comparison
 from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, duration, flat, higher_is_better, shown_value
 from gramgan.training.databases import described, opened
-from gramgan.training.folder import BEST_GENERATOR
+from gramgan.training.folder import BEST_GENERATOR, USAGE, read_usage
 from gramgan.training.machines import read_machines
 from gramgan.weights.card import Card
 
@@ -265,7 +264,7 @@ def _statistics(records: Sequence[Record]) -> list[list[Cell]]:
 
 def _patches(page: Page, run: Path, config: Config) -> None:
     """The databases' own figures, and the patches that were chosen most often."""
-    usage = _usage(run)
+    usage = read_usage(run) if (run / USAGE).exists() else []
     if usage:
         page.text(f"{len(usage):,} different patches were targets so far.")
     rows: dict[int, dict[str, Any]] = {}
@@ -309,15 +308,6 @@ def _patches(page: Page, run: Path, config: Config) -> None:
         comparison(grid, zoom=192 // config.texture.k),
         "Share of the targets that came from a database, and the photograph of each.",
     )
-
-
-def _usage(run: Path) -> list[tuple[int, int]]:
-    """(patch id, count), most used first."""
-    path = run / "patch_usage.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(int(row["patch_id"]), int(row["count"])) for row in csv.DictReader(file)]
 
 
 def add_licences(page: Page, card: Card | None, level: Literal[2, 3] = 2, title: str = "Data and licences") -> None:

@@ -1,5 +1,6 @@
 """What a run leaves in its folder, for whoever lists or shows runs: names, settings, log. Imports no framework."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ CONFIG = "config.yaml"
 BEST_GENERATOR = "gramgan_G_best"
 BEST_DISCRIMINATOR = "gramgan_G_best_D"
 PSNR_GENERATOR = "gramgan_G_psnr"
+USAGE = "patch_usage.csv"
+"""How often each patch of a texture database was a target."""
+
+_INT64 = 2**63
 
 Record = dict[str, Any]
 """A line of the log: `event`, `iteration`, and what belongs to the event."""
@@ -43,6 +48,31 @@ def read_log(run: Path) -> list[Record]:
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # behind the last end of a line is nothing, or what a crash left
     return [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def read_usage(run: Path) -> list[tuple[int, int]]:
+    """(patch id, count) of the run's targets, the most used first.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = run / USAGE
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            used = [(int(line["patch_id"]), int(line["count"])) for line in csv.DictReader(file)]
+        if any(count < 1 or not -_INT64 <= patch_id < _INT64 for patch_id, count in used):
+            raise ValueError("a number that is none")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path}: there is no such file; the run used no database, or has logged nothing yet: leave --run out"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise UserError(
+            f"{path}: damaged, not a list of patch_id,count; restore it, or delete it to go on without"
+        ) from None
+    return used
 
 
 def _record(line: bytes, where: str) -> Record:

@@ -17,7 +17,7 @@ from gramgan.evaluation.protocols import Metric
 from gramgan.images import write_image
 from gramgan.training.build import Parts
 from gramgan.training.checkpoint import checkpoints, drop_checkpoints, load_checkpoint, save_checkpoint
-from gramgan.training.folder import Record, read_log
+from gramgan.training.folder import USAGE, Record, read_log
 from gramgan.training.guard import Guard
 from gramgan.training.logbook import Logbook, Meter
 from gramgan.training.schedule import learning_rate, set_learning_rate
@@ -421,7 +421,7 @@ class Loop:
     def _write_checkpoint(self) -> None:
         best = self.best.iteration if self.best is not None else None
         save_checkpoint(self._folder / "checkpoints", self.iteration, self.state(), self._config.log.keep, spare=best)
-        self.usage.write_csv(self._folder / "patch_usage.csv")
+        self.usage.write_csv(self._folder / USAGE)
 
     @property
     def _book(self) -> Logbook:
