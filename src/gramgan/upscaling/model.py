@@ -23,6 +23,7 @@ from gramgan.hardware.processor import (
 )
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.backends.common import bytes_per_pixel
+from gramgan.upscaling.backends.trial import Form, try_out
 from gramgan.upscaling.backends.turns import TurnsBackend
 from gramgan.upscaling.choice import BackendName, Candidate, Choice
 from gramgan.upscaling.convert import Graph, WeightsInUse, require
@@ -84,27 +85,33 @@ def open_model(
         raise UserError(f"precision {wanted!r}: onnxruntime computes in fp32 here; use auto or fp32")
 
     only = _only_choice(weights, backend, wanted)
+    form = try_out(weights.located.path, weights.sha256) if weights.located.is_graph else None
     if only is not None:
-        made, card = _make(weights, *only)
+        made, card = _make(weights, form, *only)
     else:
-        made, card = _by_turns(weights, backend, precision, wanted)
+        made, card = _by_turns(weights, form, backend, precision, wanted)
+    if form is not None:
+        card = form.fit(card)
     _log.debug("%s: runs on %s", card.name, made.name)
     return OpenModel(made, card, card.name, weights.sha256)
 
 
 def _by_turns(
-    weights: WeightsInUse, backend: str, precision: str, wanted: Precision | None
+    weights: WeightsInUse, form: Form | None, backend: str, precision: str, wanted: Precision | None
 ) -> tuple[TurnsBackend, Card]:
     reference, candidates = _candidates(weights, backend, wanted)
     choice = Choice(f"{weights.key} {backend} {precision}", candidates)
     card = _card(weights, choice)
-    room = partial(bytes_per_pixel, _features(card))
-    return (
-        TurnsBackend(
-            choice, candidates, reference, lambda *one: _make(weights, *one)[0], room, f"{backend} cpu {precision}"
-        ),
-        card,
+    made = TurnsBackend(
+        choice,
+        candidates,
+        reference,
+        lambda *one: _make(weights, form, *one)[0],
+        partial(_room, card, form),
+        f"{backend} cpu {precision}",
+        side=None if form is None else form.side,
     )
+    return made, card
 
 
 def _card(weights: WeightsInUse, choice: Choice) -> Card:
@@ -205,25 +212,28 @@ def _open_torch(weights: WeightsInUse, precision: str, device: str) -> OpenModel
     return OpenModel(made, generator.card, generator.card.name, weights.sha256)
 
 
-def _make(weights: WeightsInUse, backend: BackendName, precision: Precision) -> tuple[Backend, Card]:
+def _make(weights: WeightsInUse, form: Form | None, backend: BackendName, precision: Precision) -> tuple[Backend, Card]:
     if backend == "torch":
         model = _open_torch(weights, precision, "cpu")
         return model.backend, model.card
     graph: Graph = "xml" if backend == "openvino" else "onnx"
     path = weights.graph(graph)
     card = weights.card(path)
-    room = bytes_per_pixel(_features(card), precision)
+    room = _room(card, form, precision)
     if backend == "onnxruntime":
         from gramgan.upscaling.backends.onnxruntime_backend import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(path, card.name, room), card
+        made: Backend = OnnxRuntimeBackend(path, card.name, room)
+        return made if form is None else form.around(made), card
     from gramgan.upscaling.backends.openvino_backend import OpenVinoBackend
 
     release = f"{package_version('openvino')} {processor_key()}"
     blobs = weights.folder / hashlib.sha256(release.encode()).hexdigest()[:16]
-    return OpenVinoBackend(path, card.name, precision, room, blobs), card
+    made = OpenVinoBackend(path, card.name, precision, room, blobs)
+    return made if form is None else form.around(made), card
 
 
-def _features(card: Card) -> int:
+def _room(card: Card, form: Form | None, precision: Precision) -> int:
     nf = card.architecture.get("nf")
-    return nf if isinstance(nf, int) else _FULL_NF
+    known = bytes_per_pixel(nf if isinstance(nf, int) else _FULL_NF, precision)
+    return known if form is None else max(known, form.bytes_per_pixel)

@@ -47,8 +47,9 @@ class OnnxRuntimeBackend:
         """See `Backend.run`."""
         try:
             session = self._session(tiles.shape[2], tiles.shape[3])
-            name = session.get_inputs()[0].name
-            results = [np.asarray(session.run(None, {name: np.ascontiguousarray(tile[None])})[0]) for tile in tiles]
+            given = session.get_inputs()[0]
+            dtype = np.float16 if given.type == "tensor(float16)" else np.float32
+            found = [session.run(None, {given.name: np.ascontiguousarray(tile[None], dtype)})[0] for tile in tiles]
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
         except (errors.RuntimeException, errors.Fail) as error:
@@ -56,7 +57,7 @@ class OnnxRuntimeBackend:
                 self._sessions.clear()
                 raise OutOfMemory(str(error)) from error
             raise
-        result = np.concatenate(results)
+        result = np.concatenate([np.asarray(one, np.float32) for one in found])
         if not np.isfinite(result).all():
             raise never_finite(self._weights)
         return result

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import openvino
 from openvino import opset13 as ops
+from openvino.preprocess import PrePostProcessor
 
 from gramgan.cache import keep_bytes, read_bytes
 from gramgan.errors import UserError
@@ -152,6 +153,11 @@ class OpenVinoBackend:
         # The plugin stores a last convolution in the reduced precision: in bf16 that is 8 bits. What it fuses into the
         # convolution counts as the graph's tail, which it leaves in fp32; so a clamp that changes nothing.
         last = model.get_results()[0].input_value(0)
-        clamped = ops.clamp(last, -_LIMIT, _LIMIT)
+        clamped = ops.clamp(ops.convert(last, "f32"), -_LIMIT, _LIMIT)
         parameters = model.get_parameters()
-        return openvino.Model([ops.result(clamped)], parameters, "gramgan")  # pyright: ignore[reportGeneralTypeIssues]
+        whole = openvino.Model([ops.result(clamped)], parameters, "gramgan")  # pyright: ignore[reportGeneralTypeIssues]
+        if parameters[0].get_element_type() == openvino.Type.f32:
+            return whole
+        steps = PrePostProcessor(whole)
+        steps.input().tensor().set_element_type(openvino.Type.f32)
+        return steps.build()

@@ -32,9 +32,9 @@ class TurnsBackend:
         make: opens a backend.
         bytes_per_pixel: of a candidate, see `Backend`.
         name: what was asked for, such as `auto cpu auto`, for messages and for telling what can be resumed.
+        side: see `Backend`.
     """
 
-    side = None
     batch = 1
 
     def __init__(
@@ -45,11 +45,13 @@ class TurnsBackend:
         make: Callable[[BackendName, Precision], Backend],
         bytes_per_pixel: Callable[[Precision], int],
         name: str,
+        *,
+        side: int | None = None,
     ) -> None:
         self._choice, self._candidates, self._reference, self._make = choice, candidates, reference, make
         self._bytes_per_pixel = bytes_per_pixel
         self._backends: dict[Candidate, Backend] = {}
-        self.name = name
+        self.name, self.side = name, side
 
     @property
     def bytes_per_pixel(self) -> int:
