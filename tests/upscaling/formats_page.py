@@ -9,7 +9,6 @@ import io
 import logging
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from by_hand import jpeg, png, segment, with_segments
 from nearest import upscale
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -177,26 +177,15 @@ def _animated(path: Path) -> None:
 
 
 def _png_chunks(*chunks: tuple[bytes, bytes]) -> Callable[[Path], None]:
-    def make(path: Path) -> None:
-        data = io.BytesIO()
-        Image.fromarray(SMOOTH).save(data, "PNG")
-        body = b"".join(
-            struct.pack(">I", len(data_)) + kind + data_ + struct.pack(">I", zlib.crc32(kind + data_))
-            for kind, data_ in chunks
-        )
-        path.write_bytes(data.getvalue()[:33] + body + data.getvalue()[33:])
-
-    return make
+    return lambda path: _write(path, png(SMOOTH, *chunks))
 
 
 def _jpeg_segments(*segments: tuple[int, bytes]) -> Callable[[Path], None]:
-    def make(path: Path) -> None:
-        data = io.BytesIO()
-        Image.fromarray(SMOOTH).save(data, "JPEG", quality=95)
-        body = b"".join(struct.pack(">BBH", 0xFF, kind, len(one) + 2) + one for kind, one in segments)
-        path.write_bytes(data.getvalue()[:2] + body + data.getvalue()[2:])
+    return lambda path: _write(path, with_segments(jpeg(SMOOTH), *(segment(*one) for one in segments)))
 
-    return make
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _tiff(pixels: np.ndarray = SMOOTH, **options: Any) -> Callable[[Path], None]:
@@ -329,8 +318,9 @@ def _cases() -> Iterator[Case]:
             yield Case(name, "half transparency", lambda path: _picture(path, _rgba()), _has_alpha, _alpha_changed)
     for name in ("PNG", "JPEG", "TIFF"):
         yield Case(name, "grey", lambda path: _picture(path, SMOOTH[..., 0]), _grey, _three_equal)
-    deep = _png16()
-    yield Case("PNG", "16 bits", deep, lambda path: _depth(path) == "uint16", _rounded_to)
+    yield Case(
+        "PNG", "16 bits", lambda path: _write(path, png(DEEP)), lambda path: _depth(path) == "uint16", _rounded_to
+    )
     yield Case("TIFF", "16 bits", _tiff(DEEP), lambda path: _depth(path) == "uint16", _rounded_to)
     floats = (SMOOTH / 255).astype(np.float32)
     yield Case("TIFF", "float", _tiff(floats), lambda path: _depth(path) == "float32", _rounded_to)
@@ -354,22 +344,6 @@ def _cases() -> Iterator[Case]:
         yield Case(name, "frames and their times", _animated, _frames, _only_pages)
     yield Case("GIF", "comment", lambda path: _picture(path, comment=b"in the evening"), _has_bytes(b"in the evening"))
     yield Case("GIF", "transparency", _one_bit, _one_bit_kept, _alpha_changed)
-
-
-def _png16() -> Callable[[Path], None]:
-    def make(path: Path) -> None:
-        rows = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP))
-        head = struct.pack(">IIBBBBB", 40, 32, 16, 2, 0, 0, 0)
-        chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
-        path.write_bytes(
-            b"\x89PNG\r\n\x1a\n"
-            + b"".join(
-                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-                for kind, data in chunks
-            )
-        )
-
-    return make
 
 
 def _kept_gamma(path: Path) -> bool:

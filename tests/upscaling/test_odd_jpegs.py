@@ -5,15 +5,14 @@ Each test names the report or the section that it comes from.
 
 import base64
 import hashlib
-import io
 import logging
 import re
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from by_hand import exif_block, exif_of, jpeg, segment, with_segments
 from nearest import upscale
 from PIL import Image
 
@@ -23,20 +22,6 @@ from gramgan.images import Raster, read_rgb8
 RNG = np.random.default_rng(21)
 SMOOTH = np.asarray(Image.fromarray(RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((48, 40)))
 NOISE = RNG.integers(0, 256, (160, 120, 3), dtype=np.uint8)
-
-
-def jpeg(pixels: np.ndarray, mode: str | None = None, **options: Any) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(pixels, mode).save(data, "JPEG", **{"quality": 95, **options})
-    return data.getvalue()
-
-
-def segment(kind: int, data: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, kind, len(data) + 2) + data
-
-
-def with_segments(data: bytes, *segments: bytes) -> bytes:
-    return data[:2] + b"".join(segments) + data[2:]
 
 
 def segments_of(path: Path, kind: int) -> list[bytes]:
@@ -247,53 +232,6 @@ CAPTIONS = {
     "GBK": "北京".encode("gbk"),
     "brackets": b"Arnold (Photographer) - [None] (Editor)",
 }
-
-
-def exif_block(order: str, texts: dict[int, bytes], inner: dict[int, tuple[int, bytes]]) -> bytes:
-    """An EXIF block with texts in the main directory and other values in EXIF's own."""
-
-    def directory(entries: list[tuple[int, int, int, bytes]], at: int) -> bytes:
-        tail_at = at + 2 + 12 * len(entries) + 4
-        body, tail = struct.pack(f"{order}H", len(entries)), b""
-        for number, kind, count, value in sorted(entries):
-            body += struct.pack(f"{order}HHI", number, kind, count)
-            if len(value) > 4:
-                body += struct.pack(f"{order}I", tail_at + len(tail))
-                tail += value + bytes(len(value) % 2)
-            else:
-                body += value.ljust(4, b"\0")
-        return body + bytes(4) + tail
-
-    main = [(number, 2, len(text) + 1, text + b"\0") for number, text in texts.items()]
-    entries = [(number, kind, len(value), value) for number, (kind, value) in inner.items()]
-    size = len(directory([*main, (0x8769, 4, 1, bytes(4))], 8))
-    first = directory([*main, (0x8769, 4, 1, struct.pack(f"{order}I", 8 + size))], 8)
-    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
-    return b"Exif\0\0" + head + first + directory(entries, 8 + size)
-
-
-def exif_of(path: Path) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """The raw values of the main directory and of EXIF's own, by the specification's own words."""
-    if path.suffix == ".tif":
-        block = path.read_bytes()
-    else:
-        with Image.open(path) as image:
-            block = image.info["exif"].removeprefix(b"Exif\0\0")
-    order = "<" if block[:2] == b"II" else ">"
-
-    def directory(at: int) -> dict[int, bytes]:
-        found = {}
-        for number in range(struct.unpack_from(f"{order}H", block, at)[0]):
-            entry = at + 2 + 12 * number
-            tag, kind, count = struct.unpack_from(f"{order}HHI", block, entry)
-            length = count * {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 10: 8}.get(kind, 0)
-            start = entry + 8 if length <= 4 else struct.unpack_from(f"{order}I", block, entry + 8)[0]
-            found[tag] = block[start : start + length]
-        return found
-
-    main = directory(struct.unpack_from(f"{order}I", block, 4)[0])
-    pointer = main.get(0x8769)
-    return main, directory(struct.unpack(f"{order}I", pointer)[0]) if pointer else {}
 
 
 # libvips/libvips#3720 and #2388, remvee/exifr#72, bwindels/exif-parser#11, Exif 3.0: texts are bytes in any encoding.

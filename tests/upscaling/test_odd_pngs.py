@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import Chunk, png
 from nearest import upscale
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -21,21 +22,6 @@ from gramgan.images import Raster
 RNG = np.random.default_rng(22)
 RGB = RNG.integers(0, 256, (24, 30, 3), dtype=np.uint8)
 RAMP = np.repeat(np.repeat(np.arange(16, 240, 8, dtype=np.uint8)[None, :, None], 24, axis=0), 3, axis=2)
-
-Chunk = tuple[bytes, bytes]
-
-
-def png(pixels: np.ndarray, *chunks: Chunk, behind: tuple[Chunk, ...] = ()) -> bytes:
-    """A PNG with chunks before and behind its pixels, by the standard's own words; 8 or 16 bits."""
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8 * pixels.itemsize, colour, 0, 0, 0)
-    big = pixels.astype(f">u{pixels.itemsize}")
-    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in big))
-    every = ((b"IHDR", head), *chunks, (b"IDAT", rows), *behind, (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in every
-    )
 
 
 def chunks_of(path: Path) -> dict[bytes, bytes]:

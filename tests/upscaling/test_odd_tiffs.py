@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from by_hand import png
 from nearest import upscale
 from PIL import Image
 
@@ -309,7 +310,7 @@ def test_few_bits_in_sixteen_are_said(
     if suffix == ".tif":
         tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb" if channels == 3 else "minisblack")
     else:
-        write_png16(tmp_path / "in.png", pixels)
+        (tmp_path / "in.png").write_bytes(png(pixels))
     upscale(tmp_path / f"in{suffix}", tmp_path / "out.png")
     assert f"as {bits}-bit data does" in said.text
     assert f"multiply the samples by {2 ** (16 - bits)}" in said.text
@@ -317,22 +318,9 @@ def test_few_bits_in_sixteen_are_said(
 
 def test_sixteen_bits_and_black_are_not(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     for name, pixels in (("full", TEXTURE[..., 0].astype(np.uint16) * 257), ("black", np.zeros((32, 40), np.uint16))):
-        write_png16(tmp_path / f"{name}.png", pixels)
+        (tmp_path / f"{name}.png").write_bytes(png(pixels))
         upscale(tmp_path / f"{name}.png", tmp_path / "out.png")
     assert "-bit data" not in said.text
-
-
-def write_png16(path: Path, pixels: np.ndarray) -> None:
-    """A 16-bit PNG, which Pillow writes of grey only."""
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
 CAPTION = "München, 東京"

@@ -31,6 +31,9 @@ def _load(request: Request, access: str = "random", fail_on: str = "error") -> p
 
 def _look(request: Request, image: pyvips.Image) -> Seen:
     segments = read_segments(request.path, request.data)
+    kind = segments.unreadable()
+    if kind is not None:
+        raise UserError(f"{request.path}: {kind}, which cannot be decoded here; convert it")
     return Seen(segments.beside(by_vips(image).icc), tuple(segments.notes()))
 
 
@@ -48,12 +51,9 @@ _STRICT = reader(
 
 def _open(request: Request) -> Opened:
     try:
-        kind = read_segments(request.path, request.data).unreadable()
         ending = ending_of(request.path, request.data)
     except OSError as error:
         raise UserError(f"{request.path}: cannot be read ({error.strerror}); check its permissions") from None
-    if kind is not None:
-        raise UserError(f"{request.path}: {kind}, which cannot be decoded here; convert it")
     if ending.marked:
         opened = _warned(request)
         if not ending.length or opened.info.notes:
@@ -68,11 +68,10 @@ def _open(request: Request) -> Opened:
 
 def _warned(request: Request) -> Opened:
     """Opened so that missing rows are an error, and other damage that decoders get over is said when it is met."""
-    lenient = _LENIENT(request)
     try:
         strict = _STRICT(request)
-    except UserError:  # something odd in its header, which does the pixels no harm
-        return lenient
+    except UserError:  # perhaps something odd in its header, which does the pixels no harm
+        return _LENIENT(request)
 
     def samples(window: Window) -> np.ndarray:
         try:
@@ -80,7 +79,7 @@ def _warned(request: Request) -> Opened:
         except UserError as error:
             if _MISSING in str(error):
                 raise
-            pixels = lenient.samples(window)
+            pixels = _LENIENT(request).samples(window)
             if _HARMLESS.search(str(error)) is None:
                 _say_damage(str(error).partition("; ")[0])
             return pixels
