@@ -312,3 +312,18 @@ def test_a_deflated_bomb_takes_no_memory(tmp_path: Path, enlarge: Enlarge, scene
     with pytest.raises(UserError, match=r"in\.dcm: it inflates to more than 512 MB; if you trust this file"):
         enlarge(tmp_path / "in.dcm", tmp_path / "out.dcm")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_jpeg.dcm", "JPEG2000.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+def test_a_frame_that_claims_any_size_takes_no_memory(tmp_path: Path, enlarge: Enlarge, name: str) -> None:
+    content = bytearray((FILES / name).read_bytes())
+    pixels = content.index(b"\xe0\x7f\x10\x00")
+    if b"\xff\x4f\xff\x51" in content[pixels:]:
+        struct.pack_into(">II", content, content.index(b"\xff\x4f\xff\x51", pixels) + 8, 65000, 65000)
+    else:
+        begin = content.index(b"\xff\xd8", pixels)
+        frame = min(at for mark in (b"\xff\xc0", b"\xff\xf7") if (at := content.find(mark, begin)) > 0)
+        struct.pack_into(">HH", content, frame + 5, 65000, 65000)
+    (tmp_path / "in.dcm").write_bytes(content)
+    with pytest.raises(UserError, match="a frame claims 4225000000 pixels, and it has"):
+        enlarge(tmp_path / "in.dcm", tmp_path / "out.dcm")

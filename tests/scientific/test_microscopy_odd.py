@@ -1,5 +1,6 @@
 """OME and ImageJ TIFFs as programs write them: units of any bytes, white that is 0, planes of colours, hostile XML."""
 
+import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -274,3 +275,34 @@ def test_a_compressed_bomb_takes_no_memory(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000_000
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp", "png"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_compressed_pictures_are_read(
+    tmp_path: Path, enlarge: Enlarge, colours: np.ndarray, compression: str, tile: tuple[int, int] | None
+) -> None:
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed: pip install 'gramgan[microscopy]'")
+    stored = np.moveaxis(colours, 0, -1)
+    source = ome(tmp_path / "in.tif", stored, "YXS", photometric="rgb", compression=compression, tile=tile)
+    result = tifffile.imread(enlarge(source, tmp_path / "out.tif"))
+    near(np.moveaxis(result, -1, 0), np.moveaxis(tifffile.imread(source), -1, 0))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000"])
+@pytest.mark.parametrize("form", ["OME", "ImageJ"])
+def test_a_picture_inside_that_claims_any_size_takes_no_memory(
+    tmp_path: Path, enlarge: Enlarge, values: np.ndarray, form: str, compression: str
+) -> None:
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed: pip install 'gramgan[microscopy]'")
+    source = write(tmp_path / "in.tif", form, values, "YX", compression=compression, rowsperstrip=32)
+    content = bytearray(source.read_bytes())
+    if compression == "jpeg":
+        frame = content.index(b"\xff\xc0", content.index(b"\xff\xd8"))
+        struct.pack_into(">HH", content, frame + 5, 65000, 65000)
+    else:
+        size = content.index(b"\xff\x4f\xff\x51")
+        struct.pack_into(">II", content, size + 8, 65000, 65000)
+    source.write_bytes(content)
+    with pytest.raises(UserError, match="a part of 1280 pixels claims 4225000000; damaged"):
+        enlarge(source, tmp_path / "out.tif")

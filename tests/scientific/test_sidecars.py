@@ -322,3 +322,36 @@ def test_names_that_gdal_would_take_for_more(tmp_path: Path, enlarge: Enlarge, p
         shutil.copy(first, tmp_path / name)
         with rasterio.open(enlarge(tmp_path / name, tmp_path / "out.tif")) as file:
             assert file.width == 4 * WIDTH
+
+
+@pytest.mark.parametrize("cog", [False, True])
+def test_folders_whose_names_are_not_in_utf_8(
+    tmp_path: Path, enlarge: Enlarge, plain: Callable[..., Path], cog: bool
+) -> None:
+    folder = tmp_path / "M\udcfcller"
+    folder.mkdir()
+    shutil.move(plain(), folder / "in.tif")
+    (folder / "in.tfw").write_text(WORLD)
+    shutil.copy(enlarge(folder / "in.tif", folder / "out.tif", cog=cog), tmp_path)
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.transform == LARGE
+    assert sorted(path.name for path in folder.iterdir()) == ["in.tfw", "in.tif", "out.tif"]
+
+
+@pytest.mark.parametrize(("suffix", "older"), [(".tif", ".tif.aux.xml"), (".tif", ".tif.ovr"), (".png", ".tab")])
+def test_what_lies_beside_an_older_result_has_a_line(
+    tmp_path: Path,
+    enlarge: Enlarge,
+    plain: Callable[..., Path],
+    scene: Scene,
+    caplog: pytest.LogCaptureFixture,
+    suffix: str,
+    older: str,
+) -> None:
+    source = plain(extratags=[(42113, "s", 0, "-9999", True)])
+    if suffix == ".png":
+        source = tmp_path / "in.png"
+        write_image(source, scene(3, HEIGHT, WIDTH, 0, 1).astype(np.float32))
+    (tmp_path / f"out{older}").write_text(PAM)
+    enlarge(source, tmp_path / f"out{suffix}")
+    assert f"out{older}: it lies beside the result and says what was true of an older one" in caplog.text

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom import config
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels.utils import pixel_array
@@ -25,6 +26,7 @@ from gramgan.images import Window
 from gramgan.images.formats.vips_reader import MAX_PIXELS, check_size
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
 from gramgan.scientific.radiometry import Range
 
@@ -54,6 +56,7 @@ _NOT_PICTURES = {"RTDOSE": "doses", "SEG": "segments", "RTSTRUCT": "contours"}
 _NARROW_BITS = 12
 _HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of a CT scanner hold
 _FRAMES_LOOKED_AT = 16
+_TOLERATED = 4  # times the pixels of a frame
 _MAX_FRAMES = 100_000
 _CHUNK = 1 << 20
 _MOST_INFLATED = 2 * MAX_PIXELS  # bytes: the largest image of 16 bits
@@ -218,12 +221,25 @@ class Dicom(ScientificFile):
         """One frame, `[height, width, colours]`."""
         if self._cached is None or self._cached[0] != index:
             with refusing(self.path):
+                self._check_claim(index)
                 frame = pixel_array(self._data, index=index)
             shape = (self.height, self.width, self._colours)
             if frame.size != np.prod(shape) or frame.dtype.kind not in "ui":
                 raise UserError(f"{self.path}: damaged DICOM file (its frames have another shape); get a whole copy")
             self._cached = index, frame.reshape(shape).astype(self.dtype, copy=False)
         return self._cached[1]
+
+    def _check_claim(self, index: int) -> None:
+        """Refuse a compressed frame that claims to be far larger than the file says: its decoder believes it."""
+        if not self._data.file_meta.TransferSyntaxUID.is_encapsulated:
+            return
+        frame = get_frame(self._data.PixelData, index, number_of_frames=self.frames)
+        claimed = claimed_pixels(frame) if frame[:2] in (b"\xff\xd8", b"\xff\x4f") else None
+        if claimed is not None and claimed > _TOLERATED * self.width * self.height:
+            raise UserError(
+                f"{self.path}: damaged DICOM file (a frame claims {claimed} pixels, and it has "
+                f"{self.width}x{self.height}); get a whole copy"
+            )
 
 
 def _limits(stored: int, signed: bool) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, placed_or_not, reason, s
 from gramgan.scientific.geotiff_facts import read_facts
 from gramgan.scientific.geotiff_writer import write_geotiff
 from gramgan.scientific.radiometry import Range
-from gramgan.scientific.sidecars import shown_alone
+from gramgan.scientific.sidecars import reachable, shown_alone
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 _log = logging.getLogger(__name__)
@@ -135,7 +135,8 @@ class GeoTiff(ScientificFile):
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """See `ScientificFile.save`."""
-        write_geotiff(self._facts, self._mask, result, temporary, note, cloud_optimized=self._cloud_optimized)
+        with reachable(temporary) as path:
+            write_geotiff(self._facts, self._mask, result, path, note, cloud_optimized=self._cloud_optimized)
 
     def close(self) -> None:
         """See `ScientificFile.close`."""

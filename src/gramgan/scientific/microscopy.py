@@ -16,6 +16,7 @@ from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured, saying_why
+from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
 from gramgan.scientific.radiometry import Range
@@ -39,6 +40,9 @@ TIFF_ERRORS = (
 )
 """What tifffile and its decoders raise for damaged files."""
 
+# Decoders that write no more than they are asked for: none, LZW, deflate, PackBits, LZMA, Zstandard.
+_BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
+_TOLERATED = 4  # times the pixels of a part: strips and tiles at the edge may be padded
 _TILE = 256
 _CLASSIC_LIMIT = 4_000_000_000  # bytes; offsets in a classic TIFF have 32 bits
 _LOOKED_AT = 16
@@ -161,7 +165,25 @@ class _Stack(ScientificFile):
         self._file.close()
 
     def _decode(self, page: int) -> np.ndarray:
-        return self._file.pages[page].asarray()
+        stored = self._file.pages[page]
+        self._check_claims(stored)
+        return stored.asarray()
+
+    def _check_claims(self, page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+        """Refuse parts of a page that claim to be far larger than they are to be: their decoders believe them."""
+        if int(page.compression) in _BOUNDED:
+            return
+        first = self._file.pages.first
+        most = max(first.tilewidth * first.tilelength, first.imagewidth * first.rowsperstrip)
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            self._file.filehandle.seek(offset)
+            data = self._file.filehandle.read(count)
+            claimed = claimed_pixels(data) if data else 0
+            if claimed is None or claimed > _TOLERATED * most:
+                raise UserError(
+                    f"{self.path}: a part of {most} pixels claims {claimed or 'an unknown number'}; damaged, or of a "
+                    "compression that is not read: save it without"
+                )
 
     def _page(self, page: int) -> np.ndarray:
         """One page, `[height, width, samples]`."""
@@ -314,7 +336,7 @@ class ImageJTiff(_Stack):
     def _decode(self, page: int) -> np.ndarray:
         first = self._file.pages.first
         if len(self._file.pages) == self.pages:
-            return self._file.pages[page].asarray()
+            return super()._decode(page)
         assert first.dtype is not None
         handle = self._file.filehandle
         handle.seek(first.dataoffsets[0] + page * self._stored)

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from xml.parsers import expat
 
@@ -51,7 +51,19 @@ def placing(path: Path) -> list[Path]:
 
 def has_overviews(path: Path) -> bool:
     """Whether a file with overviews lies beside `path`."""
-    return bool(_existing(path, [path.name + ".ovr"]))
+    return bool(_overviews(path))
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Iterator[Path]:
+    """`path`, of a name in UTF-8, by a way that is in UTF-8 too: GDAL takes nothing else."""
+    if _readable(str(path)) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="gramgan-", ignore_cleanup_errors=True) as name:
+        folder = Path(name) / "folder"
+        folder.symlink_to(path.absolute().parent, target_is_directory=True)
+        yield folder / path.name
 
 
 @contextlib.contextmanager
@@ -97,21 +109,32 @@ def carry_place(source: Path, target: Path) -> None:
 
     A line in the log tells of everything that does not.
     """
+    written = []
     for beside in placing(source):
         suffix = beside.name[len(source.stem) :].lower()
         world = read_world(beside) if suffix in _world(source) else None
         if world is not None:
             before, after = Raster.open(source, allow_huge=True).info, Raster.open(target, allow_huge=True).info
             scaled = _enlarged(world, after.width / before.width, after.height / before.height)
-            write_text(target.with_suffix(_world(target)[0]), scaled)
+            written.append(target.with_suffix(_world(target)[0]))
+            write_text(written[-1], scaled)
         elif suffix == PROJECTION:
-            write_bytes(target.with_suffix(PROJECTION), beside.read_bytes())
+            written.append(target.with_suffix(PROJECTION))
+            write_bytes(written[-1], beside.read_bytes())
         else:
             _log.warning(
                 "%s: what it says of %s, such as its place, is not in the result; make a GeoTIFF of both first "
                 "(gdal_translate %s %s.tif)",
                 *(beside, source.name, source.name, source.stem),
             )
+    tell_of_older(target, written)
+
+
+def tell_of_older(target: Path, written: Collection[Path] = ()) -> None:
+    """A line for what lies beside a new result and was not written with it: programs take it for a part of it."""
+    for beside in [*placing(target), *_overviews(target)]:
+        if beside not in written:
+            _log.warning("%s: it lies beside the result and says what was true of an older one; delete it", beside)
 
 
 def _enlarged(world: World, across: float, down: float) -> str:
@@ -124,6 +147,10 @@ def _world(path: Path) -> tuple[str, ...]:
     """Suffixes of world files: .tfw, .tifw, .wld for .tif."""
     end = path.suffix.lower()[1:]
     return (f".{end[0]}{end[-1]}w", f".{end}w", ".wld") if end else (".wld",)
+
+
+def _overviews(path: Path) -> list[Path]:
+    return _existing(path, [path.name + ".ovr"])
 
 
 def _texts(path: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from gramgan.scientific.base import Note, Reading, ScientificFile, spare_path
 from gramgan.scientific.detect import open_scientific
 from gramgan.scientific.radiometry import parse_radiometry
 from gramgan.scientific.record import fit_bands, fit_radiometry
+from gramgan.scientific.sidecars import tell_of_older
 from gramgan.upscaling.model import OpenModel
 from gramgan.upscaling.passes import Enlarger, comment
 from gramgan.upscaling.settings import Settings
@@ -77,6 +78,8 @@ def upscale_scientific(
         if settings.icc == "srgb":
             raise UserError(f"{source}: icc srgb would change its values; leave it out for a {file.form}")
         _enlarge(file, target, arrange_file(file, reading), model.name, enlarger, progress)
+        if file.form != "DICOM":
+            tell_of_older(target)
     return True
 
 
