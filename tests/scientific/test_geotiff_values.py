@@ -213,12 +213,14 @@ def test_bands_with_no_data_values_of_their_own(
     assert [path.name for path in tmp_path.glob("out*")] == ["out.tif"]
 
 
-def test_what_is_of_xml_has_a_line(
+def test_blocks_of_metadata_that_go_have_a_line(
     tmp_path: Path, enlarge: Enlarge, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     xmp = b"<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?><x/><?xpacket end='w'?>"
     values = scene(1, 32, 40, 0, 255)[0].astype(np.uint8)
-    tags = [(NODATA, "s", 0, "-9999", True), (700, "B", len(xmp), xmp, True)]
+    tags = [(NODATA, "s", 0, "-9999", True), (700, "B", len(xmp), xmp, True), (33723, "B", 4, b"\x1c\2\0\0", True)]
+    tags.append((285, "s", 0, "sheet 7", True))
     tifffile.imwrite(tmp_path / "in.tif", values, metadata=None, photometric="minisblack", extratags=tags)
     enlarge(tmp_path / "in.tif", tmp_path / "out.tif")
     assert "in.tif: its metadata xml:XMP is not followed and not kept" in caplog.text
+    assert "in.tif: IPTC, PageName left out; a picture keeps it (--plain)" in caplog.text

@@ -306,3 +306,20 @@ def test_a_picture_inside_that_claims_any_size_takes_no_memory(
     source.write_bytes(content)
     with pytest.raises(UserError, match="a part of 1280 pixels claims 4225000000; damaged"):
         enlarge(source, tmp_path / "out.tif")
+
+
+@pytest.mark.parametrize("form", ["OME", "ImageJ"])
+def test_author_date_and_profile_stay_and_the_rest_has_a_line(
+    tmp_path: Path, enlarge: Enlarge, values: np.ndarray, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    kept = {269: b"slide 7\0", 305: b"Bio-Formats\0", 306: b"2026:01:02 03:04:05\0", 315: b"M\xfcller\0"}
+    profile = bytes(range(200))
+    tags = [(code, "s", len(text), text, True) for code, text in kept.items()]
+    tags += [(34675, 7, len(profile), profile, True), (33723, "B", 4, b"\x1c\2\0\0", True)]
+    source = write(tmp_path / "in.tif", form, values, "YX", extratags=tags, software=False)
+    with tifffile.TiffFile(enlarge(source, tmp_path / "out.tif")) as file:
+        for code, text in {**kept, 34675: profile}.items():
+            tag = file.pages.first.tags[code]
+            file.filehandle.seek(tag.valueoffset)
+            assert file.filehandle.read(tag.count) == text
+    assert "in.tif: IPTC left out; a picture keeps it (--plain)" in caplog.text

@@ -17,6 +17,7 @@ from rasterio.io import DatasetReader
 from rasterio.rpc import RPC
 
 from gramgan.images.formats.tiff_directory import page_directory
+from gramgan.scientific.base import TAGS_LOST
 from gramgan.scientific.sidecars import MASK, PROJECTION, has_overviews, placing
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _POINTING = ("OVERVIEWS", "GEOLOCATION")
 _STATISTICS = "STATISTICS_"
 _EXTRA_SAMPLES, _NO_DATA = 338, 42113
 _ASSOCIATED = 1
+_NOT_OF_GDAL = {271: "Make", 272: "Model", 285: "PageName"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def read_facts(source: DatasetReader, path: Path) -> Facts:
     meanings = list(source.colorinterp)
     if white_is_zero:
         meanings[0] = ColorInterp.gray  # GDAL makes a colour table of it
-    raw_nodata, premultiplied = _raw_tags(path)
+    raw_nodata, premultiplied, lost_tags = _raw_tags(path)
+    if lost_tags:
+        _log.warning("%s: %s left out; a picture keeps it (--plain)", path, ", ".join(lost_tags))
     nodata = _nodata(source.nodatavals, raw_nodata, path)
     points, points_crs = source.gcps
     domains = {name: source.tags(ns=name) for name in source.tag_namespaces() if name not in _OWN}
@@ -143,18 +147,21 @@ def _nodata(known: Sequence[float | None], raw: float | None, path: Path) -> tup
     return values
 
 
-def _raw_tags(path: Path) -> tuple[float | None, bool]:
-    """The no-data value as the file has it, and whether colours are multiplied with alpha."""
-    tags = {}
+def _raw_tags(path: Path) -> tuple[float | None, bool, list[str]]:
+    """The no-data value as the file has it, whether colours are multiplied with alpha, and names of tags that go."""
+    tags, stored = {}, set[int]()
     with contextlib.suppress(OSError, struct.error), path.open("rb") as file:
-        tags = {tag.number: tag.value for tag in page_directory(file, 0)[1].tags}
+        layout, directory = page_directory(file, 0)
+        tags = {tag.number: tag.value for tag in directory.tags}
+        stored = {struct.unpack_from(f"{layout.order}H", raw)[0] for raw in directory.raw}
     text = tags.get(_NO_DATA, b"").split(b"\0")[0].decode("ascii", "replace").strip()
     try:
         value = float(text)
     except ValueError:
         value = None
     extra = tags.get(_EXTRA_SAMPLES, b"")
-    return value, int.from_bytes(extra[:2], "little") == _ASSOCIATED
+    lost = [name for number, name in (TAGS_LOST | _NOT_OF_GDAL).items() if number in stored]
+    return value, int.from_bytes(extra[:2], "little") == _ASSOCIATED, lost
 
 
 def _projection(path: Path) -> CRS | None:

@@ -15,7 +15,17 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured, saying_why
+from gramgan.scientific.base import (
+    OVERVIEW,
+    TAGS_LOST,
+    Enlarged,
+    Layer,
+    Note,
+    Reading,
+    ScientificFile,
+    measured,
+    saying_why,
+)
 from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
@@ -49,6 +59,9 @@ _LOOKED_AT = 16
 _MAX_PAGES = 100_000
 _DESCRIPTION, _IMAGEJ_METADATA = 270, 50839
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+# Document, maker, model, page, software, date, author, computer, copyright, ICC profile: of bytes (types 1, 2 and 7).
+_KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 34675)
+_BYTES = (1, 2, 7)
 _ALPHA = (1, 2)  # associated, unassociated
 _PRIMARIES = (" red", " green", " blue")
 
@@ -96,6 +109,9 @@ class _Stack(ScientificFile):
         self.pages = self._count_pages()
         if not 1 <= self.pages * self._samples <= _MAX_PAGES:
             raise UserError(f"{self.path}: damaged {self.form} ({self.pages} pages); get a whole copy")
+        lost = [name for code, name in TAGS_LOST.items() if code in first.tags]
+        if lost:
+            _log.warning("%s: %s left out; a picture keeps it (--plain)", self.path, ", ".join(lost))
         if first.subifds:
             _log.warning("%s: it has pages in several sizes; the result has the largest", self.path)
         self._cached: tuple[int, np.ndarray] | None = None
@@ -231,6 +247,16 @@ class _Stack(ScientificFile):
                 said["extrasamples"] = kinds + [0] * (extra - len(kinds))
         return said
 
+    def _kept_tags(self) -> list[tuple[int, int, int, bytes, bool]]:
+        """Author, date, profile and the like, byte for byte, for a writer."""
+        kept, handle = [], self._file.filehandle
+        for code in _KEPT_TAGS:
+            tag = self._file.pages.first.tags.get(code)
+            if tag is not None and int(tag.dtype) in _BYTES:
+                handle.seek(tag.valueoffset)
+                kept.append((code, int(tag.dtype), tag.count, handle.read(tag.count), True))
+        return kept
+
     def _shape(self, result: Enlarged) -> tuple[int, ...]:
         """Of a page of the result."""
         size = (result.height, result.width)
@@ -289,6 +315,7 @@ class OmeTiff(_Stack):
                     description=xml if page == 0 else None,
                     metadata=None,
                     software=False,
+                    extratags=self._kept_tags() if page == 0 else (),
                     **self._look_of(result.width / self.width, result.height / self.height),
                 )
 
@@ -364,7 +391,7 @@ class ImageJTiff(_Stack):
                 description=self._description.enlarged(across, down),
                 metadata=None,
                 software=False,
-                extratags=tifffile.imagej_metadata_tag(metadata, ">"),
+                extratags=[*self._kept_tags(), *tifffile.imagej_metadata_tag(metadata, ">")],
                 **self._look_of(across, down),
             )
 
