@@ -361,6 +361,33 @@ def exif_texts(path: Path) -> dict[int, bytes]:
     return found
 
 
+# Exif 2.32, 4.6.5 G: what counts from the beginning of a camera's TIFF holds in no other file.
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_a_maker_note_of_a_tiff_is_said(tmp_path: Path, suffix: str, said: pytest.LogCaptureFixture) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x927C] = b"MAKER" + bytes(100)
+    for number, value in ((256, 40), (257, 32), (258, (8, 8, 8)), (259, 1), (262, 2), (277, 3), (278, 32), (279, 3840)):
+        exif[number] = value
+    exif[273] = 0  # Pillow adds where the block ends
+    (tmp_path / "in.tif").write_bytes(exif.tobytes()[6:] + RGB.tobytes())
+    upscale(tmp_path / "in.tif", tmp_path / f"out{suffix}")
+    assert said.text.count("the maker note of its camera") == 1
+    assert Raster.open(tmp_path / "in.tif").info.notes == ()
+
+
+# haraldk/TwelveMonkeys#429 once more, through and through: alpha stays alpha beside a channel that is none.
+@pytest.mark.parametrize("order", [("unspecified", "unassalpha"), ("unassalpha", "unspecified")])
+def test_alpha_and_another_channel_into_a_tiff(tmp_path: Path, order: tuple[str, str]) -> None:
+    pixels = TEXTURE[..., :5].copy()
+    pixels[..., 3 + order.index("unassalpha")] = 255
+    tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", extrasamples=list(order), metadata=None)
+    upscale(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        page = file.pages.first
+        assert [kind.name.lower() for kind in page.extrasamples] == list(order)
+        np.testing.assert_array_equal(page.asarray(), large(pixels))
+
+
 # cgohlke/tifffile writes its own shape as JSON; with words behind it no longer opens there.
 def test_a_description_of_the_storage_is_no_caption(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", RGB, photometric="rgb", metadata={"axes": "YXS"})

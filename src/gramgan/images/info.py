@@ -63,7 +63,8 @@ class RasterInfo:
     format's name; `pages` how many images the file holds: pages of a TIFF, frames of an animation.
     `texts` are named texts, `cicp` the colours as numbers where the file has these, `png_colour` the chunks in which a
     PNG without a profile says its colours (`icc` is a profile of the same meaning then). `notes` say, a few words each,
-    what of the file is not among the pixels, or is odd about them.
+    what of the file is not among the pixels, or is odd about them. A maker
+    note in a TIFF is not read: its offsets hold only where it stands.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class RasterInfo:
     cicp: Cicp | None = None
     png_colour: tuple[tuple[bytes, bytes], ...] = ()
     notes: tuple[str, ...] = ()
+    has_unread_maker_note: bool = False
 
     @property
     def channels(self) -> int:

@@ -80,6 +80,8 @@ def upscale(
     raster = upscaling.open(Path(image))
     if raster.info.pages > 1:
         _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
+    for note in (*raster.info.notes, *filter(None, [look_through(raster)])):
+        _log.warning("%s: %s", image, note)
     enlarger = upscaling.enlarger(_seen_of(Path(image), settings), str(image))
     result = enlarger.array(raster.read(), str(image), progress or silent)
     return _to_hwc(result, np.dtype(raster.info.dtype), raster.info.channels > 1)

@@ -53,6 +53,7 @@ class Seen:
     notes: tuple[str, ...] = ()
     pages: int | None = None
     animation: Animation | None = None
+    has_maker_note: bool = False
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ def carry(
         lost.append("EXIF that is damaged")
     elif like.exif and "maker note" not in holds and exif_blocks.has_maker_note(like.exif):
         lost.append("the maker note of its camera")
+    if like.has_unread_maker_note:
+        lost.append("the maker note of its camera")
     if like.dpi and "resolution" not in holds and "EXIF" not in holds:
         lost.append("its resolution ({:.0f}x{:.0f} dpi)".format(*like.dpi))
     profile = _profile(like, holds, colours, lost)

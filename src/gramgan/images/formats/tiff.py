@@ -67,7 +67,7 @@ def _look(request: Request, image: pyvips.Image) -> Seen:
         named = ", ".join(str(sample + 1) for sample in channels.others)
         notes.append(f"channel{'' if one else 's'} {named} {'is' if one else 'are'} no alpha (ExtraSamples), left out")
     beside = replace(by_vips(image), exif=read_exif(request.path, number))
-    return Seen(beside, tuple(notes), len(contents.pages))
+    return Seen(beside, tuple(notes), len(contents.pages), has_maker_note=contents.has_maker_note)
 
 
 def _check_table(path: Path, page: int) -> None:

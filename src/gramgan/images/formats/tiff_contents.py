@@ -40,6 +40,7 @@ class Contents:
     pages: tuple[int, ...]
     notes: tuple[str, ...]
     raw: bool = False
+    has_maker_note: bool = False
 
 
 def contents_of(path: Path) -> Contents:
@@ -88,9 +89,7 @@ def _contents(path: Path, _size: int, _changed: int) -> Contents:
         notes.append(f"{others} sub-image{'s' * (others > 1)} in it, left out")
     if any(_LAYERS in tags for tags in found):
         notes.append("layers in it (Photoshop), left out: the merged picture is read")
-    if has_maker_note:
-        notes.append("a maker note in it, left out")
-    return Contents(tuple(pages), tuple(notes), raw)
+    return Contents(tuple(pages), tuple(notes), raw, has_maker_note)
 
 
 def _pages(found: list[dict[int, Tag]]) -> list[int]:

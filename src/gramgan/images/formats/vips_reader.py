@@ -94,6 +94,7 @@ def reader(
             cicp=None if converted else beside.cicp,
             png_colour=() if converted else beside.png_colour,
             notes=seen.notes,
+            has_unread_maker_note=seen.has_maker_note,
         )
 
         def samples(window: Window) -> np.ndarray:
