@@ -323,3 +323,13 @@ def test_author_date_and_profile_stay_and_the_rest_has_a_line(
             file.filehandle.seek(tag.valueoffset)
             assert file.filehandle.read(tag.count) == text
     assert "in.tif: IPTC left out; a picture keeps it (--plain)" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["OME", "ImageJ"])
+def test_a_world_file_beside_a_stack_has_a_line(
+    tmp_path: Path, enlarge: Enlarge, values: np.ndarray, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    source = write(tmp_path / "in.tif", form, values, "YX")
+    (tmp_path / "in.tfw").write_text("1\n0\n0\n-1\n5\n5\n")
+    enlarge(source, tmp_path / "out.tif")
+    assert "in.tfw: what it says of in.tif, such as its place, is not in the result" in caplog.text

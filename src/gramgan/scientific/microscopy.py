@@ -30,6 +30,7 @@ from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
 from gramgan.scientific.radiometry import Range
+from gramgan.scientific.sidecars import placing
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +113,8 @@ class _Stack(ScientificFile):
         lost = [name for code, name in TAGS_LOST.items() if code in first.tags]
         if lost:
             _log.warning("%s: %s left out; a picture keeps it (--plain)", self.path, ", ".join(lost))
+        for beside in placing(self.path):
+            _log.warning("%s: what it says of %s, such as its place, is not in the result", beside, self.path.name)
         if first.subifds:
             _log.warning("%s: it has pages in several sizes; the result has the largest", self.path)
         self._cached: tuple[int, np.ndarray] | None = None
