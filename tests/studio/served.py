@@ -39,6 +39,7 @@ class Served:
     folder: Path
     runs: Path
     work: Path
+    process: "subprocess.Popen[str]"
 
     @property
     def address(self) -> str:
@@ -85,12 +86,13 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def started(place: Path, *options: str, **environment: str) -> Iterator[Served]:
+def started(place: Path, *options: str, port: int | None = 0, **environment: str) -> Iterator[Served]:
     """Start `gramgan studio` with the folders `place/pictures` and `place/runs`."""
     folder, runs, work = place / "pictures", place / "runs", place / "work"
     for one in (folder, runs, work):
         one.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "gramgan", "studio", "--no-browser", "--port", "0", "--folder", str(folder)]
+    command = [sys.executable, "-m", "gramgan", "studio", "--no-browser", "--folder", str(folder)]
+    command += [] if port is None else ["--port", str(port)]
     own = {**os.environ, "GRAMGAN_CACHE": str(place / "cache"), "TMPDIR": str(work), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, "--runs", str(runs), *options], stdout=subprocess.PIPE, text=True, env={**own, **environment}
@@ -99,7 +101,7 @@ def started(place: Path, *options: str, **environment: str) -> Iterator[Served]:
         assert process.stdout is not None
         line = process.stdout.readline()
         port = int(line.split("://")[1].split("/")[0].rpartition(":")[2])
-        yield Served(port, folder.resolve(), runs.resolve(), work)
+        yield Served(port, folder.resolve(), runs.resolve(), work, process)
     finally:
         process.terminate()
         process.wait(30)

@@ -82,6 +82,12 @@ def test_a_result_beside_its_picture_replaces_nothing(served: Served) -> None:
     assert refused.status == 400
     assert refused.json["error"].startswith(f"{target}: is there already")
     target.unlink()
+    first, second = (served.post("/api/upscale", body).json["jobs"][0] for _ in range(2))
+    assert served.wait(first)["state"] == "done"
+    late = served.wait(second)
+    assert late["state"] == "failed"
+    assert late["error"].startswith(f"{target}: is there already")
+    target.unlink()
 
 
 def test_an_uploaded_picture_has_no_place_beside_it(served: Served) -> None:

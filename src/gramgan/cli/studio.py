@@ -56,7 +56,7 @@ def studio(
         runs,
         host=host,
         port=port,
-        password=os.environ.get("GRAMGAN_STUDIO_PASSWORD"),
+        password=os.environ.pop("GRAMGAN_STUDIO_PASSWORD", None),  # no business of the trainings that are started
         max_upload=max_upload,
         browser=browser,
         ready=ready,

@@ -42,8 +42,7 @@ class Enlarging:
         """
         upscaling = Upscaling(settings)
         target = _beside(picture, upscaling, form) if beside else None
-        if target is not None and target.exists():
-            raise UserError(f"{target}: is there already; rename or delete it, or choose to download the result")
+        _check_free(target)
         if form is not None:  # a wrong one is told now, and not when the picture's turn comes
             plan_jobs([picture.path], self._folder, form)
 
@@ -56,6 +55,7 @@ class Enlarging:
             weights = str(upscaling.weights_for(look(picture).seen))
             self._pace.took(weights, work_of(picture, settings), time.monotonic() - began)
             if target is not None:
+                _check_free(target)  # another job may have written it while this one waited
                 with atomic_path(target) as temporary:
                     shutil.copyfile(made, temporary)
             return {
@@ -114,6 +114,11 @@ def result_of(job: Job) -> Path:
     if job.kind != KIND or job.state != "done" or not path.is_file():
         raise UserError(f"{job.title}: there is no result to show")
     return path
+
+
+def _check_free(target: Path | None) -> None:
+    if target is not None and target.exists():
+        raise UserError(f"{target}: is there already; rename or delete it, or choose to download the result")
 
 
 def _beside(picture: Picture, upscaling: Upscaling, form: str | None) -> Path:

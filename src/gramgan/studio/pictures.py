@@ -35,7 +35,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found in a file: a line of words, its size, bytes of a pixel, and what it has been through."""
+    """What was found in a file: a line of words, its size, bytes of a pixel in all its layers and pages together, and
+    what it has been through."""
 
     words: str
     width: int
@@ -126,7 +127,7 @@ def _of_picture(found: Inspection) -> Facts:
         words=found.describe(),
         width=info.width,
         height=info.height,
-        pixel_bytes=info.channels * _BYTES[info.bits],
+        pixel_bytes=info.channels * _BYTES[info.bits] * info.pages,
         pictures=info.pages,
         seen=Seen(found.condition, lossy_container(found.path)),
         scientific=None,
@@ -175,7 +176,7 @@ def plan(picture: Picture, settings: Settings, pace: Pace) -> dict[str, Any]:
         "width": passes.width,
         "height": passes.height,
         "way": passes.describe() if len(passes.passes) > 1 or not passes.native else "",
-        "bytes": passes.width * passes.height * facts.pixel_bytes * facts.pictures,
+        "bytes": passes.width * passes.height * facts.pixel_bytes,
         "seconds": pace.of(weights, pixels),
     }
 

@@ -1,9 +1,10 @@
 """The server of the page: its socket, its work folder, its beginning and end."""
 
 import contextlib
-import logging
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 import threading
 import webbrowser
@@ -18,8 +19,6 @@ from gramgan.studio.context import Options, Studio
 from gramgan.studio.guard import check_password
 
 _TRIES = 20  # ports after the one that was asked for
-
-_log = logging.getLogger(__name__)
 
 
 def serve(
@@ -49,6 +48,7 @@ def serve(
         UserError: a folder is missing, the port is taken, or a password is missing.
     """
     check_password(host, password)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server hands it on, and the work folder has to go
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_bound(host, port))
         work = Path(tempfile.mkdtemp(prefix="gramgan-studio-"))
@@ -61,6 +61,7 @@ def serve(
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             ws="none",
             timeout_graceful_shutdown=2,
         )

@@ -87,8 +87,8 @@ export class Viewer {
       h("button", { type: "button", "aria-label": "Larger", onclick: () => this.zoomTo(this.view.scale * 1.5) }, "+"),
       this.percent,
     ];
-    this.stages = h("div", { class: "stages" }, this.main, this.beside);
-    this.root.append(h("div", { class: "tools" }, this.selects, h("div", { class: "zooms", role: "group", "aria-label": "Zoom" }, ...zooms)), this.stages, this.slider);
+    this.stages = h("div", { class: "stages" }, h("div", {}, this.main, this.slider), this.beside);
+    this.root.append(h("div", { class: "tools" }, this.selects, h("div", { class: "zooms", role: "group", "aria-label": "Zoom" }, ...zooms)), this.stages);
     for (const one of [this.main, this.beside]) this.listen(one);
   }
 
