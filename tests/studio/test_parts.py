@@ -1,8 +1,10 @@
 """The queue, the form fields and the tiles, without a server."""
 
 import threading
+import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from served import picture
 from gramgan.config import load_config
 from gramgan.errors import UserError
 from gramgan.images import write_image
+from gramgan.progress import Progress
 from gramgan.upscaling.settings import Settings
 
 pytest.importorskip("starlette", reason="the extra `studio` is not installed")
 
 from gramgan.studio.forms import training_fields, upscaling_fields, upscaling_settings
-from gramgan.studio.jobs import Job, Queue
+from gramgan.studio.jobs import CancelledError, Job, Queue
 from gramgan.studio.places import Places
 from gramgan.studio.pyramid import TILE, Pyramids
 
@@ -64,6 +67,28 @@ def test_what_fails_is_cleaned_told_in_one_line_and_does_not_end_the_queue(caplo
     assert (third.state, third.result) == ("done", {"fine": True})
     assert cleaned == ["first", "second"]
     assert "two" in caplog.text
+    queue.close()
+
+
+def test_what_is_done_for_want_of_work_is_given_up_for_real_work() -> None:
+    queue, began, given_up = Queue(), threading.Event(), threading.Event()
+
+    def idle(_: Job, progress: Progress) -> dict[str, Any]:
+        began.set()
+        while True:
+            try:
+                progress(0, 1)
+            except CancelledError:
+                given_up.set()
+                raise
+            time.sleep(0.01)
+
+    queue.add("measure", "idle", idle, idle=True)
+    assert began.wait(5)
+    real = _ended(queue, queue.add("test", "real", lambda *_: {"fine": True}))
+    assert given_up.wait(5)
+    assert real.state == "done"
+    assert queue.all() == [real]
     queue.close()
 
 

@@ -98,7 +98,7 @@ class Queue:
         """
         with self._change:
             job = Job(str(next(self._numbers)), kind, title, about, idle=idle)
-            for other in self._jobs.values():
+            for other in list(self._jobs.values()):
                 if other.idle and other.state in ("waiting", "running"):
                     self.cancel(other.id)
             self._jobs[job.id] = job
@@ -130,6 +130,8 @@ class Queue:
             if job.state == "waiting":
                 self._waiting = [entry for entry in self._waiting if entry[0] is not job]
                 job.state = "cancelled"
+                if job.idle:
+                    del self._jobs[number]
 
     def remove(self, number: str) -> Job:
         """Forget a job that has ended.
@@ -169,6 +171,8 @@ class Queue:
             with self._change:
                 job.ended = time.monotonic()
                 job.state = ended
+                if job.idle:  # nobody asked for it
+                    self._jobs.pop(job.id, None)
 
     def _do(self, job: Job, work: Work) -> State:
         def progress(done: int, total: int) -> None:

@@ -243,15 +243,19 @@ def _holder(lock: Path) -> int | None:
 
 
 def _samples(folder: Path) -> list[dict[str, Any]]:
-    """Validation images with their pictures over time: truth, start, and every look."""
+    """Validation images with their pictures in the order of time: bicubic and the start first, the truth last."""
     root = folder / "samples"
     if not root.is_dir():
         return []
-    return [
-        {"image": place.name, "files": sorted(path.name for path in place.glob("*.png"))}
-        for place in sorted(root.iterdir())[:_SHOWN]
-        if place.is_dir()
-    ]
+    samples = []
+    for place in sorted(root.iterdir())[:_SHOWN]:
+        names = sorted(path.name for path in place.glob("*.png"))
+        looks = [name for name in names if Path(name).stem.isdecimal()]
+        first, last = (
+            [name for name in order if name in names] for order in (("bicubic.png", "start.png"), ("truth.png",))
+        )
+        samples.append({"image": place.name, "files": [*first, *looks, *last]})
+    return samples
 
 
 def _scores(scores: dict[str, float]) -> dict[str, str]:

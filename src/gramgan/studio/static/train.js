@@ -78,7 +78,7 @@ function showDetails(all) {
   const list = all.map((one) => one.run).join("\n");
   byId("report").href = `/reports/runs?runs=${encodeURIComponent(list)}`;
   byId("report").hidden = all.some((one) => !one.total);
-  byId("facts").replaceChildren(...all.map((one) => h("section", { "aria-label": one.name },
+  byId("facts").replaceChildren(...all.map((one) => h("section", { "aria-label": `Figures of ${one.name}` },
     all.length > 1 ? h("h3", {}, one.name) : null,
     h("dl", { class: "facts" }, fact("stage", one.stage), ...(one.speed ? [fact("speed", one.speed)] : []), ...(one.left ? [fact("left", one.left)] : []),
       ...Object.entries(one.losses).map(([name, value]) => fact(`loss: ${name}`, value)),
@@ -99,9 +99,9 @@ function showDetails(all) {
   const key = JSON.stringify(rows);
   if (byId("samples").dataset.key === key) return;
   byId("samples").dataset.key = key;
-  byId("samples").replaceChildren(...rows.map((row) => h("section", { "aria-label": `Samples of ${row.image}` },
+  byId("samples").replaceChildren(...rows.map((row) => h("section", { "aria-label": `Samples of ${row.image}, ${row.name}` },
     h("h3", {}, `${row.image}${all.length > 1 ? `, ${row.name}` : ""} over time`),
-    h("div", { class: "strip", tabIndex: 0, role: "group", "aria-label": `${row.image} over time` }, ...row.files.map((file) => {
+    h("div", { class: "strip", tabIndex: 0, role: "group", "aria-label": `${row.image} over time, ${row.name}` }, ...row.files.map((file) => {
       const title = file.replace(".png", "").replace(/^0+(?=\d)/, "iteration ");
       const path = `/api/sample?run=${encodeURIComponent(row.run)}&image=${encodeURIComponent(row.image)}&file=${encodeURIComponent(file)}`;
       return h("figure", {}, h("img", { src: path, alt: `${row.image}: ${title}`, loading: "lazy" }), h("figcaption", {}, title));
