@@ -81,7 +81,7 @@ def _refusal(message: ConsoleMessage) -> bool:
 
 def _forget_everything(served: Served) -> None:
     """What a test before has left on the page."""
-    jobs = [job["id"] for job in served.get("/api/jobs").json["jobs"]]
+    jobs = [job["id"] for job in served.get("/api/jobs").json["jobs"] if job["kind"] != "measure"]
     served.post("/api/jobs/cancel", {"jobs": jobs})
     for number in jobs:
         served.wait(number)

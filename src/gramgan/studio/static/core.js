@@ -158,7 +158,8 @@ const MARKS = { folder: "▸ ", database: "◆ " };
 const TAKEN = { folder: [], database: ["database", "weights"], weights: ["weights"], pictures: ["picture"] };
 
 async function openFolder(path) {
-  const found = await post("/api/folder", { path });
+  byId("folders-take").disabled = true; // until it is known which folder that would be
+  const found = await post("/api/folder", { path }).finally(() => { byId("folders-take").disabled = false; });
   current = found.path;
   write(byId("folders-path"), found.path || "The folders of this page");
   byId("folders-take").hidden = !found.path || !["folder", "pictures"].includes(wanted);
