@@ -384,7 +384,7 @@ def test_alpha_and_another_channel_into_a_tiff(tmp_path: Path, order: tuple[str,
     upscale(tmp_path / "in.tif", tmp_path / "out.tif")
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         page = file.pages.first
-        assert [kind.name.lower() for kind in page.extrasamples] == list(order)
+        assert [tifffile.EXTRASAMPLE(kind).name.lower() for kind in page.extrasamples] == list(order)
         np.testing.assert_array_equal(page.asarray(), large(pixels))
 
 

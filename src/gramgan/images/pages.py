@@ -58,8 +58,6 @@ class PagesWriter:
         if self.path.suffix.lower() not in MULTI_PAGE_SUFFIXES:
             kinds = ", ".join(sorted(MULTI_PAGE_SUFFIXES))
             raise UserError(f"{self.path}: {form.name} holds one image and there are several; end the name in {kinds}")
-        if self._writing.coarse:
-            _log.info("%s: %s: %s", self.path, form.name, self._writing.coarse)
         if animation is not None and not self._writing.frames:
             _log.info("%s: %s is no animation; the frames become pages", self.path, form.name)
         self._form = form
@@ -123,6 +121,8 @@ class PagesWriter:
         writer_bits = max(one for one in self._writing.bits if one <= bits)
         if not self._files:
             self._first, self._size = (like, quality, comment), (width, height)
+            if self._writing.coarse and not (like is not None and like.format == self._form.name):
+                _log.info("%s: %s: %s", self.path, self._form.name, self._writing.coarse)
             if writer_bits < bits:
                 name = self._form.name
                 _log.info("%s: %s holds %d bits; %d-bit samples are rounded", self.path, name, writer_bits, bits)
