@@ -101,7 +101,7 @@ class Told(Unwatched):
         self._name = name
 
     def record(self, record: Record) -> None:
-        """See `Observer`."""
+        """A record was written to the log."""
         if "losses" in record:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in record["losses"].items())
             log.info("%s: %d of its steps: %s", self._name, record["iteration"], losses)

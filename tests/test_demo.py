@@ -9,7 +9,7 @@ import torch
 
 from gramgan.cli.app import run
 from gramgan.collect import collect_folder
-from gramgan.demo import Watch, run_demo
+from gramgan.demo import Screen, run_demo
 from gramgan.images import read_rgb, write_image
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.progress import silent
@@ -50,7 +50,7 @@ def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
         "schedule.rate=0.01",  # two steps are to be seen in 8 bits
     ]
     told: list[str] = []
-    watch = Watch(told.append, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
+    watch = Screen(told.append, lambda text: nullcontext(silent), lambda: nullcontext(Unwatched()))
     result = run_demo(
         tmp_path / "demo", tmp_path / "photos", watch, [*small, *short], str(tmp_path / "tiny.safetensors")
     )

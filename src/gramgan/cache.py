@@ -62,7 +62,7 @@ def _instead() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="gramgan-")
 
 
-def read_record(path: Path) -> Any:
+def read_entry(path: Path) -> Any:
     """The JSON value at `path`; None where there is none, or none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_record(path: Path) -> Any:
         return None
 
 
-def keep_record(path: Path, value: object) -> None:
+def keep_entry(path: Path, value: object) -> None:
     """Write `value` as JSON to `path`; where that fails the work goes on without, and a warning says so."""
     try:
         make_room(path)
@@ -115,7 +115,7 @@ def is_whole(path: Path) -> bool:
     """Whether the entry at `path` is as it was when it was sealed."""
     if not path.exists():
         return False
-    sums = read_record(_seal(path))
+    sums = read_entry(_seal(path))
     try:
         if isinstance(sums, dict) and path.name in sums:
             return all(_crc(path.with_name(name).read_bytes()).hex() == value for name, value in sums.items())

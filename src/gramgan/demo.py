@@ -67,7 +67,7 @@ _SHOWN_PATCHES = 12
 
 
 @dataclass(frozen=True)
-class Watch:
+class Screen:
     """How the demo tells what it is doing: lines of text, progress bars, an observer of trainings."""
 
     say: Callable[[str], None]
@@ -86,7 +86,7 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path, photos: Path, watch: Watch, overrides: Sequence[str] = (), shipped: str = SHIPPED
+    folder: Path, photos: Path, watch: Screen, overrides: Sequence[str] = (), shipped: str = SHIPPED
 ) -> DemoResult:
     """Do the main job in `folder`, with sample photographs in `photos` (collected if the folder is not there).
 
@@ -147,13 +147,13 @@ class _Clock:
         self.seconds[what] = time.perf_counter() - started
 
 
-def _collect(photos: Path, watch: Watch) -> None:
+def _collect(photos: Path, watch: Screen) -> None:
     if read_manifest(photos) is None:
         with watch.bar("photographs") as progress:
             collect_samples(photos, progress=progress)
 
 
-def _fetch(watch: Watch) -> None:
+def _fetch(watch: Screen) -> None:
     for name in WEIGHTS:
         if not is_cached(KNOWN[name]):
             with watch.bar(name) as progress:

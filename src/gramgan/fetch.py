@@ -52,7 +52,7 @@ class _CannotReachError(Exception):
         self.wait = wait
 
 
-Check = Callable[[bytes], None]
+CheckHead = Callable[[bytes], None]
 """Looks at a file's first bytes and raises `UserError` if it is not of the wanted kind."""
 
 
@@ -104,7 +104,7 @@ def fetch(
     progress: Progress = silent,
     transport: Transport | None = None,
     manners: Manners | None = None,
-    check: Check | None = None,
+    check: CheckHead | None = None,
 ) -> Path:
     """Download `url` to `path` and return `path`; nothing is sent if the right file is there already.
 
@@ -198,7 +198,7 @@ class _Transfer:
     transport: Transport
     manners: Manners
     progress: Progress = silent
-    check: Check | None = None
+    check: CheckHead | None = None
     version: str | None = None
     on_version: Callable[[str], object] | None = None
 

@@ -17,7 +17,7 @@ import torch
 from gramgan.data import crew
 from gramgan.data.items import Item, Place, items_of
 from gramgan.data.resident import ResidentPhotos
-from gramgan.data.source import Crops, Demand, Source
+from gramgan.data.source import Crops, CropSource, Demand
 from gramgan.data.stream import StreamedImages
 from gramgan.errors import UserError
 from gramgan.images import find_images, write_image
@@ -30,7 +30,7 @@ def noise(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).random((3, height, width)).astype(np.float32)
 
 
-def batches(source: Source, count: int) -> list[Crops]:
+def batches(source: CropSource, count: int) -> list[Crops]:
     return [source.next() for _ in range(count)]
 
 

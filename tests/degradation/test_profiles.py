@@ -20,7 +20,7 @@ from gramgan.degradation import PROFILES, SCALE, build, photo, realphoto, satell
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.degradation.jpeg import Coding
 from gramgan.degradation.noise import sensor_noise
-from gramgan.degradation.realphoto import Blur, RealPhoto, Sinc, StagePlan
+from gramgan.degradation.realphoto import Blur, RealPhoto, RoundPlan, Sinc
 from gramgan.degradation.satellite import Satellite, sigma_of_mtf
 from gramgan.errors import UserError
 from gramgan.images import read_rgb
@@ -149,8 +149,8 @@ def test_seeds_of_names_stay_what_they_are() -> None:
 
 @pytest.mark.parametrize("stage", ["first", "second"])
 def test_probabilities_of_a_stage(plans: list[realphoto.Plan], stage: str) -> None:
-    numbers: realphoto.Stage = {"first": realphoto.FIRST, "second": realphoto.SECOND}[stage]
-    drawn: list[StagePlan] = [getattr(plan, stage) for plan in plans]
+    numbers: realphoto.Round = {"first": realphoto.FIRST, "second": realphoto.SECOND}[stage]
+    drawn: list[RoundPlan] = [getattr(plan, stage) for plan in plans]
     blurs = [one.blur for one in drawn if one.blur is not None]
     if numbers.blur < 1:
         share([one.blur is not None for one in drawn], numbers.blur)

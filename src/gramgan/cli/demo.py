@@ -18,9 +18,9 @@ def demo(
 ) -> None:
     """Upscale a sample photograph, train a small generator for 75 steps, write a report: some minutes on two cores."""
     from gramgan.cli.live import LiveView
-    from gramgan.demo import Watch, run_demo
+    from gramgan.demo import Screen, run_demo
 
-    result = run_demo(output, photos, Watch(say, progress_bar, LiveView))
+    result = run_demo(output, photos, Screen(say, progress_bar, LiveView))
     say("")
     for label, scores in result.scores.items():
         say(f"{label:>12}: " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))

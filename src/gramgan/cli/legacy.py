@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 _PHOTOS = Path("downloaded_images")
 _WEIGHT_FILES = ("gramgan_G_best.pth", "gramgan_G_best.safetensors")  # what a run calls its own best weights
 
-Settings = Annotated[
+SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, KEY=VALUE, as of `gramgan train`. Repeatable.")
 ]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one).")]
-Patches = Annotated[int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one).")
+]
+PatchesOption = Annotated[int, typer.Option("--max_patch_db", min=1, help="Patches in the texture database.")]
 
 
 def run(command: Callable[..., None], arguments: list[str], name: str) -> int:
@@ -40,16 +42,16 @@ def graham_gan_model(
     batch_size: Annotated[int | None, typer.Option("--batch_size", help="Crops in a batch (default: 16).")] = None,
     base_lr: Annotated[float | None, typer.Option("--base_lr", help="Learning rate (default: 2e-4).")] = None,
     total_iters: Annotated[int | None, typer.Option("--total_iters", min=1, help="Of all stages (200000).")] = None,
-    max_patch_db: Patches = 100_000,
+    max_patch_db: PatchesOption = 100_000,
     save_path: Annotated[
         str, typer.Option("--save_path", help="File or folder for the best weights; D is saved beside G.")
     ] = "./output_gram_gan/gramgan_G_best.pth",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --save_path.")] = False,
     start: Annotated[str | None, typer.Option("--start", help="Weights to start from: a file or a known name.")] = None,
     trunk: Annotated[str | None, typer.Option("--trunk", help="Perceptual trunk: vgg19, vgg16, st-vgg16.")] = None,
-    device: Device = None,
+    device: DeviceOption = None,
     crop: Annotated[int | None, typer.Option("--crop", help="Side of HR crops in pixels (default: 192).")] = None,
-    settings: Settings = None,
+    settings: SettingsOption = None,
 ) -> None:
     """Train Gram-GAN with the values of the method's first script (the preset `classic`).
 
@@ -82,9 +84,9 @@ def trainer(
     output_dir: Annotated[
         Path, typer.Option("--output_dir", help="Folder of the run; a number is added to it if there is one.")
     ] = Path("output_gram_gan/test_run"),
-    max_patch_db: Patches = 100_000,
-    device: Device = None,
-    settings: Settings = None,
+    max_patch_db: PatchesOption = 100_000,
+    device: DeviceOption = None,
+    settings: SettingsOption = None,
 ) -> None:
     """The 50-iteration test run: all five losses, from Real-ESRGAN's weights (the preset `quick`)."""
     from gramgan.collect import collect_samples

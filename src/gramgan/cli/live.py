@@ -81,11 +81,11 @@ class LiveView:
         self._board.loading(done, total)
 
     def iteration(self, done: int, total: int, stage: "Stage") -> None:
-        """See `Observer`."""
+        """`done` of `total` iterations are behind."""
         self._board.iteration(done, total, stage)
 
     def record(self, record: Record) -> None:
-        """See `Observer`."""
+        """A record was written to the log."""
         self._board.record(record)
         if record["event"] not in ("step", "validation"):
             return  # the loop logs what happens beside them
@@ -229,7 +229,7 @@ class _Messages(logging.Handler):
         self._board = board
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
+        """Show a log record above the live view."""
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
             self._board.warn(message)

@@ -68,7 +68,7 @@ _LEVELS = 8  # of brightness
 
 
 @dataclass(frozen=True)
-class Patches:
+class Blocks:
     """Cosine coefficients of patches, `[C, N, 8, 8]`, in grey levels."""
 
     coefficients: np.ndarray
@@ -81,18 +81,18 @@ class Patches:
         """Of each patch: `[C, N]`."""
         return self.coefficients[:, :, 0, 0] / SIDE
 
-    def chosen(self, which: np.ndarray) -> "Patches":
+    def chosen(self, which: np.ndarray) -> "Blocks":
         """Only these."""
-        return Patches(self.coefficients[:, which])
+        return Blocks(self.coefficients[:, which])
 
-    def smoothest(self, share: float = _SMOOTHEST) -> "Patches":
+    def smoothest(self, share: float = _SMOOTHEST) -> "Blocks":
         """Those with the least energy in the lowest frequencies."""
         low = np.square(self.coefficients[:, :, _LOW]).mean(axis=(0, 2))
         count = max(int(len(low) * share), min(len(low), _FEWEST))
         return self.chosen(np.argpartition(low, count - 1)[:count])
 
 
-def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> Patches:
+def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> Blocks:
     """Patches of all places in windows `[C, H, W]`, or of evenly thinned ones, but clipped and exactly flat ones."""
     sizes = [(one.shape[1] - SIDE + 1, one.shape[2] - SIDE + 1) for one in windows]
     total = sum(max(0, height) * max(0, width) for height, width in sizes)
@@ -106,10 +106,10 @@ def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> Pa
         kept.append(patches[:, ((patches >= _DARKEST) & (patches <= _BRIGHTEST)).all(axis=(0, 2, 3))])
     coefficients = transformed(np.concatenate(kept, axis=1).astype(np.float32, copy=False))
     energy = np.square(coefficients[:, :, _ORDER > 0]).mean(axis=(0, 2))
-    return Patches(coefficients).chosen(energy > _FLAT)
+    return Blocks(coefficients).chosen(energy > _FLAT)
 
 
-def measure_noise(patches: Patches) -> Noise | None:
+def measure_noise(patches: Blocks) -> Noise | None:
     """The noise of what the patches were taken from; None where they are too few to say."""
     found = look(patches)
     if found is None or found.kind == "none":
@@ -126,7 +126,7 @@ def measure_noise(patches: Patches) -> Noise | None:
     return Noise(found.sigma, found.kind, found.coarse, _levels(patches, found))
 
 
-def look(patches: Patches) -> Noise | None:
+def look(patches: Blocks) -> Noise | None:
     """The same at first sight: with places where noise is cut off, and without its levels."""
     if len(patches) < _FEWEST:
         return None
@@ -142,7 +142,7 @@ def look(patches: Patches) -> Noise | None:
     return Noise((bound,) * len(d), "none")
 
 
-def noise_bound(patches: Patches) -> float:
+def noise_bound(patches: Blocks) -> float:
     """What noise there can be at most: all that is in the smoothest patches and no texture of one colour."""
     return _root(_total(_least(_covariance(patches.smoothest().coefficients))))[0]
 
@@ -224,7 +224,7 @@ def _root(variances: np.ndarray) -> tuple[float, ...]:
     return tuple(float(one) for one in np.sqrt(np.maximum(variances, 0)))
 
 
-def _levels(patches: Patches, found: Noise) -> tuple[tuple[float, float], ...]:
+def _levels(patches: Blocks, found: Noise) -> tuple[tuple[float, float], ...]:
     """`(brightness, sigma)` in steps of brightness, where there are enough patches of it."""
     levels = []
     brightness = patches.means.mean(axis=0)

@@ -8,7 +8,7 @@ from typing import Literal
 from gramgan.data.items import Item
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.shards import shards_in
-from gramgan.data.source import Demand, Source
+from gramgan.data.source import CropSource, Demand
 from gramgan.data.stream import StreamedImages
 from gramgan.errors import UserError
 from gramgan.hardware.device import free_device_bytes
@@ -28,7 +28,7 @@ _MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
-class Choice:
+class SourceChoice:
     """How to read, and in a few words why."""
 
     way: Way
@@ -45,7 +45,7 @@ def kind_of(photos: Path, low: Path | None) -> Kind:
     return "folder" if holds_images or not shards_in(photos) else "shards"
 
 
-def choose(items: Sequence[Item], kind: Kind, device: str, processes: int = 1) -> Choice:
+def choose(items: Sequence[Item], kind: Kind, device: str, processes: int = 1) -> SourceChoice:
     """Resident where all images take at most two fifths of the device's free memory, else streamed.
 
     Args:
@@ -60,7 +60,7 @@ def choose(items: Sequence[Item], kind: Kind, device: str, processes: int = 1) -
     fits = needed <= _SHARE * free
     memory = f"{_gib(needed)} of {_gib(free)} free {'memory' if device == 'cpu' else 'memory on ' + device}"
     why = f"{len(items)} images would take about {memory}" + ("" if fits else f", more than {_SHARE:.0%}")
-    return Choice("resident" if fits else kind, why)
+    return SourceChoice("resident" if fits else kind, why)
 
 
 def resident_bytes(items: Sequence[Item]) -> int:
@@ -78,7 +78,7 @@ def resident_bytes(items: Sequence[Item]) -> int:
 
 def open_source(
     way: Way, items: Sequence[Item], demand: Demand, *, workers: int | None = None, progress: Progress = silent
-) -> Source:
+) -> CropSource:
     """The source that reads `items` that way; `workers` decode in the background (None: see `usual_workers`).
 
     Raises:

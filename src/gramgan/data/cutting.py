@@ -13,7 +13,7 @@ Cut = tuple[np.ndarray, np.ndarray | None]
 """HR crop, uint8 `[3, side, side]`, and of pairs the same part of the LR image, uint8 `[3, side / 4, side / 4]`."""
 
 
-def cut(item: Item, draw: Draw, side: int, *, augment: bool) -> Cut:
+def cut_crop(item: Item, draw: Draw, side: int, *, augment: bool) -> Cut:
     """The crop of `side` HR pixels that was drawn.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gramgan.data.cutting import SCALE, check_pair, check_size
 from gramgan.data.items import Item
 from gramgan.data.order import Draw
-from gramgan.data.source import Demand, Source, Taken
+from gramgan.data.source import CropSource, Demand, Taken
 from gramgan.errors import UserError, in_one_line
 from gramgan.hardware.processor import threads
 from gramgan.progress import Progress, silent
@@ -22,7 +22,7 @@ _LISTED = 5  # images left out that a message names
 log = logging.getLogger(__name__)
 
 
-class ResidentPhotos(Source):
+class ResidentPhotos(CropSource):
     """All images, or pairs of images, as uint8 on one device.
 
     Every image has the same chance, whatever its size. Unreadable ones and ones smaller than a crop are left out,

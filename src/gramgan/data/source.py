@@ -58,7 +58,7 @@ class Taken(NamedTuple):
     names: list[str]
 
 
-class Source(ABC):
+class CropSource(ABC):
     """Training crops, one batch after another, the same for the same seed whatever the source, machine and processes.
 
     With several processes, every one builds its source with the whole batch's size and its own `Demand.share`: each

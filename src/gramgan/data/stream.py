@@ -11,11 +11,11 @@ from torch import Tensor
 from gramgan.data.crew import LIMIT, PATIENCE, Crew
 from gramgan.data.cutting import SCALE
 from gramgan.data.items import Item
-from gramgan.data.source import Demand, Source, Taken
+from gramgan.data.source import CropSource, Demand, Taken
 from gramgan.errors import UserError
 
 
-class StreamedImages(Source):
+class StreamedImages(CropSource):
     """Images, or pairs of images, that are read and cut when their turn comes: files, or members of archives.
 
     Of a JPEG or PNG no more is decoded than down to the crop's last row. A file that cannot be used is counted, named

@@ -13,7 +13,7 @@ from gramgan.data.items import Item, items_of
 from gramgan.data.pairs import pair_items
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.shards import shard_items, shards_in
-from gramgan.data.source import Demand, Source
+from gramgan.data.source import CropSource, Demand
 from gramgan.data.stream import StreamedImages
 from gramgan.errors import UserError
 from gramgan.images import Window, find_images, write_image
@@ -116,7 +116,7 @@ def _resident(items: Sequence[Item], demand: Demand, seconds: float) -> Rate:
     return Rate("resident", len(items), len(some) / loading, _crops_per_s(source, min(seconds, 1.0)))
 
 
-def _crops_per_s(source: Source, seconds: float) -> float:
+def _crops_per_s(source: CropSource, seconds: float) -> float:
     taken, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds or not taken:
         float(source.next().images[0, 0, 0, 0])  # also from a GPU, which is then done

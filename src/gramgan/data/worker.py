@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gramgan import own_process
-from gramgan.data.cutting import cut
+from gramgan.data.cutting import cut_crop
 from gramgan.data.items import Item, Place
 from gramgan.data.order import Draw
 from gramgan.errors import UserError
@@ -50,7 +50,7 @@ def main() -> None:
 def _answer(line: bytes) -> tuple[bytes, bytes]:
     try:
         values = json.loads(line)
-        high, low = cut(_item(values["item"]), Draw(**values["draw"]), values["side"], augment=values["augment"])
+        high, low = cut_crop(_item(values["item"]), Draw(**values["draw"]), values["side"], augment=values["augment"])
     except UserError as error:
         return UNREADABLE, str(error).encode("utf-8", "surrogateescape")
     except Exception:  # noqa: BLE001 (one odd file must not end a training: it is named there, with this traceback)

@@ -23,7 +23,7 @@ class Bicubic(Degradation):
     name = "bicubic"
 
     def describe(self, seed: int) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         return ["MATLAB's bicubic, ×1/4"]
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:

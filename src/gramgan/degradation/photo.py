@@ -129,7 +129,7 @@ class Plan:
         return image if self.webp is None else _through_webp(image, self.webp)
 
     def lines(self) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         if self.shrink is not None:
             how = "MATLAB's bicubic" if self.shrink == "bicubic" else f"{self.shrink}, anti-aliased"
             return [f"{how}, ×1/4, and nothing else"]
@@ -186,7 +186,7 @@ class Photo(Degradation):
         )
 
     def describe(self, seed: int) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         return self.plan(seed).lines()
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -39,7 +39,7 @@ _PHOTON_LEVELS = 256.0
 
 
 @dataclass(frozen=True)
-class Stage:
+class Round:
     """The numbers of one of the two stages. Noise is in grey levels of 255."""
 
     blur: float
@@ -60,8 +60,8 @@ class Stage:
     quality: tuple[int, int] = (30, 95)
 
 
-FIRST = Stage(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1.0, 30.0), (0.05, 3.0))
-SECOND = Stage(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1.0, 25.0), (0.05, 2.5))
+FIRST = Round(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1.0, 30.0), (0.05, 3.0))
+SECOND = Round(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1.0, 25.0), (0.05, 2.5))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class StagePlan:
+class RoundPlan:
     """What one stage does to one image."""
 
     blur: Blur | Sinc | None
@@ -154,8 +154,8 @@ class Plan:
     The last sinc filter and the resize to the LR size come before the second JPEG or after it (`jpeg_last`).
     """
 
-    first: StagePlan
-    second: StagePlan
+    first: RoundPlan
+    second: RoundPlan
     filter: ResizeFilter
     sinc: Sinc | None
     jpeg_last: bool
@@ -166,7 +166,7 @@ class Plan:
         return (image if self.sinc is None else blur(image, self.sinc.kernel())).clamp(0, 1)
 
     def lines(self) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         first, second = (f"JPEG, quality {stage.coding.quality}" for stage in (self.first, self.second))
         ending = [f"resize to LR: {self.filter}", *([] if self.sinc is None else [str(self.sinc)])]
         ending = [*ending, second] if self.jpeg_last else [second, *ending]
@@ -186,7 +186,7 @@ class RealPhoto(Degradation):
     name = "realphoto"
 
     def __init__(
-        self, first: Stage = FIRST, second: Stage = SECOND, *, final_sinc: float = 0.8, jpeg_last: float = 0.5
+        self, first: Round = FIRST, second: Round = SECOND, *, final_sinc: float = 0.8, jpeg_last: float = 0.5
     ) -> None:
         self._first = first
         self._second = second
@@ -207,7 +207,7 @@ class RealPhoto(Degradation):
         )
 
     def describe(self, seed: int) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         return self.plan(seed).lines()
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -222,8 +222,8 @@ class RealPhoto(Degradation):
         return to_8_bits(torch.stack(images))
 
 
-def _draw_stage(stage: Stage, draws: Draws) -> StagePlan:
-    return StagePlan(
+def _draw_stage(stage: Round, draws: Draws) -> RoundPlan:
+    return RoundPlan(
         blur=_draw_blur(stage, draws) if draws.chance(stage.blur) else None,
         scale=_draw_scale(stage, draws),
         filter=draws.choice(RESIZE_FILTERS),
@@ -232,7 +232,7 @@ def _draw_stage(stage: Stage, draws: Draws) -> StagePlan:
     )
 
 
-def _draw_blur(stage: Stage, draws: Draws) -> Blur | Sinc:
+def _draw_blur(stage: Round, draws: Draws) -> Blur | Sinc:
     size = draws.choice(_SIZES)
     if draws.chance(stage.sinc):
         # A small kernel cannot hold the longer waves.
@@ -252,7 +252,7 @@ def _draw_beta(shape: Shape, draws: Draws) -> float:
     return draws.uniform((low, 1.0)) if low < 1 and draws.chance(0.5) else draws.uniform((1.0, high))
 
 
-def _draw_scale(stage: Stage, draws: Draws) -> float:
+def _draw_scale(stage: Round, draws: Draws) -> float:
     low, high = stage.scale
     direction = draws.choice(("up", "down", "keep"), stage.resize)
     if direction == "keep":
@@ -260,7 +260,7 @@ def _draw_scale(stage: Stage, draws: Draws) -> float:
     return draws.uniform((1.0, high) if direction == "up" else (low, 1.0))
 
 
-def _draw_noise(stage: Stage, draws: Draws) -> Noise:
+def _draw_noise(stage: Round, draws: Draws) -> Noise:
     gaussian = draws.chance(stage.gaussian)
     strength = draws.uniform(stage.gaussian_sigma if gaussian else stage.poisson_scale)
     return Noise("Gaussian" if gaussian else "Poisson", strength, draws.chance(stage.grey), draws.seed())

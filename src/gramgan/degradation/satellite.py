@@ -75,7 +75,7 @@ class Plan:
         return image.clamp(0, 1)
 
     def lines(self) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         (across, along), (down, right) = self.mtf, self.shift
         return [
             f"MTF at Nyquist {across:.2f} across, {along:.2f} along the track at {math.degrees(self.angle):.0f}°",
@@ -114,7 +114,7 @@ class Satellite(Degradation):
         )
 
     def describe(self, seed: int) -> list[str]:
-        """See `Degradation.describe`."""
+        """What `seed` does to an image, one operation a line, in the order in which they are done."""
         return self.plan(seed).lines()
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gramgan.cache import keep_record, read_record, working_cache
+from gramgan.cache import keep_entry, read_entry, working_cache
 from gramgan.hardware.casting import DTYPES, in_precision, memory_format
 from gramgan.hardware.precision import PRECISIONS, Precision
 from gramgan.hardware.processor import processor_name
@@ -195,7 +195,7 @@ def _cached(kind: str, device: str, refresh: bool, measure: Callable[[str], Verd
         if stored is not None:
             return stored
     verdict = measure(device)
-    keep_record(path, asdict(verdict))
+    keep_entry(path, asdict(verdict))
     return verdict
 
 
@@ -213,7 +213,7 @@ def _cache_path(kind: str, device: str) -> Path:
 
 
 def _read(path: Path) -> Verdict | None:
-    values = read_record(path)
+    values = read_entry(path)
     if values is None:
         return None
     try:

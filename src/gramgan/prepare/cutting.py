@@ -104,7 +104,7 @@ def spots_of(photograph: Photograph, size: int, step: int, shrink: int = 1) -> l
     return [Spot(photograph, x, y, size, shrink) for y in starts(height, size, step) for x in starts(width, size, step)]
 
 
-def cut(photograph: Photograph, spots: list[Spot]) -> Iterator[SubImage]:
+def cut_sub_images(photograph: Photograph, spots: list[Spot]) -> Iterator[SubImage]:
     """Decode a photograph once and cut sub-images out of it: 8 or 16 bits as it has itself, grey or RGB, in sRGB.
 
     Float samples become 16 bits. Transparency is dropped. Shrinking is MATLAB's bicubic, anti-aliased.

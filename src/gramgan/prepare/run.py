@@ -27,7 +27,7 @@ from gramgan.prepare.checks import (
     mark_poor,
     turned_marks,
 )
-from gramgan.prepare.cutting import Photograph, Spot, cut, spots_of
+from gramgan.prepare.cutting import Photograph, Spot, cut_sub_images, spots_of
 from gramgan.prepare.report import CSV, HTML, write_page, write_table
 from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
 from gramgan.progress import Progress, silent
@@ -271,7 +271,7 @@ def _cut_files(photographs: Sequence[Photograph], spots: dict[str, list[Spot]], 
             # What the manifest says of the photograph may have changed since.
             return [_renewed(entry, photograph) for entry in entries]
         entries = []
-        for image in cut(photograph, spots[photograph.entry.file]):
+        for image in cut_sub_images(photograph, spots[photograph.entry.file]):
             write_bytes(output / f"{image.spot.key}.png", image.png)
             entries.append(image.entry())
             counter.add(1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gramgan.files import atomic_path, write_text
-from gramgan.prepare.cutting import Photograph, Spot, SubImage, cut
+from gramgan.prepare.cutting import Photograph, Spot, SubImage, cut_sub_images
 
 SAMPLES = 256
 """Sub-images in a shard unless the user says otherwise: about 100 MB at 480×480."""
@@ -53,7 +53,7 @@ def write_shard(shard: Shard, folder: Path, on_cut: Callable[[], None]) -> int:
         by_photograph.setdefault(spot.photograph, []).append(spot)
     images: list[SubImage] = []
     for photograph, spots in by_photograph.items():
-        for image in cut(photograph, spots):
+        for image in cut_sub_images(photograph, spots):
             images.append(image)
             on_cut()
     images.sort(key=lambda image: _shuffled(image.spot.key))

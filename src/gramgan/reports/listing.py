@@ -27,14 +27,14 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRun:
     """Runs, the one that wrote last first, and for each that cannot be read why."""
 
     runs: list[Listed]
     damaged: list[str]
 
 
-def find_runs(folder: Path) -> Found:
+def find_runs(folder: Path) -> FoundRun:
     """Look for runs in `folder` (which may be one itself) and below; inside of a run no other is looked for.
 
     Raises:
@@ -52,7 +52,7 @@ def find_runs(folder: Path) -> Found:
             runs.append(_listed(Recorded.read(Path(place))))
         except UserError as error:
             damaged.append(str(error))
-    return Found(sorted(runs, key=lambda run: -run.written), damaged)
+    return FoundRun(sorted(runs, key=lambda run: -run.written), damaged)
 
 
 def _listed(recorded: Recorded) -> Listed:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gramgan.reports.pixels import Colour, enlarge, paint, text_ink, to_rgb8
 
-Patches = np.ndarray | Sequence[np.ndarray]
+PatchImages = np.ndarray | Sequence[np.ndarray]
 
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (28, 30, 33)
@@ -62,9 +62,9 @@ def comparison(rows: Sequence[Sequence[Panel]], zoom: int = 2) -> np.ndarray:
 
 
 def patch_gallery(
-    sr: Patches,
-    hr: Patches,
-    chosen: Patches,
+    sr: PatchImages,
+    hr: PatchImages,
+    chosen: PatchImages,
     captions: Sequence[str] = (),
     zoom: int = 16,
     columns: int = 3,

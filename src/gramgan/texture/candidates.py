@@ -118,7 +118,7 @@ class DatabaseSource:
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
-        """See `TargetSource.targets`."""
+        """The nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
         distance, row = self.index.query(query.flatten(0, 1))
         shape = query.shape[:2]
         return Targets(
@@ -143,7 +143,7 @@ class LocalSource:
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
-        """See `TargetSource.targets`."""
+        """The nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
         candidates = self.candidates(hr)
         parts = [self._nearest(image, query[i]) for i, image in enumerate(candidates)]
         gram = torch.stack([part[0] for part in parts])
@@ -196,7 +196,7 @@ class NearerSource:
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
-        """See `TargetSource.targets`."""
+        """The nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
         a, b = self._first.targets(query, hr), self._second.targets(query, hr)
         take_b = b.distance < a.distance
         return Targets(

@@ -139,7 +139,7 @@ def changing(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror}); change its permissions") from None
 
 
-def unchanged(before: LanceTable) -> LanceTable:
+def newest_of(before: LanceTable) -> LanceTable:
     """The newest version of the table that `before` is a version of; the lock must be held.
 
     Raises:
@@ -162,7 +162,7 @@ def append_rows(newest: LanceTable, batches: "Iterable[pa.RecordBatch]", added: 
         if not staging.write(path, schema_of(newest.metadata), batches):
             raise UserError(f"{path}: there was nothing new to add; the table is as it was")
         with changing(path):
-            now = unchanged(newest)
+            now = newest_of(newest)
             if now.version != newest.version and added.overlaps(now.numbers("patch_id")):
                 raise UserError(f"{path}: another process added the same photographs meanwhile; run the command again")
             _append(now, staging)

@@ -10,12 +10,12 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.progress import Progress, silent
 from gramgan.texture.building import Sampling, record_batch, sampled
-from gramgan.texture.commits import append_rows, changing, delete, drop_fragments, unchanged
-from gramgan.texture.contents import DatabaseInfo, contents_of
+from gramgan.texture.commits import append_rows, changing, delete, drop_fragments, newest_of
 from gramgan.texture.descriptors import Descriptor, DescriptorName
+from gramgan.texture.info import DatabaseInfo, info_of
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.new_table import build_table, merge_tables, shares_of
-from gramgan.texture.rows import Added, condition_of, is_present, record_batches, without
+from gramgan.texture.rows import Added, condition_of, is_present, record_batches, without_known
 from gramgan.texture.snapshot import SUFFIX, Snapshot, Table, write_snapshot
 from gramgan.texture.sources import Source, sources_of
 from gramgan.texture.table import LanceTable, schema_of, values
@@ -233,7 +233,7 @@ class TextureDatabase:
         Raises:
             UserError: a fragment is damaged.
         """
-        return contents_of(self._storage)
+        return info_of(self._storage)
 
     def add(
         self,
@@ -309,7 +309,7 @@ class TextureDatabase:
 
         def batches() -> "Iterator[pa.RecordBatch]":
             schema = schema_of(newest.metadata)
-            for batch in without(record_batches(other._storage, schema), added.known, other.path):
+            for batch in without_known(record_batches(other._storage, schema), added.known, other.path):
                 added.note(values(batch.column("patch_id")))
                 yield batch
 
@@ -334,7 +334,7 @@ class TextureDatabase:
             raise UserError(f"{self.path}: nothing says what to remove; give a domain, a source or a licence")
         newest = self._newest("changed")
         with changing(self.path):
-            newest = unchanged(newest)
+            newest = newest_of(newest)
             condition = condition_of(newest, domains=domains, sources=sources, licences=licences)
             delete(newest, condition)
         return TextureDatabase.open(self.path)
@@ -405,7 +405,7 @@ class TextureDatabase:
         """
         newest = self._newest("changed")
         with changing(self.path):
-            newest = unchanged(newest)
+            newest = newest_of(newest)
             present = {fragment.fragment_id for fragment in newest.dataset.get_fragments()}
             if present <= set(fragments):
                 raise UserError(f"{self.path}: no fragment would be left; build it again: gramgan db build")

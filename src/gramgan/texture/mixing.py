@@ -45,7 +45,7 @@ class MixedSource:
 
     @torch.no_grad()
     def targets(self, query: Tensor, hr: Tensor) -> Targets:
-        """See `TargetSource.targets`."""
+        """The nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
         images, patches = query.shape[:2]
         drawn = torch.rand(self._share.whole(images), patches, generator=self._random, dtype=torch.float64)
         choice = torch.bucketize(drawn[self._share.rows(images)], self._limits, right=True).flatten()

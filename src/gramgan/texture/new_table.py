@@ -12,7 +12,7 @@ from gramgan.texture.building import Sampling, new_estimate, record_batch, sampl
 from gramgan.texture.commits import create, new_table
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.metadata import Metadata
-from gramgan.texture.rows import record_batches, without
+from gramgan.texture.rows import record_batches, without_known
 from gramgan.texture.snapshot import Table
 from gramgan.texture.sources import Source
 from gramgan.texture.table import LanceTable, schema_of, values
@@ -59,7 +59,7 @@ def merge_tables(path: Path, tables: Sequence[Table], *, new_scale: bool, overwr
         known = np.zeros(0, np.int64)
         for number, table in enumerate(tables):
             ids = table.numbers("patch_id")
-            for batch in without(record_batches(table, schema), known, table.path):
+            for batch in without_known(record_batches(table, schema), known, table.path):
                 if new_scale:
                     estimate.add(values(batch.column("gram")))
                 yield batch

@@ -45,7 +45,7 @@ def _are_in(these: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     return ascending[place] == these
 
 
-def without(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: Path) -> "Iterator[pa.RecordBatch]":
+def without_known(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: Path) -> "Iterator[pa.RecordBatch]":
     """Rows whose patch id is not among the ascending `known`; says how many were left out."""
     import pyarrow as pa
 

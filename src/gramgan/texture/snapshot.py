@@ -109,11 +109,11 @@ class Snapshot:
         return result if domain is None else result[self._of_domain(domain)]
 
     def words(self, column: str, domain: str | None = None) -> tuple[np.ndarray, list[str]]:
-        """See `Table.words`."""
+        """A text column as codes `[N]`, and the texts that they stand for."""
         return self.numbers(column, domain), self._words[column]
 
     def counts(self, columns: Sequence[str]) -> dict[str, dict[Any, int]]:
-        """See `Table.counts`."""
+        """How often each value occurs in some columns, the most frequent first."""
         found: dict[str, dict[Any, int]] = {}
         for column in columns:
             if column in WORDS:

@@ -8,7 +8,7 @@ import torch
 
 from gramgan.config import Config
 from gramgan.data.choice import Way, open_source, usual_workers
-from gramgan.data.source import Demand, Source
+from gramgan.data.source import CropSource, Demand
 from gramgan.degradation import Degradation
 from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
@@ -47,7 +47,7 @@ class Parts(Assembled):
     `card` is the texture generator's; `psnr_card` that of the PSNR-oriented one it is trained from, where there is one.
     """
 
-    source: Source
+    source: CropSource
     degradation: Degradation
     validator: Validator
     texture_random: torch.Generator

@@ -72,10 +72,10 @@ class Unwatched:
     """An observer that shows nothing."""
 
     def iteration(self, done: int, total: int, stage: Stage) -> None:
-        """See `Observer`."""
+        """`done` of `total` iterations are behind."""
 
     def record(self, record: Record) -> None:
-        """See `Observer`."""
+        """A record was written to the log."""
 
 
 def train(

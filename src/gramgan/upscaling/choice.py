@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from gramgan.cache import keep_record, read_record, working_cache
+from gramgan.cache import keep_entry, read_entry, working_cache
 from gramgan.hardware.precision import PRECISIONS, Precision
 from gramgan.hardware.processor import package_version, processor_key, threads
 
@@ -219,7 +219,7 @@ class Choice:
         return self._paces[size][one].next(opened=self._is_open(size, one), shared=self._done.get(size, 0))
 
     def _read(self) -> None:
-        values = read_record(self._path)
+        values = read_entry(self._path)
         if values is None:
             return
         try:
@@ -241,7 +241,7 @@ class Choice:
                 size: {str(one): asdict(pace) for one, pace in paces.items()} for size, paces in self._paces.items()
             },
         }
-        keep_record(self._path, values)
+        keep_entry(self._path, values)
 
 
 def probe_picture(side: int = 64) -> np.ndarray:

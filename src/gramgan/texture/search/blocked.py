@@ -47,7 +47,7 @@ class BlockedSearch:
 
     @torch.no_grad()
     def query(self, vectors: Tensor, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """See `NearestNeighbours.query`."""
+        """Euclidean distances (float64) and rows (int64) of the nearest vectors of each of `[M, D]`."""
         check_neighbours(neighbours, self._size)
         queries = vectors.to(self._vectors).detach()
         if not len(queries):

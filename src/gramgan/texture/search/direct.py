@@ -28,7 +28,7 @@ class DirectSearch:
 
     @torch.no_grad()
     def query(self, vectors: Tensor, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """See `NearestNeighbours.query`."""
+        """Euclidean distances (float64) and rows (int64) of the nearest vectors of each of `[M, D]`."""
         check_neighbours(neighbours, len(self._vectors))
         queries = vectors.detach().to(self._vectors)
         size = max(1, _PAIRS // len(self._vectors))

@@ -40,7 +40,7 @@ class _FaissIndex(ABC):
         self._index, self.on_gpu = self._build(faiss, self._vectors - self._mean, vectors.device)
 
     def query(self, vectors: Tensor, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """See `NearestNeighbours.query`."""
+        """Euclidean distances (float64) and rows (int64) of the nearest vectors of each of `[M, D]`."""
         check_neighbours(neighbours, len(self._vectors))
         return as_result(*self._nearest(as_numpy(vectors), neighbours), vectors.device)
 

@@ -35,7 +35,7 @@ class KdTree:
         self._tree = KDTree(place(lambda: values[self._rows].astype(np.float64)), leafsize=_LEAF)
 
     def query(self, vectors: Tensor, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """See `NearestNeighbours.query`."""
+        """Euclidean distances (float64) and rows (int64) of the nearest vectors of each of `[M, D]`."""
         check_neighbours(neighbours, len(self._rows))
         queries = as_numpy(vectors)
         along = self._order(queries)

@@ -40,11 +40,11 @@ class OnnxRuntimeBackend:
         self._sessions: OrderedDict[tuple[int, int], onnxruntime.InferenceSession] = OrderedDict()
 
     def free_bytes(self) -> int:
-        """See `Backend.free_bytes`."""
+        """Memory of the device that new tiles may use."""
         return usable_bytes()
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
-        """See `Backend.run`."""
+        """Enlarge tiles `[B, 3, h, w]` to `[B, 3, 4h, 4w]`."""
         try:
             session = self._session(tiles.shape[2], tiles.shape[3])
             given = session.get_inputs()[0]

@@ -70,11 +70,11 @@ class OpenVinoBackend:
         self._compiled: OrderedDict[tuple[int, int, Precision], openvino.CompiledModel] = OrderedDict()
 
     def free_bytes(self) -> int:
-        """See `Backend.free_bytes`."""
+        """Memory of the device that new tiles may use."""
         return usable_bytes()
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
-        """See `Backend.run`. A result that is not finite in reduced precision is computed again in fp32."""
+        """Enlarge tiles; a result that is not finite in reduced precision is computed again in fp32."""
         height, width = tiles.shape[2:]
         results = np.empty((len(tiles), 3, 4 * height, 4 * width), np.float32)
         for tile, result in zip(tiles, results, strict=True):

@@ -52,11 +52,11 @@ class TorchBackend:
         self.bytes_per_pixel = bytes_per_pixel(network.config.nf, self.precision)
 
     def free_bytes(self) -> int:
-        """See `Backend.free_bytes`."""
+        """Memory of the device that new tiles may use."""
         return free_device_bytes(self.device)
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
-        """See `Backend.run`. A result that is not finite in reduced precision is computed again in fp32."""
+        """Enlarge tiles; a result that is not finite in reduced precision is computed again in fp32."""
         result = self._run(tiles, self.precision)
         if result is None and self.precision != "fp32":
             _log.warning(rerun_message(self._weights, self.precision))

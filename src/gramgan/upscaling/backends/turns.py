@@ -55,16 +55,16 @@ class TurnsBackend:
 
     @property
     def bytes_per_pixel(self) -> int:
-        """See `Backend.bytes_per_pixel`: the most that any needs who may have a turn."""
+        """Bytes for each LR pixel: the most that any candidate needs that may have a turn."""
         may_run = self._choice.contenders() if self._choice.tried else self._candidates
         return max(self._bytes_per_pixel(one.precision) for one in may_run)
 
     def free_bytes(self) -> int:
-        """See `Backend.free_bytes`."""
+        """Memory of the device that new tiles may use."""
         return usable_bytes()
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
-        """See `Backend.run`."""
+        """Enlarge tiles `[B, 3, h, w]` to `[B, 3, 4h, 4w]`."""
         if not self._choice.tried:
             results = self._compare(tiles)
             if results is not None:

@@ -27,7 +27,7 @@ class DatabaseInfo:
     warped: int
 
 
-def contents_of(table: Table) -> DatabaseInfo:
+def info_of(table: Table) -> DatabaseInfo:
     """Counts by domain, licence, scale and photograph.
 
     Raises:
