@@ -41,10 +41,4 @@ def name_for(path: Path | str) -> str:
     return cast(str, os.fsencode(path))
 
 
-def file_of(source: pyvips.Source) -> Path | None:
-    """The file that a source reads from, None if from memory; pyvips itself would take every name for UTF-8."""
-    name = pyvips.vips_lib.vips_connection_filename(pyvips.ffi.cast("VipsConnection *", source.pointer))
-    return None if name == pyvips.ffi.NULL else Path(os.fsdecode(pyvips.ffi.string(name)))
-
-
-__all__ = ["file_of", "name_for", "pyvips", "reason"]
+__all__ = ["name_for", "pyvips", "reason"]
