@@ -51,7 +51,7 @@ second-half:
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" tests $(HALF:%=--ignore=%)
 
 studio-test: $(STAMP)
-	$(BIN)/python -m pytest -m browser tests/studio
+	$(BIN)/python -m pytest -s -m browser tests/studio
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m slow

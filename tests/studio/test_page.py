@@ -1,94 +1,27 @@
 """The page in a real browser."""
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import pyvips
-from served import Served, chromium, picture, started
+from served import Served, picture, started
 
 from gramgan.images import write_image
 
 pytest.importorskip("starlette", reason="the extra `studio` is not installed")
-
 pytest.importorskip("playwright", reason="Playwright is not installed")
+pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-
-axe_playwright_python = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+from browsing import SECONDS, check_access, forget_everything
+from playwright.sync_api import Browser, Page, expect
 
 PATHS = ("/", "/train", "/textures", "/evaluate")
-SECONDS = 60_000  # in milliseconds
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    with sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=path)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def opened(browser: Browser, served: Served) -> Iterator[Callable[..., Page]]:
-    """Opens pages; at the end none may have asked another host for anything, or complained on its console."""
-    foreign: list[str] = []
-    complaints: list[str] = []
-    contexts = []
-
-    def watch(page: Page) -> None:
-        page.set_default_timeout(SECONDS)
-        page.on("request", lambda one: foreign.append(one.url) if not _own(one.url, served) else None)
-        page.on(
-            "console",
-            lambda one: complaints.append(one.text) if one.type in ("error", "warning") and not _refusal(one) else None,
-        )
-        page.on("pageerror", lambda one: complaints.append(str(one)))
-
-    def open_page(path: str = "/", **options: Any) -> Page:
-        context = browser.new_context(accept_downloads=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        watch(page)
-        page.goto(served.address + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert foreign == []
-    assert complaints == []
-
-
-def _own(address: str, served: Served) -> bool:
-    return address.startswith((served.address + "/", "data:", "blob:", "about:"))
-
-
-def _refusal(message: ConsoleMessage) -> bool:
-    """Whether the browser itself notes that a request was refused with 400, as those of wrong input are."""
-    return "status of 400" in message.text
-
-
-def _forget_everything(served: Served) -> None:
-    """What a test before has left on the page."""
-    jobs = [job["id"] for job in served.get("/api/jobs").json["jobs"] if job["kind"] != "measure"]
-    served.post("/api/jobs/cancel", {"jobs": jobs})
-    for number in jobs:
-        served.wait(number)
-    served.post("/api/jobs/remove", {"jobs": jobs})
-    served.post(
-        "/api/pictures/remove", {"pictures": [one["id"] for one in served.get("/api/pictures").json["pictures"]]}
-    )
 
 
 def _choose_small(page: Page, served: Served) -> None:
@@ -106,23 +39,6 @@ def _add(page: Page, *paths: Path) -> None:
         page.locator(".card", has_text=path.name).locator(".plan", has_text="→").wait_for()
 
 
-def _check_access(page: Page) -> None:
-    """axe-core finds nothing, and nothing has to be scrolled sideways."""
-    axe = Path(str(axe_playwright_python.__file__)).parent / "axe.min.js"
-    page.evaluate(axe.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == [], page.url
-    assert len(found["passes"]) > 10
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-
-
-def _check_access_at_all_widths(page: Page) -> None:
-    for width in (390, 1440):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(200)
-        _check_access(page)
-
-
 @pytest.mark.parametrize("path", PATHS)
 def test_the_page_opens_in_a_browser(opened: Callable[..., Page], path: str) -> None:
     """The short path of `make test`; the others are in `make studio-test`."""
@@ -136,7 +52,7 @@ def test_the_page_opens_in_a_browser(opened: Callable[..., Page], path: str) -> 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_axe_finds_nothing(opened: Callable[..., Page], served: Served, width: int, scheme: str) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     number = served.post("/api/pictures", {"path": str(served.folder / "one.png")}).json["pictures"][0]["id"]
     settings = {"model": str(served.folder / "small.safetensors")}
     job = served.post("/api/upscale", {"pictures": [number], "settings": settings}).json["jobs"][0]
@@ -146,14 +62,14 @@ def test_axe_finds_nothing(opened: Callable[..., Page], served: Served, width: i
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(300)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-        _check_access(page)
+        check_access(page)
 
 
 @pytest.mark.browser
 def test_upload_compare_download_is_the_commands_file(
     opened: Callable[..., Page], served: Served, tmp_path: Path
 ) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     page = opened()
     source = served.folder / "deep.png"
     _choose_small(page, served)
@@ -194,7 +110,7 @@ def test_upload_compare_download_is_the_commands_file(
 
 @pytest.mark.browser
 def test_the_zoomed_view_shows_the_results_own_pixels(opened: Callable[..., Page], served: Served) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     page = opened()
     _choose_small(page, served)
     _add(page, served.folder / "one.png")
@@ -217,7 +133,7 @@ def test_the_zoomed_view_shows_the_results_own_pixels(opened: Callable[..., Page
 
 @pytest.mark.browser
 def test_a_third_view_follows_the_others(opened: Callable[..., Page], served: Served) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     page = opened()
     _choose_small(page, served)
     _add(page, served.folder / "one.png")
@@ -240,7 +156,7 @@ def test_a_third_view_follows_the_others(opened: Callable[..., Page], served: Se
 
 @pytest.mark.browser
 def test_a_folder_of_thirty(opened: Callable[..., Page], served: Served, tmp_path: Path) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     folder = served.folder / "thirty"
     folder.mkdir()
     for number in range(30):
@@ -273,7 +189,7 @@ def test_a_folder_of_thirty(opened: Callable[..., Page], served: Served, tmp_pat
 
 @pytest.mark.browser
 def test_cancel_reload_and_two_pages(opened: Callable[..., Page], served: Served) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     write_image(served.folder / "wide.png", picture(5, 500, 500))
     first, second = opened(), opened()
     _choose_small(first, served)
@@ -300,7 +216,7 @@ def test_cancel_reload_and_two_pages(opened: Callable[..., Page], served: Served
 
 @pytest.mark.browser
 def test_a_name_is_never_html(opened: Callable[..., Page], served: Served, tmp_path: Path) -> None:
-    _forget_everything(served)
+    forget_everything(served)
     evil = "<img src=x onerror=document.title='taken'><b>.png"
     write_image(tmp_path / evil, picture(3, 20, 20))
     for path in ("/", "/textures"):
@@ -311,160 +227,6 @@ def test_a_name_is_never_html(opened: Callable[..., Page], served: Served, tmp_p
         assert page.locator("img[src=x]").count() == 0
         assert "taken" not in page.title()
         assert page.locator("main b").count() == 0
-
-
-@pytest.mark.browser
-def test_an_error_is_one_line_and_said_aloud(opened: Callable[..., Page], served: Served) -> None:
-    page = opened("/train")
-    page.get_by_role("button", name="Start training").click()
-    alert = page.get_by_role("alert")
-    expect(alert).to_have_text("photos: is missing; fill it in")
-
-
-TINY = (
-    "generator.nf=32\ngenerator.nb=6\ngenerator.gc=16\ndata.crop=160\ntrain.batch_size=4\ntrain.device=cpu\n"
-    "train.precision=fp32\ntrain.memory_format=contiguous\nstages.pretrain=5\nstages.warm_discriminator=0\n"
-    "stages.adversarial=0\nlog.every=1\nlog.validate_every=5\nlog.best_by=psnr_y"
-)
-
-
-@pytest.fixture(scope="module")
-def photographs(served: Served) -> Path:
-    folder = served.folder / "photographs"
-    folder.mkdir()
-    for number in range(5):
-        write_image(folder / f"photo{number}.png", picture(number, 200, 240))
-    return folder
-
-
-def _iterations(run: Path) -> list[int]:
-    log = run / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return [record["iteration"] for record in map(json.loads, lines) if record["event"] == "step"]
-
-
-@pytest.mark.browser
-def test_a_training_is_started_watched_stopped_and_resumed(
-    opened: Callable[..., Page], served: Served, photographs: Path
-) -> None:
-    page = opened("/train")
-    page.fill("#field-photos", str(photographs))
-    page.get_by_role("button", name="Check them first").click()
-    page.get_by_text("5 of 5 photographs can be used").first.wait_for()
-    page.fill("#name", "five steps")
-    page.get_by_text("Any other setting").click()
-    page.fill("#more", TINY)
-    page.get_by_role("button", name="Start training").click()
-    run = served.runs / "five steps"
-    until = time.monotonic() + 120
-    while not _iterations(run):
-        assert time.monotonic() < until, (run / "console.log").read_text()
-        time.sleep(0.1)
-    page.get_by_role("button", name="Stop five steps").click()
-    page.get_by_role("button", name="Resume five steps").wait_for()
-    stopped = _iterations(run)
-    assert 0 < stopped[-1] < 5
-    page.get_by_text(f"iteration {stopped[-1]} of 5").first.wait_for()
-    page.close()  # which stops nothing
-    page = opened("/train", bypass_csp=True)
-    page.get_by_role("button", name="Resume five steps").click()
-    page.get_by_text("finished").first.wait_for(timeout=2 * SECONDS)
-    assert _iterations(run) == [1, 2, 3, 4, 5]
-    page.locator("#curves:not([hidden])").wait_for()
-    expect(page.locator("#curves")).to_have_js_property("complete", True)
-    assert page.evaluate("document.getElementById('curves').naturalWidth") > 0
-    page.locator("#samples figure").first.wait_for()
-    _check_access_at_all_widths(page)
-    with page.context.expect_page() as new:
-        page.get_by_role("link", name="Full report").click()
-    new.value.get_by_role("heading", name="Training run five steps").wait_for()
-
-
-@pytest.mark.browser
-def test_a_run_of_a_terminal_is_watched_and_stopped_as_well(
-    opened: Callable[..., Page], served: Served, photographs: Path
-) -> None:
-    run = served.runs / "terminal"
-    sets = [part for line in TINY.replace("pretrain=5", "pretrain=500").splitlines() for part in ("--set", line)]
-    command = [
-        sys.executable,
-        "-m",
-        "gramgan",
-        "train",
-        "--preset",
-        "lite",
-        "--photos",
-        str(photographs),
-        "--output",
-        str(run),
-    ]
-    process = subprocess.Popen([*command, *sets], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        page = opened("/train")
-        card = page.locator(".card", has_text="terminal")
-        card.get_by_text(re.compile(r"running .* of 500")).wait_for(timeout=2 * SECONDS)
-        card.get_by_role("button", name="Stop terminal").click()
-        assert process.wait(60) == 1  # the command's own code for a run that was stopped
-        card.get_by_role("button", name="Resume terminal").wait_for()
-        assert (run / "checkpoints").is_dir()
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.browser
-def test_a_database_is_built_shown_and_searched_by_a_click(
-    opened: Callable[..., Page], served: Served, photographs: Path
-) -> None:
-    _forget_everything(served)
-    page = opened("/textures", bypass_csp=True)
-    page.fill("#field-photos", str(photographs))
-    page.fill("#name", "small")
-    page.fill("#patches", "300")
-    page.fill("#licence", "CC0-1.0")
-    page.get_by_role("button", name="Build").click()
-    page.get_by_role("radio", name="small.lance").wait_for(timeout=2 * SECONDS)
-    page.locator(".job", has_text="Build small.lance: done").wait_for(timeout=2 * SECONDS)
-    page.set_input_files("#files", [served.folder / "one.png"])
-    stage = page.locator("#viewer .stage").first
-    stage.wait_for()
-    page.wait_for_timeout(500)
-    stage.click()
-    page.locator(".matches figure").first.wait_for()
-    found = page.locator(".matches").inner_text()
-    assert page.locator(".matches img").count() == 5
-    assert re.search(r"photo\d\.png", found)
-    assert "CC0-1.0" in found
-    stage.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    page.get_by_text(re.compile(r"Pixel \d+, 30: the nearest")).wait_for()
-    page.get_by_role("button", name="Map and galleries of small.lance").click()
-    page.frame_locator("#map").get_by_role("heading", name="Map of texture space").wait_for(timeout=2 * SECONDS)
-    _check_access_at_all_widths(page)
-
-
-@pytest.mark.browser
-def test_two_models_are_scored_side_by_side(opened: Callable[..., Page], served: Served) -> None:
-    _forget_everything(served)
-    truth = served.folder / "truth"
-    truth.mkdir()
-    for number in range(2):
-        write_image(truth / f"{number}.png", np.clip(picture(number, 96, 96), 0, 1))
-    page = opened("/evaluate", bypass_csp=True)
-    page.fill("#field-truth", str(truth))
-    page.get_by_label("gramgan-x4", exact=True).uncheck()
-    page.get_by_role("button", name="Score and compare").click()
-    page.get_by_role("alert").get_by_text("only one to score").wait_for()
-    page.fill("#field-weights", str(served.folder / "small.safetensors"))
-    page.get_by_role("button", name="Score and compare").click()
-    scores = page.frame_locator("#report")
-    scores.get_by_role("heading", name="small against bicubic").wait_for(timeout=2 * SECONDS)
-    scores.get_by_role("heading", name="Pictures").wait_for()
-    with page.expect_download() as loading:
-        page.get_by_role("link", name="Table").click()
-    assert loading.value.suggested_filename == "scores.csv"
-    _check_access_at_all_widths(page)
 
 
 @pytest.mark.browser
@@ -489,7 +251,7 @@ def test_through_the_page_a_picture_takes_no_longer(
     opened: Callable[..., Page], served: Served, tmp_path: Path
 ) -> None:
     """From the click to the result, with the page watching, against the command from its start to its end."""
-    _forget_everything(served)
+    forget_everything(served)
     write_image(served.folder / "timed.png", picture(8, 256, 256))
     page = opened()
     page.select_option("#field-model", "gramgan-x4-lite")
