@@ -226,7 +226,7 @@ def test_a_file_that_ends_two_workers_is_given_up(folder: Path) -> None:
 
     def kill() -> None:
         """What the kernel does with a worker that takes too much memory for this file."""
-        while not done.wait(0.4):  # long enough to start and to reach the pipe
+        while not done.wait(1.5):  # long enough to start and to reach the pipe
             for process in source.processes():
                 os.kill(process, signal.SIGKILL)
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
+        patch.setattr(os, "fdopen", full)
         with pytest.raises(UserError, match=r"log\.jsonl: the disk is full"):
             logbook.write({"event": "step", "iteration": 1})
     logbook.close()

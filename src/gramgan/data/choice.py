@@ -41,7 +41,7 @@ def kind_of(photos: Path, low: Path | None) -> Kind:
         return "pairs"
     if photos.is_file():
         return "shards"
-    holds_images = photos.is_dir() and any(map(is_image, walk(photos).files))
+    holds_images = any(map(is_image, walk(photos).files))
     return "folder" if holds_images or not shards_in(photos) else "shards"
 
 
