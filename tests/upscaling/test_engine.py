@@ -391,10 +391,11 @@ def test_a_failure_half_way_leaves_what_was_there(generator: LoadedGenerator, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
 
-def test_float_values_outside_of_the_range_are_clipped_and_said(
+def test_float_values_a_rounding_outside_of_the_range_are_clipped_and_said(
     generator: LoadedGenerator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_image(tmp_path / "in.tif", picture(3, 8, 8) * 1.5, bits=32)
+    image = picture(3, 8, 8)
+    write_image(tmp_path / "in.tif", image * (1.0005 / image.max()), bits=32)
     with caplog.at_level(logging.WARNING, "gramgan"):
         upscale_file(upscaler_of(Nearest()), tmp_path / "in.tif", tmp_path / "out.tif")
     assert Raster.open(tmp_path / "out.tif").info.dtype == "float32"
