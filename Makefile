@@ -28,6 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy,studio]'
+	@# Without what it asks for: torchvision, which no generator needs (see networks/foreign.py).
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps spandrel einops
 	@touch $(STAMP)
 
 demo: $(STAMP)

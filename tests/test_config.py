@@ -243,8 +243,6 @@ def test_show_settings_prints_all_of_them_and_trains_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preset_and_file_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "--preset", "quick", "--config", str(tmp_path / "x.yaml")]) == 2
-    assert "give one of them" in capsys.readouterr().err
+def test_a_resumed_run_takes_no_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--preset", "quick", "--resume", str(tmp_path)]) == 2
     assert "keeps its own settings" in capsys.readouterr().err

@@ -9,23 +9,41 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gramgan.config import Config, load_config
     from gramgan.errors import UserError
     from gramgan.evaluation.compare import evaluate
-    from gramgan.networks.build import load_generator
+    from gramgan.networks.build import load_generator, load_own_generator
     from gramgan.texture.database import TextureDatabase
     from gramgan.training.run import train
     from gramgan.upscaling.api import upscale
+    from gramgan.upscaling.engine import Upscaler
 
 _HOME = {
+    "Config": "gramgan.config",
     "UserError": "gramgan.errors",
     "TextureDatabase": "gramgan.texture.database",
     "evaluate": "gramgan.evaluation.compare",
+    "load_config": "gramgan.config",
     "load_generator": "gramgan.networks.build",
+    "load_own_generator": "gramgan.networks.build",
+    "Upscaler": "gramgan.upscaling.engine",
     "train": "gramgan.training.run",
     "upscale": "gramgan.upscaling.api",
 }
 
-__all__ = ["TextureDatabase", "UserError", "__version__", "evaluate", "load_generator", "train", "upscale"]
+__all__ = [
+    "Config",
+    "TextureDatabase",
+    "Upscaler",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "load_config",
+    "load_generator",
+    "load_own_generator",
+    "train",
+    "upscale",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ def test_pairs_that_fit(folders: tuple[Path, Path]) -> None:
         ("a1.png", "a1x4.png", "CC0-1.0"),
     ]
     steps: list[tuple[int, int]] = []
-    check_pairs(items, lambda done, total: steps.append((done, total)))
+    check_pairs(items, 4, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 2), (2, 2)]
 
 
@@ -45,11 +45,11 @@ def test_sizes_must_be_exactly_a_quarter(folders: tuple[Path, Path]) -> None:
     with pytest.raises(
         UserError, match=r"a2x4\.png: 13x16 is not exactly a quarter of a2\.png, 48x64; .*and 2 more"
     ) as e:
-        check_pairs(pair_items(pair_with(*folders, "LR")))
+        check_pairs(pair_items(pair_with(*folders, "LR")), 4)
     assert "\n" not in str(e.value)
 
 
 def test_an_image_that_cannot_be_opened(folders: tuple[Path, Path]) -> None:
     (folders[1] / "a1x4.png").write_text("text")
     with pytest.raises(UserError, match=r"a1x4\.png: not an image"):
-        check_pairs(pair_items(pair_with(*folders, "LR")))
+        check_pairs(pair_items(pair_with(*folders, "LR")), 4)

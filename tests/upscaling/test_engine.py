@@ -724,7 +724,7 @@ def test_a_writer_that_fails_ends_the_job_at_once(tmp_path: Path, monkeypatch: p
 def test_a_writer_of_another_size_is_a_defect(tmp_path: Path) -> None:
     write_image(tmp_path / "in.png", picture(3, 10, 20))
     with (
-        pytest.raises(ValueError, match="81x40 is not four times 20x10"),
+        pytest.raises(ValueError, match="81x40 is not 4 times 20x10"),
         RasterWriter(tmp_path / "out.png", 81, 40) as writer,
     ):
         upscaler_of(Nearest()).upscale_raster(Raster.open(tmp_path / "in.png"), writer)

@@ -66,7 +66,7 @@ def test_in_words(factor: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("scale", "size", "expected"),
     [
-        (None, None, Scale(factor=4)),
+        (None, None, Scale()),
         (1.5, None, Scale(factor=1.5)),
         (None, "1920x1080", Scale(width=1920, height=1080)),
         (None, "1920x", Scale(width=1920)),

@@ -17,7 +17,9 @@ def train(
         str | None,
         typer.Option(help="Named settings: paper (default), classic, realphoto, finetune, lite, quick, reference."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings instead of a preset.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of settings, on top of --preset where both are given.")
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of photographs; short for --set data.photos=FOLDER.")
     ] = None,
@@ -67,8 +69,6 @@ def train(
             )
         chosen = load_config(file=_settings_of(resume), overrides=overrides)
     else:
-        if preset and config:
-            raise UserError("--preset and --config: give one of them, not both")
         chosen = load_config(preset, config, overrides)
     if show_settings:
         for line in chosen.to_yaml().splitlines():

@@ -88,7 +88,7 @@ def upscale(
     template = None
     if name is not None:
         template = NameTemplate(
-            name, str(upscaling.scale), "auto" if upscaling.chooses else Path(settings.model or DEFAULT_MODEL).stem
+            name, str(upscaling.wanted), "auto" if upscaling.chooses else Path(settings.model or DEFAULT_MODEL).stem
         )
 
     with contextlib.ExitStack() as stack:

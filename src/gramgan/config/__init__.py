@@ -1,6 +1,7 @@
 """Settings of a training run: presets, a user's file and single values put together and checked."""
 
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,17 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> "Config":
         crop, k, window = self.data.crop, self.texture.k, self.mask.window
+        if crop % self.generator.scale:
+            raise ValueError(
+                f"data.crop: {crop} is not a multiple of generator.scale={self.generator.scale}; set it to "
+                f"{math.lcm(12, self.generator.scale) * (crop // math.lcm(12, self.generator.scale))}"
+            )
         if crop % k or crop < 2 * k:
             raise ValueError(f"texture.k: crops of {crop} pixels do not divide into several patches of {k}")
-        if self.uses_discriminator and self.discriminator.kind == "unet" and crop % 8:
+        own = self.discriminator.build is not None
+        if self.uses_discriminator and not own and self.discriminator.kind == "unet" and crop % 8:
             raise ValueError(f"data.crop: the U-Net discriminator needs crops of a multiple of 8 pixels, got {crop}")
-        if self.uses_discriminator and crop < 64:
+        if self.uses_discriminator and not own and crop < 64:
             raise ValueError(f"data.crop: the discriminator needs crops of at least 64 pixels, got {crop}")
         if window % 2 == 0 or window > crop:
             raise ValueError(f"mask.window: {window} must be odd and at most the crop's {crop} pixels")
@@ -74,13 +81,16 @@ class Config(Section):
         rates = self.schedule.rate, self.schedule.rate_discriminator, self.schedule.rate_pretrain
         if self.schedule.minimum > min(rates):
             raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
-        if self.stages.adversarial and not any(self.loss_weights.values()):
+        weights = [*self.loss_weights.values(), *(loss.weight for loss in self.losses.own.values())]
+        if self.stages.adversarial and not any(weights):
             raise ValueError("losses: all weights are 0; there is nothing to minimise")
         if self.generator.consistent and self.data.degradation != "bicubic":
             raise ValueError(
                 "generator.consistent: back-projection brings back the noise of "
                 f"data.degradation={self.data.degradation}; set it to false"
             )
+        if self.generator.partial and self.generator.start is None:
+            raise ValueError("generator.partial: says how to take generator.start; give that, or leave this out")
         if (self.generator.teacher is not None) != (self.losses.teacher > 0):
             raise ValueError(
                 "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "
@@ -124,18 +134,21 @@ def preset_names() -> list[str]:
 
 
 def load_config(preset: str | None = None, file: Path | None = None, overrides: list[str] | None = None) -> Config:
-    """Settings from a preset or a YAML file, with dotted overrides such as `train.batch_size=8` on top.
+    """Settings from a preset, a YAML file, or that file on top of the preset; dotted overrides come last.
 
     Raises:
         UserError: no such preset or file, an unknown key (the nearest one is suggested) or an impossible value.
     """
-    if file is not None:
-        values, where = _read_yaml(file), str(file)
-    else:
+    values: dict[str, Any] = {}
+    where = str(file)
+    if preset is not None or file is None:
         preset = preset or "paper"
         if preset not in preset_names():
             raise UserError(f"--preset {preset}: there is no such preset; choose one of {', '.join(preset_names())}")
         values, where = _read_yaml(PRESETS / f"{preset}.yaml"), f"preset {preset}"
+    if file is not None:
+        where = f"{file} on preset {preset}" if values else where
+        values = _on_top(values, _read_yaml(file))
     for override in overrides or []:
         _apply(values, override)
     try:
@@ -154,6 +167,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no settings; expected sections such as train: and data:")
     return values
+
+
+def _on_top(values: dict[str, Any], own: dict[str, Any], section: str = "") -> dict[str, Any]:
+    """`values` with what `own` says in their place, setting by setting."""
+    merged = dict(values)
+    for name, value in own.items():
+        key = f"{section}{name}"
+        for other in _REPLACED_BY.get(key, ()):
+            if other not in own:
+                merged.pop(other, None)
+        before = merged.get(name)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        merged[name] = _on_top(before, value, f"{key}.") if both else value
+    return merged
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -38,15 +38,24 @@ class DataConfig(Section):
     workers: Positive | None = Field(
         default=None, description="processes that decode streamed images; none: one for each processor, 16 at most"
     )
-    validation: Path | None = Field(
-        default=None, description="folder of HR images to validate on; default: the manifest's held-out part"
+    validation: Path | dict[str, Path] | None = Field(
+        default=None,
+        description="folder of HR images to validate on, or several by name, of which the first decides; none: the "
+        "manifest's held-out part",
+    )
+    crops: str | None = Field(
+        default=None,
+        description="module:function that makes HR crops in place of photos, called as (number, batch, crop)",
     )
     crop: Annotated[int, Field(ge=32, multiple_of=4)] = Field(
         default=192, description="side of HR training crops in pixels"
     )
     augment: bool = Field(default=True, description="random flips and quarter turns")
-    degradation: Literal["bicubic", "photo", "realphoto", "satellite"] = Field(
-        default="bicubic", description="how LR is made from HR, see docs/degradations.md"
+    degradation: str = Field(
+        default="bicubic",
+        pattern=r"^(bicubic|photo|realphoto|satellite|.+:.+)$",
+        description="how LR is made from HR: bicubic, photo, realphoto or satellite, see docs/degradations.md; or "
+        "module:function of your own, called as (hr) or (hr, seeds)",
     )
 
     @model_validator(mode="after")
@@ -66,10 +75,27 @@ class GeneratorConfig(Section):
     start: str | None = Field(
         default=None, description="weights to start from: a name of `gramgan weights list` or a file; none: noise"
     )
+    build: str | None = Field(
+        default=None,
+        description="module:function that makes a generator of your own, a torch.nn.Module; nf, nb, gc and upsampler "
+        "do not count then",
+    )
+    freeze: tuple[str, ...] = Field(
+        default=(), description='patterns of parameters that do not learn, such as "body.0.*"'
+    )
+    partial: bool = Field(
+        default=False,
+        description="take from start only the tensors whose name and shape fit, the others begin anew; the log has "
+        "the list",
+    )
     nf: Positive = 64
     nb: Positive = 23
     gc: Positive = 32
     upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+    scale: Literal[1, 2, 3, 4, 8] = Field(
+        default=4,
+        description="how many times larger its results are; for 1 and 2 its input is unshuffled, as Real-ESRGAN's is",
+    )
     teacher: str | None = Field(
         default=None, description="weights whose results losses.teacher compares with: a name or a file, as for start"
     )
@@ -87,6 +113,10 @@ class DiscriminatorSettings(Section):
     """The discriminator, and what it starts from."""
 
     start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
+    build: str | None = Field(
+        default=None, description="module:function that makes a discriminator of your own, a torch.nn.Module"
+    )
+    freeze: tuple[str, ...] = Field(default=(), description="patterns of parameters that do not learn")
     kind: Literal["classifier", "unet"] = Field(
         default="classifier", description="classifier: the method's own, judges images; unet: judges every pixel"
     )
@@ -191,6 +221,16 @@ class MaskConfig(Section):
     window: Annotated[int, Field(ge=3)] = 11
 
 
+class OwnLossConfig(Section):
+    """A loss of your own."""
+
+    build: str = Field(
+        description="module:function of it, called with what it names of sr, hr, lr and average (the averaged "
+        "generator's result)"
+    )
+    weight: Weight = Field(default=1.0, description="in the total of the adversarial stage")
+
+
 class LossConfig(Section):
     """Weights η of the paper's five losses and of three others; 0 leaves a loss out and saves its cost."""
 
@@ -204,6 +244,7 @@ class LossConfig(Section):
     artifact: Weight = Field(
         default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
     )
+    own: dict[str, OwnLossConfig] = Field(default={}, description="losses of your own by name")
     trunk: Literal["vgg19", "vgg16", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
     layers: tuple[str, ...] | None = Field(
         default=None, description="layers of the trunk to compare, by name; none: all three"
@@ -286,6 +327,10 @@ class TrainConfig(Section):
     activation_checkpointing: bool = Field(
         default=False, description="compute each block of the generator again in the backward pass, to save memory"
     )
+    optimizer: str = Field(default="Adam", description="of both networks, by its name in torch.optim")
+    optimizer_options: dict[str, float | bool | list[float] | None] = Field(
+        default={}, description="its arguments but the rate, such as {weight_decay: 0.01, betas: [0.9, 0.99]}"
+    )
     compile: bool = Field(default=False, description="compile the generator's blocks and the trunk with torch.compile")
     clip_discriminator: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="largest norm of the discriminator's gradient"
@@ -311,6 +356,14 @@ class LogConfig(Section):
     keep: Positive = Field(default=3, description="how many checkpoints are kept, besides that of the best validation")
     validation_images: Positive = Field(default=8, description="at most so many are validated on")
     validation_crop: Positive = Field(default=512, description="their centre, at most so many HR pixels a side")
-    best_by: Literal["st_lpips", "psnr_y", "gram_distance"] = Field(
-        default="st_lpips", description="validation score that decides what is best"
+    best_by: str = Field(
+        default="st_lpips",
+        description="validation score that decides what is best: st_lpips, psnr_y, gram_distance, another of them, one "
+        "of yours, or NAME/psnr_y of another validation set",
+    )
+    metrics: dict[str, str] = Field(
+        default={}, description="scores of your own by name, as module:function, called as (sr, hr)"
+    )
+    patience: Positive | None = Field(
+        default=None, description="so many validations without a better score end the run; none: it goes to its end"
     )

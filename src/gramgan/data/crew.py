@@ -82,6 +82,7 @@ class Crew:
         *,
         side: int,
         augment: bool,
+        scale: int,
         workers: int,
         ahead: int,
         troubles: Troubles,
@@ -90,7 +91,7 @@ class Crew:
     ) -> None:
         """Start `workers` processes and let them begin."""
         self._items, self._order, self._numbers = items, order, numbers
-        self._side, self._augment, self._ahead = side, augment, ahead
+        self._side, self._augment, self._scale, self._ahead = side, augment, scale, ahead
         self._troubles, self._patience, self._limit = troubles, patience, limit
         self._changed = threading.Condition()  # guards everything below
         self._ordered: deque[Job] = deque()  # all that were not taken yet
@@ -173,7 +174,7 @@ class Crew:
                 member.ready, self._stillborn = True, 0
             while (given := self._give(member)) is not None:
                 for job in given:
-                    requests.write(request(self._item(job), self._draw(job), self._side, self._augment))
+                    requests.write(request(self._item(job), self._draw(job), self._side, self._augment, self._scale))
                 requests.flush()
                 kind, content = _receive(replies)
                 with self._changed:

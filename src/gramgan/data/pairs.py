@@ -1,7 +1,8 @@
-"""Pairs of LR and HR images out of two folders: by name, LR exactly a quarter of HR."""
+"""Pairs of LR and HR images out of two folders: by name, LR exactly a whole number of times smaller than HR."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from gramgan.data.cutting import check_pair
@@ -28,15 +29,15 @@ def pair_items(pairs: Iterable[Pair], licences: Mapping[Path, str] | None = None
     ]
 
 
-def check_pairs(items: Sequence[Item], progress: Progress = silent) -> None:
-    """Read the headers of all files and make sure that every LR image is exactly a quarter of its HR image.
+def check_pairs(items: Sequence[Item], scale: int, progress: Progress = silent) -> None:
+    """Read the headers of all files and make sure that every HR image is `scale` times as large as its LR image.
 
     Raises:
         UserError: an image cannot be opened, or sizes do not fit.
     """
     problems = []
     with ThreadPoolExecutor(threads()) as pool:
-        for number, problem in enumerate(pool.map(_problem, items), start=1):
+        for number, problem in enumerate(pool.map(partial(_problem, scale), items), start=1):
             if problem:
                 problems.append(problem)
             progress(number, len(items))
@@ -45,11 +46,11 @@ def check_pairs(items: Sequence[Item], progress: Progress = silent) -> None:
         raise UserError(f"{'; '.join(problems[:_NAMED])}{more}; correct the pairs or take them out")
 
 
-def _problem(item: Item) -> str:
+def _problem(scale: int, item: Item) -> str:
     try:
         high = item.high.open(sequential=True)
         if item.low is not None:
-            check_pair(item, high.info, item.low.open(sequential=True).info)
+            check_pair(item, high.info, item.low.open(sequential=True).info, scale)
     except UserError as error:
         return str(error)
     return ""

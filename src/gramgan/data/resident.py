@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gramgan.data.cutting import SCALE, check_pair, check_size
+from gramgan.data.cutting import check_pair, check_size
 from gramgan.data.items import Item
 from gramgan.data.order import Draw
 from gramgan.data.source import CropSource, Demand, Taken
@@ -70,10 +70,10 @@ class ResidentPhotos(CropSource):
             if low is None:
                 y, x = draw.corner(high.shape[-2], high.shape[-1], side)
             else:
-                part = side // SCALE
+                part = side // self.demand.scale
                 y, x = draw.corner(low.shape[-2], low.shape[-1], part)
                 low_crops.append(self._finished(low[:, y : y + part, x : x + part], draw))
-                y, x = y * SCALE, x * SCALE
+                y, x = y * self.demand.scale, x * self.demand.scale
             crops.append(self._finished(high[:, y : y + side, x : x + side], draw))
             names.append(self.items[draw.item].name)
         return Taken(_batch(crops), _batch(low_crops) if low_crops else None, names)
@@ -95,7 +95,7 @@ def _load(demand: Demand, item: Item) -> tuple[Tensor, Tensor | None] | UserErro
         high, low = item.high.open(), None if item.low is None else item.low.open()
         check_size(item, high.info, demand.crop)
         if low is not None:
-            check_pair(item, high.info, low.info)
+            check_pair(item, high.info, low.info, demand.scale)
         pixels = [one.read_rgb8() for one in (high, low) if one is not None]
     except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
         return UserError(in_one_line(error, item.name))

@@ -24,7 +24,7 @@ class Demand:
 
     `crop` is the side of HR crops in pixels, `batch` the number of crops of a step in all processes together, of which
     this process gets the part `share`. `seed` decides which image every crop is cut from, and where; `augment` turns
-    and flips the crops.
+    and flips the crops. LR images of pairs are `scale` times smaller than their HR images.
     """
 
     crop: int
@@ -33,6 +33,7 @@ class Demand:
     augment: bool = True
     device: str | torch.device = "cpu"
     share: Share = WHOLE
+    scale: int = 4
 
 
 class Crops(NamedTuple):
@@ -40,8 +41,8 @@ class Crops(NamedTuple):
 
     `images` are float32 `[B, 3, crop, crop]` in [0, 1] on the device, those of one process; `names` says which
     photographs those of all processes come from (those of other processes as drawn: an image that cannot be read is
-    replaced where it is met). `low` are the LR crops `[B, 3, crop / 4, crop / 4]` of a source of pairs; without them
-    LR is made from HR, `seeds[i]` decides how for `images[i]`.
+    replaced where it is met). `low` are the LR crops `[B, 3, crop / scale, crop / scale]` of a source of pairs;
+    without them LR is made from HR, `seeds[i]` decides how for `images[i]`.
     """
 
     images: Tensor

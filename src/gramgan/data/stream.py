@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gramgan.data.crew import LIMIT, PATIENCE, Crew
-from gramgan.data.cutting import SCALE
 from gramgan.data.items import Item
 from gramgan.data.source import CropSource, Demand, Taken
 from gramgan.errors import UserError
@@ -66,7 +65,7 @@ class StreamedImages(CropSource):
         if self._crew is None or self._next != self.position:  # also after `restore`
             self.close()
             self._crew = self._started()
-        side, low_side = self.demand.crop, self.demand.crop // SCALE
+        side, low_side = self.demand.crop, self.demand.crop // self.demand.scale
         paired = self.items[0].low is not None
         images = self._buffer(len(numbers), side)
         low = self._buffer(len(numbers), low_side) if paired else None
@@ -92,6 +91,7 @@ class StreamedImages(CropSource):
             self._numbers(self.position),
             side=self.demand.crop,
             augment=self.demand.augment,
+            scale=self.demand.scale,
             workers=self.workers,
             ahead=max(4 * own, 8 * self.workers),
             troubles=self.troubles,

@@ -27,9 +27,9 @@ READY, CROP, UNREADABLE, FAILED = b"r", b"c", b"u", b"f"
 KINDS = (READY, CROP, UNREADABLE, FAILED)
 
 
-def request(item: Item, draw: Draw, side: int, augment: bool) -> bytes:
+def request(item: Item, draw: Draw, side: int, augment: bool, scale: int) -> bytes:
     """What to send for a crop, a line of JSON."""
-    values = {"item": _plain(item), "draw": asdict(draw), "side": side, "augment": augment}
+    values = {"item": _plain(item), "draw": asdict(draw), "side": side, "augment": augment, "scale": scale}
     return json.dumps(values).encode("ascii") + b"\n"
 
 
@@ -50,7 +50,8 @@ def main() -> None:
 def _answer(line: bytes) -> tuple[bytes, bytes]:
     try:
         values = json.loads(line)
-        high, low = cut_crop(_item(values["item"]), Draw(**values["draw"]), values["side"], augment=values["augment"])
+        how = {key: values[key] for key in ("augment", "scale")}
+        high, low = cut_crop(_item(values["item"]), Draw(**values["draw"]), values["side"], **how)
     except UserError as error:
         return UNREADABLE, str(error).encode("utf-8", "surrogateescape")
     except Exception:  # noqa: BLE001 (one odd file must not end a training: it is named there, with this traceback)

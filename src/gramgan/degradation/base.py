@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 SCALE = 4
+"""How many times smaller LR is than HR where nobody says otherwise."""
 
 
 class Degradation(ABC):
@@ -21,16 +22,20 @@ class Degradation(ABC):
 
     name: ClassVar[str]
 
+    def __init__(self, scale: int = SCALE) -> None:
+        """`scale` is how many times smaller than HR the LR images are."""
+        self.scale = scale
+
     @torch.no_grad()
     def __call__(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
         """Degrade a batch.
 
         Args:
-            hr: RGB `[B, 3, H, W]` in [0, 1]; H and W multiples of 4.
+            hr: RGB `[B, 3, H, W]` in [0, 1]; H and W multiples of `scale`.
             seeds: one for each image, 0 ≤ seed < 2⁶³.
 
         Returns:
-            `[B, 3, H/4, W/4]` in 8-bit steps of [0, 1], on the images' device and in their memory format.
+            `[B, 3, H/scale, W/scale]` in 8-bit steps of [0, 1], on the images' device and in their memory format.
 
         Raises:
             ValueError: another shape, or another number of seeds.
@@ -38,8 +43,8 @@ class Degradation(ABC):
         if hr.ndim != 4 or hr.shape[1] != 3:
             raise ValueError(f"a degradation needs RGB images [B, 3, H, W], got {list(hr.shape)}")
         height, width = hr.shape[-2:]
-        if height % SCALE or width % SCALE:
-            raise ValueError(f"image of {height}x{width} cannot be divided by {SCALE}; crop it first")
+        if height % self.scale or width % self.scale:
+            raise ValueError(f"image of {height}x{width} cannot be divided by {self.scale}; crop it first")
         if len(seeds) != len(hr):
             raise ValueError(f"{len(hr)} images need as many seeds, got {len(seeds)}")
         channels_last = hr.is_contiguous(memory_format=torch.channels_last)

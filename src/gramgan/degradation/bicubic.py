@@ -8,13 +8,13 @@ from gramgan.degradation.base import SCALE, Degradation
 from gramgan.ops.resize import matlab_bicubic_down
 
 
-def degrade_bicubic(hr: Tensor) -> Tensor:
-    """LR images as the published ×4 benchmarks were made: `[B, 3, H, W]` in [0, 1] → `[B, 3, H/4, W/4]`, 8-bit steps.
+def degrade_bicubic(hr: Tensor, scale: int = SCALE) -> Tensor:
+    """LR images as the published benchmarks were made: `[B, 3, H, W]` in [0, 1] → `[B, 3, H/s, W/s]`, 8-bit steps.
 
     Raises:
-        ValueError: H or W is not a multiple of 4.
+        ValueError: H or W is not a multiple of `scale`.
     """
-    return matlab_bicubic_down(hr, SCALE)
+    return matlab_bicubic_down(hr, scale)
 
 
 class Bicubic(Degradation):
@@ -24,7 +24,7 @@ class Bicubic(Degradation):
 
     def describe(self, seed: int) -> list[str]:
         """What `seed` does to an image, one operation a line, in the order in which they are done."""
-        return ["MATLAB's bicubic, ×1/4"]
+        return [f"MATLAB's bicubic, ×1/{self.scale}"]
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
-        return degrade_bicubic(hr)
+        return degrade_bicubic(hr, self.scale)

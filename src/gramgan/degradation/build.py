@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from gramgan.degradation.base import Degradation
+from gramgan.degradation.base import SCALE, Degradation
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.degradation.photo import Photo
 from gramgan.degradation.realphoto import RealPhoto
@@ -14,19 +14,19 @@ Profile = Literal["bicubic", "photo", "realphoto", "satellite"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
-def build(name: str) -> Degradation:
-    """The degradation of a profile, with the numbers of `docs/degradations.md`.
+def build(name: str, scale: int = SCALE) -> Degradation:
+    """The degradation of a profile, with the numbers of `docs/degradations.md`; LR is `scale` times smaller than HR.
 
     Raises:
         UserError: there is no such profile.
     """
     match name:
         case "bicubic":
-            return Bicubic()
+            return Bicubic(scale)
         case "photo":
-            return Photo()
+            return Photo(scale=scale)
         case "realphoto":
-            return RealPhoto()
+            return RealPhoto(scale=scale)
         case "satellite":
-            return Satellite()
+            return Satellite(scale=scale)
     raise UserError(f"degradation {name}: there is no such profile; choose one of {', '.join(PROFILES)}")

@@ -111,7 +111,7 @@ class Plan:
         """HR `[3, H, W]` to what the camera compresses, [0, 1]; `size` is that of LR."""
         if self.shrink is not None:
             if self.shrink == "bicubic":
-                return matlab_bicubic_down(image[None], SCALE)[0]
+                return matlab_bicubic_down(image[None], image.shape[-1] // size[1])[0]
             return resize(image, size, self.shrink, antialias=True).clamp(0, 1)
         if self.kernel is not None:
             one, two, angle = self.kernel
@@ -132,7 +132,7 @@ class Plan:
         """What `seed` does to an image, one operation a line, in the order in which they are done."""
         if self.shrink is not None:
             how = "MATLAB's bicubic" if self.shrink == "bicubic" else f"{self.shrink}, anti-aliased"
-            return [f"{how}, ×1/4, and nothing else"]
+            return [f"{how}, and nothing else"]
         lines = []
         if self.kernel is not None:
             one, two, angle = self.kernel
@@ -160,7 +160,8 @@ class Photo(Degradation):
 
     name = "photo"
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    def __init__(self, faults: Faults | None = None, *, scale: int = SCALE) -> None:
+        super().__init__(scale)
         self._faults = faults or Faults()
 
     def plan(self, seed: int) -> Plan:
@@ -191,7 +192,7 @@ class Photo(Degradation):
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
         plans = [self.plan(seed) for seed in seeds]
-        size = hr.shape[-2] // SCALE, hr.shape[-1] // SCALE
+        size = hr.shape[-2] // self.scale, hr.shape[-1] // self.scale
         images = [plan.first(image, size) for image, plan in zip(hr, plans, strict=True)]
         images = jpeg(images, [plan.coding for plan in plans])
         images = [plan.last(image, size) for image, plan in zip(images, plans, strict=True)]

@@ -181,13 +181,21 @@ class RealPhoto(Degradation):
         second: numbers of the second, whose scales are relative to the LR size.
         final_sinc: probability of the last sinc filter.
         jpeg_last: probability that the second JPEG comes after it.
+        scale: see `Degradation`.
     """
 
     name = "realphoto"
 
     def __init__(
-        self, first: Round = FIRST, second: Round = SECOND, *, final_sinc: float = 0.8, jpeg_last: float = 0.5
+        self,
+        first: Round = FIRST,
+        second: Round = SECOND,
+        *,
+        final_sinc: float = 0.8,
+        jpeg_last: float = 0.5,
+        scale: int = SCALE,
     ) -> None:
+        super().__init__(scale)
         self._first = first
         self._second = second
         self._final_sinc = final_sinc
@@ -212,7 +220,7 @@ class RealPhoto(Degradation):
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
         plans = [self.plan(seed) for seed in seeds]
-        large, small = (hr.shape[-2], hr.shape[-1]), (hr.shape[-2] // SCALE, hr.shape[-1] // SCALE)
+        large, small = (hr.shape[-2], hr.shape[-1]), (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
         images = [plan.first.run(image, large) for image, plan in zip(hr, plans, strict=True)]
         images = jpeg(images, [plan.first.coding for plan in plans])
         images = [plan.second.run(image, small) for image, plan in zip(images, plans, strict=True)]

@@ -21,7 +21,7 @@ from gramgan.degradation.noise import poisson_noise
 MID_GREY = 0.5
 """The value at which the signal-to-noise ratio is stated."""
 
-_KERNEL_SIZE = 21  # 4 standard deviations at the lowest modulation
+_KERNEL_REACH = 2.5  # LR pixels: 4 standard deviations at the lowest modulation
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Plan:
     coding: Coding | None
     seed: int
 
-    def kernel(self) -> Tensor:
-        """The point-spread function on the HR grid, float64 `[21, 21]`."""
-        across, along = (sigma_of_mtf(mtf) for mtf in self.mtf)
-        return gaussian_kernel(_KERNEL_SIZE, across, along, self.angle)
+    def kernel(self, scale: int = SCALE) -> Tensor:
+        """The point-spread function on the HR grid, float64 `[21, 21]` at a scale of 4."""
+        across, along = (sigma_of_mtf(mtf, scale) for mtf in self.mtf)
+        return gaussian_kernel(2 * math.ceil(_KERNEL_REACH * scale) + 1, across, along, self.angle)
 
-    def run(self, hr: Tensor) -> Tensor:
-        """`[3, H, W]` → `[3, H/4, W/4]`: everything but the JPEG."""
-        image = blur(hr, self.kernel())
+    def run(self, hr: Tensor, scale: int = SCALE) -> Tensor:
+        """`[3, H, W]` → `[3, H/scale, W/scale]`: everything but the JPEG."""
+        image = blur(hr, self.kernel(scale))
         for shift, dim in zip(self.shift, (-2, -1), strict=True):
-            image = sample(image, SCALE, (SCALE - 1) / 2 + SCALE * shift, dim)
+            image = sample(image, scale, (scale - 1) / 2 + scale * shift, dim)
         image = poisson_noise(image, self.snr**2 / MID_GREY, self.seed)
         steps = self.used * (2**self.bits - 1)
         image = image.mul(steps).round().div(steps)
@@ -88,11 +88,12 @@ class Plan:
 
 
 class Satellite(Degradation):
-    """LR images as a satellite with four times the pixel size would have taken them."""
+    """LR images as a satellite with `scale` times the pixel size would have taken them."""
 
     name = "satellite"
 
-    def __init__(self, sensor: Sensor | None = None) -> None:
+    def __init__(self, sensor: Sensor | None = None, *, scale: int = SCALE) -> None:
+        super().__init__(scale)
         self._sensor = sensor or Sensor()
 
     def plan(self, seed: int) -> Plan:
@@ -119,13 +120,13 @@ class Satellite(Degradation):
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
         plans = [self.plan(seed) for seed in seeds]
-        images = [plan.run(image) for image, plan in zip(hr, plans, strict=True)]
+        images = [plan.run(image, self.scale) for image, plan in zip(hr, plans, strict=True)]
         return to_8_bits(torch.stack(jpeg(images, [plan.coding for plan in plans])))
 
 
-def sigma_of_mtf(mtf: float) -> float:
+def sigma_of_mtf(mtf: float, scale: int = SCALE) -> float:
     """Standard deviation, in HR pixels, of the Gaussian with this modulation at the LR grid's Nyquist frequency.
 
-    A Gaussian of deviation σ passes exp(-2 π² σ² f²); here f = 1/8 cycle per HR pixel.
+    A Gaussian of deviation σ passes exp(-2 π² σ² f²); here f = 1/(2 scale) cycles per HR pixel.
     """
-    return SCALE * math.sqrt(-2 * math.log(mtf)) / math.pi
+    return scale * math.sqrt(-2 * math.log(mtf)) / math.pi

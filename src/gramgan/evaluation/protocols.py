@@ -50,6 +50,12 @@ class Protocol:
 SR_Y_CROP4 = Protocol(name="sr-y-crop4", scale=4, crop=4, bits=8, space="y")
 """What ×4 super-resolution papers report: MATLAB's Y, 4 border pixels cropped, 8-bit images."""
 
+
+def sr_y(scale: int) -> Protocol:
+    """The same for another scale: as many border pixels are cropped as HR has for one of LR."""
+    return Protocol(name=f"sr-y-crop{scale}", scale=scale, crop=scale, bits=8, space="y")
+
+
 RGB_CROP4 = Protocol(name="rgb-crop4", scale=4, crop=4, bits=8, space="rgb")
 """The same on RGB, as restoration challenges report it."""
 

@@ -1,21 +1,24 @@
 """Running a generator on torch in less than fp32: the one place that says how."""
 
 import copy
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gramgan.hardware.precision import Precision
 from gramgan.networks.rrdb import RRDBNet
 
+Network = TypeVar("Network", bound=nn.Module)
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def in_precision(network: RRDBNet, precision: Precision, channels_last: bool, device: str = "cpu") -> RRDBNet:
+def in_precision(network: Network, precision: Precision, channels_last: bool, device: str = "cpu") -> Network:
     """A copy of `network` for inference, on `device`, with its weights in `precision`.
 
-    The last convolution stays in fp32: a result stored in bf16 would have the steps of an 8-bit image between 0.5 and
-    1, so a 16-bit picture would come out with 8 bits. It is 0.2 % of the arithmetic.
+    The last convolution of an RRDBNet stays in fp32: a result stored in bf16 would have the steps of an 8-bit image
+    between 0.5 and 1, so a 16-bit picture would come out with 8 bits. It is 0.2 % of the arithmetic.
 
     Args:
         network: any device; left as it is.
@@ -29,7 +32,7 @@ def in_precision(network: RRDBNet, precision: Precision, channels_last: bool, de
     network = copy.deepcopy(network).to(device).to(DTYPES[precision])
     network.to(memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
     network.eval().requires_grad_(False)
-    if precision != "fp32":
+    if precision != "fp32" and isinstance(network, RRDBNet):
         network.conv_last.float()
         network.conv_last.register_forward_pre_hook(_to_float)
     return network

@@ -1,24 +1,24 @@
 """Networks out of weight files and settings: the one place that knows the architectures by name."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gramgan.errors import UserError
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
 from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights
 from gramgan.weights.locate import HINT, locate_generator
 
-_NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up1.weight")
+_NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_hr.weight")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
     located = locate_generator(spec)
     path, known = located.path, located.known
     weights = read_weights(path)
+    if weights.card is not None and weights.card.architecture["network"] == "own":
+        raise UserError(
+            f"{path}: a generator of its maker's own ({weights.card.architecture.get('build')}); in Python, fill that "
+            "one with gramgan.load_own_generator(path, network)"
+        )
     config = infer_rrdb(weights.state, path)
     described = known.card if known is not None else partial(_plain_card, path)
     card = weights.card or described(config.to_dict())
@@ -58,9 +63,40 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
     return LoadedGenerator(network.eval().to(device), config, card)
 
 
+@dataclass(frozen=True)
+class OwnGenerator:
+    """A generator of a user's own, ready to run: network in evaluation mode, and the card of its weights."""
+
+    network: nn.Module
+    card: Card
+
+
+def load_own_generator(path: str | Path, network: nn.Module | Callable[[], nn.Module]) -> OwnGenerator:
+    """Fill a generator of your own with the weights that a training left (`gramgan_G_best.safetensors`).
+
+    Args:
+        path: the file.
+        network: the module, or what makes it, as it was given to `gramgan.train`.
+
+    Raises:
+        UserError: the file is missing or damaged, has no card, or its tensors are not the network's.
+    """
+    weights = read_weights(Path(path))
+    if weights.card is None:
+        raise UserError(f"{path}: has no card that says its scale; give the .safetensors file that the training left")
+    made = network if isinstance(network, nn.Module) else network()
+    load_strict(made, weights.state, path)
+    return OwnGenerator(made.eval(), weights.card)
+
+
 def build_discriminator(config: DiscriminatorConfig) -> Discriminator | UNetDiscriminator:
     """A new discriminator of the kind that `config` names."""
     return UNetDiscriminator(config) if config.kind == "unet" else Discriminator(config)
+
+
+def is_rrdb(state: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors have the names of an `RRDBNet`."""
+    return all(name in state for name in _NEEDED)
 
 
 def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> RRDBConfig:
@@ -69,7 +105,7 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
     Only what decides the architecture is looked at; whether all the rest is there, `load_strict` says.
 
     Raises:
-        UserError: the tensors are those of another network, or of an RRDBNet for another scale.
+        UserError: the tensors are those of another network.
     """
     missing = [name for name in _NEEDED if name not in state or state[name].ndim != 4]
     if missing:
@@ -77,18 +113,25 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
             f"{source}: not an RRDBNet generator: {', '.join(missing)} missing, it has {len(state)} others such as "
             f"{', '.join(list(state)[:3]) or 'none'}; {HINT}"
         )
-    first, growth, up = (state[name] for name in _NEEDED)
-    nf, gc = first.shape[0], growth.shape[0]
-    if first.shape[1] != 3:
+    first, growth = (state[name] for name in _NEEDED[:2])
+    nf, gc, unshuffle = first.shape[0], growth.shape[0], math.isqrt(first.shape[1] // 3)
+    if first.shape[1] != 3 * unshuffle**2 or nf < 1 or gc < 1:
         raise UserError(
-            f"{source}: takes {first.shape[1]} channels instead of RGB, as generators for ×1 and ×2 do; {HINT}"
+            f"{source}: takes {first.shape[1]} channels, neither RGB nor RGB in blocks of 2×2 or 4×4; {HINT}"
         )
-    upsamplers: dict[int, Literal["pixelshuffle", "nearest"]] = {4 * nf: "pixelshuffle", nf: "nearest"}
-    upsampler = upsamplers.get(up.shape[0])
-    if upsampler is None or nf < 1 or gc < 1:
-        raise UserError(f"{source}: conv_up1 has {up.shape[0]} channels, neither {nf} nor {4 * nf}; {HINT}")
+    ups = sorted({name.partition(".")[0] for name in state if name.startswith("conv_up")})
+    enlarged = 3 if "conv_up_x3" in ups else 2 ** len(ups)
+    channels = next((state[f"{name}.weight"].shape[0] for name in ups if f"{name}.weight" in state), nf)
+    step = 3 if enlarged == 3 else 2
+    upsamplers: dict[int, Upsampler] = {step**2 * nf: "pixelshuffle", nf: "nearest"}
+    upsampler = upsamplers.get(channels)
+    if upsampler is None:
+        raise UserError(f"{source}: conv_up1 has {channels} channels, neither {nf} nor {step**2 * nf}; {HINT}")
     blocks = {match[1] for match in (re.match(r"body\.(\d+)\.", name) for name in state) if match}
-    return RRDBConfig(nf=nf, nb=len(blocks), gc=gc, upsampler=upsampler)
+    try:
+        return RRDBConfig(nf, len(blocks), gc, upsampler, enlarged // unshuffle, unshuffle)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}; {HINT}") from None
 
 
 def _plain_card(path: Path, architecture: dict[str, int | str]) -> Card:

@@ -17,9 +17,8 @@ SIDE = REACH + 128
 """Side of the picture that is measured on."""
 
 Run = Callable[[np.ndarray], np.ndarray]
-"""The network: float32 `[1, 3, h, w]` in [0, 1] → `[1, 3, 4h, 4w]`, such as a backend's `run` in fp32."""
+"""The network: float32 `[1, 3, h, w]` in [0, 1] → `[1, 3, sh, sw]`, such as a backend's `run` in fp32."""
 
-_SCALE = 4
 _STEP = 4  # overlaps are multiples of it
 
 
@@ -45,13 +44,12 @@ def context_error(run: Run, image: np.ndarray) -> np.ndarray:
         raise ValueError(f"context is measured on {SIDE}x{SIDE} pixels or more, not {image.shape[1]}x{image.shape[2]}")
     square = image[None, :, top : top + SIDE, left : left + SIDE]
     whole = _clipped(run(square))
-    at_corner = np.abs(_clipped(run(square[:, :, REACH:, REACH:])) - whole[:, _SCALE * REACH :, _SCALE * REACH :])
+    scale = whole.shape[-1] // SIDE
+    at_corner = np.abs(_clipped(run(square[:, :, REACH:, REACH:])) - whole[:, scale * REACH :, scale * REACH :])
     kept = SIDE - REACH
-    other = np.abs(_clipped(run(square[:, :, :kept, :kept])) - whole[:, : _SCALE * kept, : _SCALE * kept])[
-        :, ::-1, ::-1
-    ]
+    other = np.abs(_clipped(run(square[:, :, :kept, :kept])) - whole[:, : scale * kept, : scale * kept])[:, ::-1, ::-1]
     worst = np.maximum(at_corner, other).max(axis=0)
-    worst = worst.reshape(kept, _SCALE, kept, _SCALE).max(axis=(1, 3))  # of each low-resolution pixel
+    worst = worst.reshape(kept, scale, kept, scale).max(axis=(1, 3))  # of each low-resolution pixel
     distance = np.minimum(*np.indices(worst.shape))
     return np.array([worst[distance >= d].max() for d in range(REACH)])
 

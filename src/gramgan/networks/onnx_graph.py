@@ -20,7 +20,7 @@ _SLOPE = 0.2  # of the leaky ReLU
 
 
 def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> onnx.ModelProto:
-    """The generator for any batch, height and width: input `lr` `[B, 3, H, W]`, output `sr` `[B, 3, 4H, 4W]`.
+    """The generator for any batch, height and width: input `lr` `[B, 3, H, W]`, output `sr` `[B, 3, sH, sW]`.
 
     Args:
         config: its architecture.
@@ -37,11 +37,12 @@ def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, h
         ops.node("Cast", [last], output=sr, to=onnx.TensorProto.FLOAT)
     else:
         ops.node("Identity", [last], output=sr)
+    size = [f"height_{config.scale}", f"width_{config.scale}"]
     graph = helper.make_graph(
         ops.nodes,
         "gramgan",
         [helper.make_tensor_value_info("lr", onnx.TensorProto.FLOAT, ["batch", 3, "height", "width"])],
-        [helper.make_tensor_value_info("sr", onnx.TensorProto.FLOAT, ["batch", 3, "height_4", "width_4"])],
+        [helper.make_tensor_value_info("sr", onnx.TensorProto.FLOAT, ["batch", 3, *size])],
         ops.initialisers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gramgan")
@@ -52,8 +53,11 @@ def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, h
 
 
 def _rrdb(config: RRDBConfig, ops: "_Ops", lr: str) -> str:
-    """`RRDBNet.forward` once more, on `lr` `[B, 3, H, W]` → `[B, 3, 4H, 4W]`."""
-    features = ops.convolution(lr, "conv_first", leaky=False)
+    """`RRDBNet.forward` once more, on `lr` `[B, 3, H, W]` → `[B, 3, sH, sW]`.
+
+    Where the network unshuffles its input, H and W must be multiples of `config.unshuffle`.
+    """
+    features = ops.convolution(lr, "conv_first", leaky=False, block=config.unshuffle)
     trunk = features
     for block in range(config.nb):
         inner = trunk
@@ -61,11 +65,11 @@ def _rrdb(config: RRDBConfig, ops: "_Ops", lr: str) -> str:
             inner = _dense_block(ops, inner, f"body.{block}.rdb{dense}")
         trunk = ops.add(trunk, ops.scaled(inner, _RESIDUAL_SCALE))
     features = ops.add(features, ops.convolution(trunk, "conv_body", leaky=False))
-    for name in ("conv_up1", "conv_up2"):
+    for name, factor in config.steps.items():
         if config.upsampler == "pixelshuffle":
-            features = ops.leaky(ops.pixel_shuffle_twice(ops.convolution(features, name, leaky=False)))
+            features = ops.leaky(ops.pixel_shuffle(ops.convolution(features, name, leaky=False), factor))
         else:
-            features = ops.convolution(ops.nearest_twice(features), name, leaky=True)
+            features = ops.convolution(ops.nearest(features, factor), name, leaky=True)
     return ops.convolution(ops.convolution(features, "conv_hr", leaky=True), "conv_last", leaky=False)
 
 
@@ -86,7 +90,7 @@ class _Ops:
         self._dtype = np.float16 if half else np.float32
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
-        self._scales = self._constant("scales_2", np.array([1, 1, 2, 2], np.float32))
+        self._scales: dict[int, str] = {}
         self._factors: dict[float, str] = {}
 
     def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
@@ -95,12 +99,17 @@ class _Ops:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def convolution(self, x: str, name: str, *, leaky: bool) -> str:
+    def convolution(self, x: str, name: str, *, leaky: bool, block: int = 1) -> str:
+        """3×3; with `block` r, of the input's r×r blocks as channels, which is 3r×3r in steps of r."""
+        weight, bias = (self._state[f"{name}.{kind}"].detach().cpu().numpy() for kind in ("weight", "bias"))
+        if block > 1:  # [out, colour, place in the block, place of the block]
+            weight = weight.reshape(len(weight), -1, block, block, 3, 3).transpose(0, 1, 4, 2, 5, 3)
+            weight = weight.reshape(len(weight), -1, 3 * block, 3 * block)
         inputs = [x]
-        for kind in ("weight", "bias"):
-            tensor = self._state[f"{name}.{kind}"].detach().cpu().numpy().astype(self._dtype)
-            inputs.append(self._constant(f"{name}.{kind}", tensor))
-        result = self.node("Conv", inputs, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        for kind, tensor in (("weight", weight), ("bias", bias)):
+            inputs.append(self._constant(f"{name}.{kind}", tensor.astype(self._dtype)))
+        side, steps = [3 * block] * 2, [block] * 2
+        result = self.node("Conv", inputs, kernel_shape=side, pads=2 * steps, strides=steps)
         return self.leaky(result) if leaky else result
 
     def concat(self, parts: list[str]) -> str:
@@ -114,12 +123,15 @@ class _Ops:
             self._factors[factor] = self._constant(f"factor_{factor}", np.array(factor, self._dtype))
         return self.node("Mul", [x, self._factors[factor]])
 
-    def nearest_twice(self, x: str) -> str:
+    def nearest(self, x: str, factor: int) -> str:
+        if factor not in self._scales:
+            scales = np.array([1, 1, factor, factor], np.float32)
+            self._scales[factor] = self._constant(f"scales_{factor}", scales)
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return self.node("Resize", [x, "", self._scales], **how)
+        return self.node("Resize", [x, "", self._scales[factor]], **how)
 
-    def pixel_shuffle_twice(self, x: str) -> str:
-        return self.node("DepthToSpace", [x], blocksize=2, mode="CRD")
+    def pixel_shuffle(self, x: str, factor: int) -> str:
+        return self.node("DepthToSpace", [x], blocksize=factor, mode="CRD")
 
     def leaky(self, x: str) -> str:
         return self.node("LeakyRelu", [x], alpha=_SLOPE)

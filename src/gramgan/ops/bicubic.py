@@ -1,34 +1,37 @@
-"""Keys' cubic (a = -0.5) by a factor of 4 in NumPy: `gramgan.ops.resize` for backends without torch."""
+"""Keys' cubic (a = -0.5) by whole factors in NumPy: `gramgan.ops.resize` for backends without torch."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 SCALE = 4
+"""Where nobody says otherwise."""
 CONTEXT = 2
 """Low-resolution pixels on each side that a pixel of either result depends on."""
 
 
-def enlarge(planes: np.ndarray) -> np.ndarray:
-    """Four times larger, as MATLAB's `imresize(image, 4)`: float32 `[C, H, W]` → `[C, 4H, 4W]`, not clamped."""
-    return _enlarge_rows(_enlarge_rows(planes.swapaxes(1, 2)).swapaxes(1, 2))
+def enlarge(planes: np.ndarray, factor: int = SCALE) -> np.ndarray:
+    """Larger, as MATLAB's `imresize(image, factor)`: float32 `[C, H, W]` → `[C, fH, fW]`, not clamped."""
+    return _enlarge_rows(_enlarge_rows(planes.swapaxes(1, 2), factor).swapaxes(1, 2), factor)
 
 
-def shrink(planes: np.ndarray) -> np.ndarray:
-    """Four times smaller, anti-aliased, as MATLAB's `imresize(image, 1/4)` before rounding; not clamped.
+def shrink(planes: np.ndarray, factor: int = SCALE) -> np.ndarray:
+    """Smaller, anti-aliased, as MATLAB's `imresize(image, 1/factor)` before rounding; not clamped.
 
     Args:
-        planes: float32 `[C, H, W]`; H and W multiples of 4.
+        planes: float32 `[C, H, W]`; H and W multiples of `factor`.
+        factor: how many times.
 
     Returns:
-        float32 `[C, H/4, W/4]`.
+        float32 `[C, H/factor, W/factor]`.
 
     Raises:
-        ValueError: H or W is not a multiple of 4.
+        ValueError: H or W is not a multiple of `factor`.
     """
-    if planes.shape[1] % SCALE or planes.shape[2] % SCALE:
-        raise ValueError(f"planes of {planes.shape[1]}x{planes.shape[2]} cannot be divided by {SCALE}")
-    return _shrink_rows(_shrink_rows(planes).swapaxes(1, 2)).swapaxes(1, 2)
+    if planes.shape[1] % factor or planes.shape[2] % factor:
+        raise ValueError(f"planes of {planes.shape[1]}x{planes.shape[2]} cannot be divided by {factor}")
+    return _shrink_rows(_shrink_rows(planes, factor).swapaxes(1, 2), factor).swapaxes(1, 2)
 
 
 def enlarge_part(plane: np.ndarray, rows: "Taps", columns: "Taps") -> np.ndarray:
@@ -71,29 +74,38 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
-# Of each of the 4 new rows in an old one, the weights of the old rows from 2 above to 2 below.
-_UP = _cubic((np.arange(SCALE)[:, None] + 0.5) / SCALE - 0.5 - np.arange(-CONTEXT, CONTEXT + 1)).astype(np.float32)
-# Of the 4 old rows that become one, 6 above and 6 below count too.
-_DOWN = _cubic((np.arange(4 * SCALE) - 7.5) / SCALE)
-_DOWN = (_DOWN / _DOWN.sum()).astype(np.float32)
-_DOWN_CONTEXT = (len(_DOWN) - SCALE) // 2
+@cache
+def _up(factor: int) -> np.ndarray:
+    """Of each of the new rows in an old one, the weights of the old rows from 2 above to 2 below."""
+    places = (np.arange(factor)[:, None] + 0.5) / factor - 0.5
+    return _cubic(places - np.arange(-CONTEXT, CONTEXT + 1)).astype(np.float32)
 
 
-def _enlarge_rows(planes: np.ndarray) -> np.ndarray:
+@cache
+def _down(factor: int) -> np.ndarray:
+    """Weights of the old rows that become one, and of those above and below that count too."""
+    count = factor + 2 * (3 * factor // 2)
+    weights = _cubic((np.arange(count) - (count - 1) / 2) / factor)
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def _enlarge_rows(planes: np.ndarray, factor: int) -> np.ndarray:
     channels, height, width = planes.shape
     padded = np.pad(planes, ((0, 0), (CONTEXT, CONTEXT), (0, 0)), "symmetric")
-    result = np.zeros((channels, height, SCALE, width), np.float32)
-    for phase, weights in enumerate(_UP):
+    result = np.zeros((channels, height, factor, width), np.float32)
+    for phase, weights in enumerate(_up(factor)):
         for shift, weight in enumerate(weights):
             if weight:
                 result[:, :, phase] += weight * padded[:, shift : shift + height]
-    return result.reshape(channels, SCALE * height, width)
+    return result.reshape(channels, factor * height, width)
 
 
-def _shrink_rows(planes: np.ndarray) -> np.ndarray:
+def _shrink_rows(planes: np.ndarray, factor: int) -> np.ndarray:
     channels, height, width = planes.shape
-    padded = np.pad(planes, ((0, 0), (_DOWN_CONTEXT, _DOWN_CONTEXT), (0, 0)), "symmetric")
-    result = np.zeros((channels, height // SCALE, width), np.float32)
-    for shift, weight in enumerate(_DOWN):
-        result += weight * padded[:, shift : shift + height : SCALE]
+    taps = _down(factor)
+    context = (len(taps) - factor) // 2
+    padded = np.pad(planes, ((0, 0), (context, context), (0, 0)), "symmetric")
+    result = np.zeros((channels, height // factor, width), np.float32)
+    for shift, weight in enumerate(taps):
+        result += weight * padded[:, shift : shift + height : factor]
     return result

@@ -160,7 +160,7 @@ def _looks(config: Config, records: Sequence[Record]) -> list[_Look]:
 def _deciding(config: Config, metrics: Sequence[str]) -> str:
     # As the training loop decides it: without the weights that a score needs, by the Gram distance.
     deciding = config.log.best_by if config.log.best_by in metrics else "gram_distance"
-    return SCORE_TITLES[deciding].partition(",")[0]
+    return SCORE_TITLES.get(deciding, deciding).partition(",")[0]
 
 
 def _curves(page: Page, config: Config, records: Sequence[Record]) -> None:

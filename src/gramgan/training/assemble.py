@@ -1,6 +1,7 @@
 """The one place where networks become a training step: for `train`, the fit into memory, and benchmarks."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +18,9 @@ from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
-from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
+from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer, freeze
 from gramgan.training.processes import Processes
-from gramgan.training.step import TrainingStep
+from gramgan.training.step import OwnLoss, TrainingStep
 from gramgan.training.teacher import Teacher
 
 
@@ -27,8 +28,8 @@ from gramgan.training.teacher import Teacher
 class Networks:
     """The networks of a training; those that its settings do not ask for are None. `teacher` maps LR to SR."""
 
-    generator: RRDBNet
-    discriminator: Discriminator | UNetDiscriminator | None = None
+    generator: nn.Module
+    discriminator: nn.Module | None = None
     trunk: PerceptualTrunk | None = None
     teacher: nn.Module | None = None
 
@@ -40,17 +41,17 @@ class Assembled:
     fabric: Fabric
     processes: Processes
     step: TrainingStep
-    generator: RRDBNet
+    generator: nn.Module
     ema: AveragedModel
     generator_optimizer: torch.optim.Optimizer
-    discriminator: Discriminator | UNetDiscriminator | None
+    discriminator: nn.Module | None
     discriminator_optimizer: torch.optim.Optimizer | None
 
 
 def generator_config(config: Config) -> RRDBConfig:
     """The generator that settings ask for."""
     shape = config.generator
-    return RRDBConfig(shape.nf, shape.nb, shape.gc, shape.upsampler)
+    return RRDBConfig.usual(shape.nf, shape.nb, shape.gc, shape.upsampler, shape.scale)
 
 
 def new_networks(config: Config) -> Networks:
@@ -80,7 +81,12 @@ def uses_trunk(config: Config) -> bool:
 
 
 def assemble(
-    config: Config, networks: Networks, targets: TargetSource | None = None, processes: Processes | None = None
+    config: Config,
+    networks: Networks,
+    targets: TargetSource | None = None,
+    processes: Processes | None = None,
+    own_losses: Mapping[str, OwnLoss] | None = None,
+    own_weights: Mapping[str, float] | None = None,
 ) -> Assembled:
     """Put a step together: precision, memory format, average, optimisers.
 
@@ -89,6 +95,8 @@ def assemble(
         networks: what takes part; they are moved to the device, and the trunk is cast where the run is in bf16.
         targets: where texture targets come from; None if L_PT takes no part.
         processes: those that train together; None: this one, alone on `train.device`.
+        own_losses: losses of users' own, by name.
+        own_weights: their weights.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision on the terminal
     processes = processes or Processes(torch.device(config.train.device))
@@ -106,18 +114,23 @@ def assemble(
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     teacher = networks.teacher and Teacher(networks.teacher, consistent=config.data.degradation == "bicubic")
-    generator.checkpointing = config.train.activation_checkpointing
+    if isinstance(generator, RRDBNet):
+        generator.checkpointing = config.train.activation_checkpointing
+    freeze(generator, config.generator.freeze, "generator.freeze")
+    if discriminator is not None:
+        freeze(discriminator, config.discriminator.freeze, "discriminator.freeze")
     for network in (generator, discriminator):
         if network is not None:
             processes.equalise(network.state_dict().values())
     ema = averaged(generator, config.train.ema_decay)
-    if config.train.compile:
+    if config.train.compile and isinstance(generator, RRDBNet):
         compile_networks(generator, trunk, fabric.device)
-    generator_optimizer = build_optimizer(generator, config.schedule.rate)
+    chosen = config.train.optimizer, config.train.optimizer_options
+    generator_optimizer = build_optimizer(generator, config.schedule.rate, *chosen)
     wrapped, stepped = fabric.setup(generator, generator_optimizer)
     discriminator_optimizer = None
     if discriminator is not None:
-        discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator)
+        discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator, *chosen)
     step = TrainingStep(
         fabric,
         config,
@@ -130,6 +143,8 @@ def assemble(
         processes,
         teacher,
         ema.module,
+        own_losses,
+        own_weights,
     )
     return Assembled(
         fabric, processes, step, generator, ema, generator_optimizer, discriminator, discriminator_optimizer

@@ -1,10 +1,12 @@
 """The one place that puts the parts of a training run together."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
+from torch import nn
 
 from gramgan.config import Config
 from gramgan.data.choice import Way, open_source, usual_workers
@@ -30,12 +32,27 @@ from gramgan.training.assemble import (
 )
 from gramgan.training.cards import card_of, psnr_card
 from gramgan.training.databases import settled_entry, targets_from
-from gramgan.training.images import images_of, settled_way
+from gramgan.training.images import Images, images_of, settled_way
+from gramgan.training.own import (
+    NOTHING_OWN,
+    OwnCrops,
+    OwnDegradation,
+    OwnDiscriminator,
+    OwnLoss,
+    OwnMetric,
+    OwnParts,
+    Part,
+    moved,
+    own_network,
+    try_discriminator,
+    try_generator,
+)
 from gramgan.training.processes import Processes
-from gramgan.training.validation import Validator
+from gramgan.training.validation import Validations, Validator
 from gramgan.training.weights import PSNR_GENERATOR
 from gramgan.weights.card import Card
-from gramgan.weights.formats import load_strict, read_weights
+from gramgan.weights.formats import load_partial, load_strict, read_weights
+from gramgan.weights.locate import locate_generator
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +66,14 @@ class Parts(Assembled):
 
     source: CropSource
     degradation: Degradation
-    validator: Validator
+    validator: Validator | Validations
     texture_random: torch.Generator
     card: Card
     psnr_card: Card | None
+    own: OwnParts
 
 
-def resolve(config: Config) -> Config:
+def resolve(config: Config, own: OwnParts = NOTHING_OWN) -> Config:
     """Settle what `auto` and "newest" stand for on this machine, so that resuming re-decides nothing.
 
     Raises:
@@ -79,22 +97,31 @@ def resolve(config: Config) -> Config:
         settled = tuple(settled_entry(entry, texture) for entry in texture.databases)
         texture = texture.model_copy(update={"databases": settled})
     resolved = {"device": device, "precision": precision, "memory_format": memory_format}
-    data = config.data.model_copy(update={"source": settled_way(config, device, train.devices)})
+    way = settled_way(config, device, train.devices) if own.crops is None else config.data.source
+    data = config.data.model_copy(update={"source": way})
     return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture, "data": data})
 
 
-def build(config: Config, progress: Progress = silent, processes: Processes | None = None) -> Parts:
-    """Build all parts from resolved settings (see `resolve`), in each of several processes.
+def build(
+    config: Config, progress: Progress = silent, processes: Processes | None = None, own: OwnParts = NOTHING_OWN
+) -> Parts:
+    """Build all parts from resolved settings (see `resolve`) and those of the user's own, in each of several processes.
 
     Raises:
         UserError: photographs, weights or the database are missing or do not fit.
     """
     torch.manual_seed(config.train.seed)
     processes = processes or Processes(torch.device(config.train.device))
-    networks, start_card, teacher_card = _networks(config)
-    images = images_of(config, progress)
+    networks, start_card, teacher_card = _networks(config, own)
+    losses = {name: OwnLoss(part) for name, part in own.losses.items()}
+    for loss in losses.values():
+        loss.attempt(config.generator.scale)
+    metrics = [OwnMetric.of(name, part) for name, part in own.metrics.items()]
+    images = images_of(config, progress, own_crops=own.crops is not None)
     texture_random = torch.Generator().manual_seed(config.train.seed + 1)
-    assembled = assemble(config, networks, _targets(config, texture_random, processes), processes)
+    targets = _targets(config, texture_random, processes)
+    assembled = assemble(config, networks, targets, processes, losses, own.weights)
+    moved(own, assembled.fabric.device)
     demand = Demand(
         crop=config.data.crop,
         batch=config.train.batch_size * config.train.accumulate,
@@ -102,42 +129,81 @@ def build(config: Config, progress: Progress = silent, processes: Processes | No
         augment=config.data.augment,
         device=assembled.fabric.device,
         share=processes.share,
+        scale=config.generator.scale,
     )
-    source = open_source(
+    source = _source(config, own, images, demand, progress)
+    degradation = _degradation(config, own)
+    card = card_of(
+        config,
+        start_card,
+        teacher_card,
+        source.items,
+        _architecture(config, networks.generator, own),
+    )
+    card = card.model_copy(update={"settings": {**card.settings, **own.record()}, "losses": card.losses | own.weights})
+    partner = psnr_card(config, start_card, card)
+    if partner is not None:
+        card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
+    validator = partial(
+        Validator,
+        images=config.log.validation_images,
+        crop=config.log.validation_crop,
+        degradation=degradation,
+        consistent=config.generator.consistent,
+        device=assembled.fabric.device,
+        autocast=assembled.fabric.autocast,
+        own_metrics=metrics,
+    )
+    further = {name: validator(items) for name, items in images.further.items()}
+    return Parts(
+        **vars(assembled),
+        source=source,
+        degradation=degradation,
+        validator=Validations({"": validator(images.validation), **further})
+        if further
+        else validator(images.validation),
+        texture_random=texture_random,
+        card=card,
+        psnr_card=partner,
+        own=own,
+    )
+
+
+def _source(config: Config, own: OwnParts, images: Images, demand: Demand, progress: Progress) -> Source:
+    if own.crops is not None:
+        return OwnCrops(own.crops, demand)
+    return open_source(
         cast(Way, config.data.source),
         images.training,
         demand,
         workers=config.data.workers or usual_workers(config.train.devices),
         progress=progress,
     )
-    degradation = build_degradation(config.data.degradation)
-    card = card_of(config, start_card, teacher_card, source.items)
-    partner = psnr_card(config, start_card, card)
-    if partner is not None:
-        card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})
-    return Parts(
-        **vars(assembled),
-        source=source,
-        degradation=degradation,
-        validator=Validator(
-            images.validation,
-            images=config.log.validation_images,
-            crop=config.log.validation_crop,
-            degradation=degradation,
-            consistent=config.generator.consistent,
-            device=assembled.fabric.device,
-            autocast=assembled.fabric.autocast,
-        ),
-        texture_random=texture_random,
-        card=card,
-        psnr_card=partner,
-    )
 
 
-def _networks(config: Config) -> tuple[Networks, Card | None, Card | None]:
+def _degradation(config: Config, own: OwnParts) -> Degradation:
+    if own.degradation is None:
+        return build_degradation(config.data.degradation, config.generator.scale)
+    made = OwnDegradation(own.degradation, config.generator.scale)
+    made.attempt()
+    return made
+
+
+def _architecture(config: Config, generator: nn.Module, own: OwnParts) -> dict[str, int | str]:
+    """What the card says of the generator."""
+    if own.generator is not None:
+        return {"network": "own", "build": own.generator.name, "scale": config.generator.scale}
+    assert isinstance(generator, RRDBNet)
+    return {"network": "rrdb", **generator.config.to_dict()}
+
+
+def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Card | None]:
     """The networks that settings ask for, from their files or new; the cards of the start and of the teacher."""
-    generator, start_card = _generator(config)
+    generator, start_card = _generator(config) if own.generator is None else _own_generator(config, own.generator)
     discriminator = new_discriminator(config)
+    if discriminator is not None and own.discriminator is not None:
+        discriminator = OwnDiscriminator(own_network(own.discriminator), own.discriminator)
+        try_discriminator(own.discriminator, discriminator.network, config)
     if discriminator is not None and config.discriminator.start is not None:
         load_strict(discriminator, read_weights(config.discriminator.start).state, config.discriminator.start)
     trunk = load_trunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
@@ -148,22 +214,48 @@ def _networks(config: Config) -> tuple[Networks, Card | None, Card | None]:
 
 def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
     wanted = generator_config(config)
+    network = RRDBNet(wanted)
+    if config.generator.from_nearest:
+        network.start_as_nearest()
     if config.generator.start is None:
-        network = RRDBNet(wanted)
-        if config.generator.from_nearest:
-            network.start_as_nearest()
         return network, None
+    if config.generator.partial:
+        return network, _partial_start(network, config.generator.start)
     start = load_generator(config.generator.start)
-    if start.config != wanted:
+    if replace(start.config, unshuffle=wanted.unshuffle) != wanted:  # how x1 and x2 are made is the file's to say
         raise UserError(
             f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings "
-            f"ask for {_described(wanted)}; set generator.nf, nb, gc and upsampler to those of the file"
+            f"ask for {_described(wanted)}; set generator.nf, nb, gc, upsampler and scale to those of the file"
         )
     return start.network.train(), start.card
 
 
+def _own_generator(config: Config, part: Part) -> tuple[nn.Module, Card | None]:
+    network = own_network(part)
+    try_generator(part, network, config.generator.scale)
+    spec = config.generator.start
+    if spec is None:
+        return network, None
+    if config.generator.partial:
+        return network, _partial_start(network, spec)
+    weights = read_weights(locate_generator(spec).path)
+    load_strict(network, weights.state, spec)
+    return network, weights.card
+
+
+def _partial_start(network: nn.Module, spec: str) -> Card | None:
+    """Fill `network` with what fits of known weights or a file, and say what that was; the card of the weights."""
+    located = locate_generator(spec)
+    weights = read_weights(located.path)
+    fitted, anew = load_partial(network, weights.state, spec)
+    log.info("generator.start: %s: %d tensors fit: %s", spec, len(fitted), ", ".join(fitted))
+    if anew:
+        log.warning("generator.start: %s: %d tensors do not fit and begin anew: %s", spec, len(anew), ", ".join(anew))
+    return weights.card
+
+
 def _described(config: RRDBConfig) -> str:
-    return f"nf={config.nf} nb={config.nb} gc={config.gc} upsampler={config.upsampler}"
+    return f"nf={config.nf} nb={config.nb} gc={config.gc} upsampler={config.upsampler} scale={config.scale}"
 
 
 def _targets(config: Config, random: torch.Generator, processes: Processes) -> TargetSource | None:

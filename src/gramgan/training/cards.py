@@ -1,19 +1,25 @@
 """What a run's weights say of themselves: the cards of its generators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gramgan.config import Config
 from gramgan.data.items import Item
-from gramgan.networks.rrdb import RRDBConfig
 from gramgan.scientific.record import read_record
+from gramgan.training.assemble import generator_config
 from gramgan.training.databases import trained_on_databases
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn
 from gramgan.weights.catalog import KNOWN
 from gramgan.weights.locate import locate_generator
 
 
-def card_of(config: Config, start: Card | None, teacher: Card | None, items: Sequence[Item]) -> Card:
+def card_of(
+    config: Config,
+    start: Card | None,
+    teacher: Card | None,
+    items: Sequence[Item],
+    architecture: Mapping[str, int | str] | None = None,
+) -> Card:
     """The card of the generator that is trained; scores are added when it is written.
 
     Args:
@@ -21,6 +27,7 @@ def card_of(config: Config, start: Card | None, teacher: Card | None, items: Seq
         start: the card of `generator.start`; its data and licences went into these weights as well.
         teacher: the card of `generator.teacher`, likewise.
         items: the images trained on.
+        architecture: of the generator, with its name as `network`; None: an RRDBNet as the settings say.
     """
     own = sorted({item.licence for item in items})
     databases = trained_on_databases(config.texture) if config.uses_database else {}
@@ -36,11 +43,8 @@ def card_of(config: Config, start: Card | None, teacher: Card | None, items: Seq
     licences = {*own, *(licence for held in databases.values() for licence in held)}
     generator = config.generator
     return Card(
-        name="gramgan-x4",
-        architecture={
-            "network": "rrdb",
-            **RRDBConfig(generator.nf, generator.nb, generator.gc, generator.upsampler).to_dict(),
-        },
+        name=f"gramgan-x{generator.scale}",
+        architecture=dict(architecture or {"network": "rrdb", **generator_config(config).to_dict()}),
         licence=start.licence if start is not None else "as its training photographs allow",
         licences=sorted(licences.union(*(card.licences for card in before))),
         origin="trained with Gram-GAN",

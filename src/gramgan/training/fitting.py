@@ -104,6 +104,7 @@ class _Trained:
         config = config.model_copy(
             update={"train": config.train.model_copy(update={"accumulate": 1, "compile": False})}
         )
+        self._scale = config.generator.scale
         self._random = torch.Generator().manual_seed(0)
         self._layout = torch.channels_last if config.train.memory_format == "channels_last" else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):
@@ -121,7 +122,7 @@ class _Trained:
         """One step of the stage that takes most, on random images."""
         hr = torch.rand(batch, 3, _CROP, _CROP, generator=self._random)
         hr = hr.to(self._assembled.fabric.device, memory_format=self._layout)
-        self._stage(degrade_bicubic(hr), hr)
+        self._stage(degrade_bicubic(hr, self._scale), hr)
         self._assembled.ema.update_parameters(self.generator)
 
 

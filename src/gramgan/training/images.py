@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -26,10 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a run; those of `validation` with their LR image, where the run trains on pairs."""
+    """The images of a run; those of `validation` with their LR image, where the run trains on pairs.
+
+    `further` are more sets to validate on, by name."""
 
     training: list[Item]
     validation: list[Item]
+    further: dict[str, list[Item]] = field(default_factory=dict)
 
 
 def settled_way(config: Config, device: str, processes: int = 1) -> Way:
@@ -54,13 +57,18 @@ def settled_way(config: Config, device: str, processes: int = 1) -> Way:
     return choice.way
 
 
-def images_of(config: Config, progress: Progress = silent) -> Images:
-    """The images that the settings name (see `_images_of`); what is odd about some of them is said in the log.
+def images_of(config: Config, progress: Progress = silent, *, own_crops: bool = False) -> Images:
+    """The images that the settings name, and all sets to validate on (see `_images_of`).
+
+    With `own_crops`, photographs are only those to validate on, where a folder of them is named.
 
     Raises:
         UserError: there are none, or pairs do not fit together.
     """
-    images = _images_of(config, progress)
+    sets = config.data.validation
+    images = Images([], _own_validation(config)) if own_crops and sets is not None else _images_of(config, progress)
+    if isinstance(sets, dict):
+        images = replace(images, further={name: _own_validation(config, name) for name in list(sets)[1:]})
     _say_odd([*images.training, *images.validation])
     return images
 
@@ -108,7 +116,7 @@ def _images_of(config: Config, progress: Progress) -> Images:
         return Images(items_of(paths, licences), items_of(held_out))
     pairs, held_out = _pairs(config)
     images = Images(pair_items(pairs, licences), _own_validation(config) if data.validation else pair_items(held_out))
-    check_pairs([*images.training, *images.validation], progress)
+    check_pairs([*images.training, *images.validation], config.generator.scale, progress)
     return images
 
 
@@ -123,7 +131,7 @@ def photographs(config: Config) -> tuple[list[Path], list[Path]]:
     if config.data.validation is not None:
         if read_manifest(folder) is None:
             training = sorted(training + held_out)
-        return training, find_images(config.data.validation)
+        return training, find_images(_folder(config))
     if not held_out:
         log.warning(
             "%s: a single photograph; it is validated on as well, so the scores say nothing about others", folder
@@ -132,12 +140,23 @@ def photographs(config: Config) -> tuple[list[Path], list[Path]]:
     return training, held_out
 
 
-def _own_validation(config: Config) -> list[Item]:
-    """The images of `data.validation`; LR images among them are used where the run trains on pairs."""
-    assert config.data.validation is not None
+def _folder(config: Config, name: str | None = None) -> Path:
+    """The folder of a set of `data.validation`; None: of the first."""
+    sets = config.data.validation
+    assert sets is not None
+    if isinstance(sets, Path):
+        return sets
+    if not sets:
+        raise UserError("data.validation: names no folder; give one, or leave it out")
+    return next(iter(sets.values())) if name is None else sets[name]
+
+
+def _own_validation(config: Config, name: str | None = None) -> list[Item]:
+    """The images of a set of `data.validation`; LR images among them are used where the run trains on pairs."""
+    folder = _folder(config, name)
     if config.data.low is None:
-        return items_of(find_images(config.data.validation))
-    return pair_items(pair_low(config.data.validation, None, config.data.low_name))
+        return items_of(find_images(folder))
+    return pair_items(pair_low(folder, None, config.data.low_name))
 
 
 def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:

@@ -14,6 +14,7 @@ from gramgan.config import Config
 from gramgan.config.sections import Stage
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import Metric
+from gramgan.evaluation.scoring import LEARNED
 from gramgan.images import write_image
 from gramgan.training.build import Parts
 from gramgan.training.checkpoint import checkpoints, drop_checkpoints, load_checkpoint, save_checkpoint
@@ -75,6 +76,7 @@ class Loop:
         self.iteration = 0
         self._fed = 0  # the iteration up to which is known how the data came in
         self.best: Best | None = None
+        self._unimproved = 0  # validations of the last stage since the best
         self._decisive = self._decisive_metric()
 
     def run(self) -> bool:
@@ -93,7 +95,7 @@ class Loop:
             if self._logbook is not None:
                 self._logbook.close()
             self._parts.source.close()
-        return self.iteration == self._config.stages.total
+        return self.iteration == self._config.stages.total or self._ends_early
 
     def _run(self) -> None:
         config, total, parts = self._config, self._config.stages.total, self._parts
@@ -107,7 +109,7 @@ class Loop:
         # costs nothing, and many steps that are skipped cost much.
         looks_at_once = self._processes.device.type == "cpu"
         started, counted = time.perf_counter(), self.iteration
-        while self.iteration < total:
+        while self.iteration < total and not self._ends_early:
             stage, number = config.stages.at(self.iteration)
             rate = self._set_rates(stage, number)
             crops = parts.source.next()
@@ -137,7 +139,7 @@ class Loop:
                 self._log_steps(stage, rate, speed)
                 if validates:
                     found_best, problem = self._validate(stage)
-                    saves = saves or found_best
+                    saves = saves or found_best or self._ends_early
                 if problem is None and ends and stage == "pretrain":
                     self._processes.alone(self._write_psnr)
                 if problem is None and saves:
@@ -166,6 +168,7 @@ class Loop:
             "data": parts.source.state(),
             "usage": self.usage.state(),
             "best": None if self.best is None else {"iteration": self.best.iteration, "scores": self.best.scores},
+            "unimproved": self._unimproved,
             "guard": self._guard.state(),
         }
         if parts.discriminator is not None and parts.discriminator_optimizer is not None:
@@ -192,6 +195,7 @@ class Loop:
         if "cuda" in state["random"] and parts.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], parts.fabric.device)
         best = Best(**state["best"]) if state["best"] is not None else None
+        self._unimproved = state.get("unimproved", 0)
         # What was best in pretraining does not compete once an adversarial stage has been added.
         if best is not None and stages.at(best.iteration - 1)[0] == stages.last_of_generator:
             self.best = best
@@ -348,7 +352,7 @@ class Loop:
         """What part of the generator's total each weighted loss makes up."""
         if stage != "adversarial" or not losses.get("total"):
             return {}
-        weights = self._config.loss_weights
+        weights = self._parts.step.weights
         return {name: weights[name] * value / losses["total"] for name, value in losses.items() if name in weights}
 
     def _validate(self, stage: Stage) -> tuple[bool, str | None]:
@@ -361,7 +365,21 @@ class Loop:
 
         self._processes.alone(judge)
         self.best, problem = self._processes.from_first((self.best, problem))
+        if stage == self._config.stages.last_of_generator and problem is None:
+            self._unimproved = 0 if self.best != before else self._unimproved + 1
+            if self._ends_early:
+                log.info(
+                    "no better %s in %d validations (log.patience): the run ends at iteration %d",
+                    self._decisive.name,
+                    self._unimproved,
+                    self.iteration,
+                )
         return self.best != before, problem
+
+    @property
+    def _ends_early(self) -> bool:
+        patience = self._config.log.patience
+        return patience is not None and self._unimproved >= patience
 
     def _judge(self, stage: Stage) -> str | None:
         validator = self._parts.validator
@@ -379,7 +397,7 @@ class Loop:
         if stage == self._config.stages.last_of_generator and self._is_best(validation):
             self.best = Best(self.iteration, validation.scores)
             card = self._parts.card.model_copy(update={"scores": {validator.protocol: validation.scores}})
-            write_best(self._folder, card, self._parts.ema.module, self._parts.discriminator)
+            write_best(self._folder, card, self._parts.ema.module, self._parts.discriminator, self._parts.own)
             record["best"] = True
         for name, strip in validator.strips(validation).items():
             folder = self._folder / "samples" / name
@@ -400,6 +418,8 @@ class Loop:
     def _decisive_metric(self) -> Metric:
         """The score that decides; the Gram distance where the one asked for needs weights that are not there."""
         metrics, wanted = self._parts.validator.metrics, self._config.log.best_by
+        if wanted not in metrics and wanted.rpartition("/")[2] not in [one.metric.name for one in LEARNED]:
+            raise UserError(f"log.best_by: there is no score {wanted}; use one of {', '.join(metrics)}")
         if wanted not in metrics:
             log.warning("log.best_by: the weights of %s are not here; the best is chosen by gram_distance", wanted)
             return metrics["gram_distance"]

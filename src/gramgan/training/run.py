@@ -4,11 +4,13 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from torch import nn
 
 from gramgan.config import Config, load_config
 from gramgan.config.sections import DatabaseConfig, Stage
@@ -24,6 +26,7 @@ from gramgan.training.databases import described, resumed_entries, tag_versions
 from gramgan.training.folder import BEST_GENERATOR, CONFIG, Record, read_log, settings_path
 from gramgan.training.loop import Loop, Observer
 from gramgan.training.machines import note_machine
+from gramgan.training.own import OwnParts, gather, record_parts
 from gramgan.training.processes import Processes, launch, quieten_others
 from gramgan.training.weights import name_overlap
 
@@ -80,8 +83,14 @@ class Unwatched:
 
 def train(
     config: Config,
-    folder: Path | str,
+    folder: Path | str | None = None,
     *,
+    generator: nn.Module | Callable[[], nn.Module] | None = None,
+    discriminator: nn.Module | Callable[[], nn.Module] | None = None,
+    losses: Mapping[str, tuple[Callable[..., Any], float]] | None = None,
+    degradation: Callable[..., Any] | None = None,
+    crops: Callable[[int, int, int], Any] | None = None,
+    metrics: Mapping[str, Callable[..., Any]] | None = None,
     resume: bool = False,
     observer: Observer | None = None,
     loading: Progress = silent,
@@ -96,7 +105,19 @@ def train(
         config: the settings; with `resume` they must be the run's own, but for `stages`, `schedule`, `guard`, `log`,
             the texture databases and how they are searched, the devices and the clipping of gradients; what was left to
             the run (`auto`, the newest version of a database) stays as it was decided.
-        folder: the run's folder.
+        folder: the run's folder; None: `runs/` and the name of the preset.
+        generator: a generator of your own, or what makes one: RGB `[B, 3, H, W]` in [0, 1] → `[B, 3, sH, sW]`, s =
+            `generator.scale`. All parts of your own are tried on a small tensor first, and recorded in the run; give
+            them again to resume.
+        discriminator: the same; it gives logits `[B, 1]` or `[B, 1, H, W]` of images, or with two feature maps for
+            L_DP: `(logit, early, late)`.
+        losses: (function, weight) by name, in the adversarial stage beside the others. A function names what it takes
+            of `sr`, `hr`, `lr` and `average` (the averaged generator's result) and gives a scalar.
+        degradation: `hr → lr`, or `(hr, seeds) → lr` with a number for each image that decides all that is random.
+        crops: `(number, batch, crop) → [batch, 3, crop, crop]` in [0, 1], or a pair (HR, LR), the same for the same
+            number: in place of photographs.
+        metrics: `(sr, hr) → number` by name, of images `[1, 3, H, W]` in [0, 1]; less is better, unless the function
+            has an attribute `higher_is_better = True`. `log.best_by` may name one.
         resume: go on from the newest checkpoint there.
         observer: told of every iteration and record.
         loading: progress of reading the photographs.
@@ -105,8 +126,10 @@ def train(
         UserError: the settings do not fit the data, the folder holds another run, another process trains in it, losses
             stay not finite, the disk is full.
     """
-    folder = Path(folder)
+    folder = Path("runs") / config.preset if folder is None else Path(folder)
     keep_memory()
+    given = {"generator": generator, "discriminator": discriminator, "losses": losses, "metrics": metrics}
+    own = gather(config, {**given, "degradation": degradation, "crops": crops})
     quieten_others()
     databases_before = ()
     if resume:
@@ -118,9 +141,10 @@ def train(
     config = config.model_copy(update={"train": settings})
     with contextlib.ExitStack() as stack:
         processes.alone(lambda: stack.enter_context(_claimed(folder)))
-        config = processes.from_first(_settled(config, folder, databases_before, processes))
+        config = processes.from_first(_settled(config, folder, databases_before, processes, own))
+        processes.alone(lambda: record_parts(folder, own, resume=resume))
         saved = processes.together(lambda: _newest(folder)) if resume else None
-        parts = processes.together(lambda: build(config, loading if processes.first else silent, processes))
+        parts = processes.together(lambda: build(config, loading if processes.first else silent, processes, own))
         should_stop = stack.enter_context(_stop_requests())
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
         if saved is not None:
@@ -130,7 +154,7 @@ def train(
         finished = loop.run()
         if finished and loop.best:
             truth = parts.validator.truth().values()
-            processes.alone(lambda: name_overlap(folder, truth, parts.fabric.device))
+            processes.alone(lambda: name_overlap(folder, truth, parts.fabric.device, parts.ema.module))
     best = folder / f"{BEST_GENERATOR}.safetensors"
     return RunResult(
         folder,
@@ -149,18 +173,20 @@ def _resumed(config: Config, folder: Path) -> Config:
     config = config.model_copy(update={"texture": config.texture.model_copy(update={"databases": databases})})
     changeable = tuple(f"{section}.{name}" for section, names in _CHANGEABLE_PARTS.items() for name in names)
     old = _flat(stored.model_dump(mode="json"))
-    for key, value in _flat(config.model_dump(mode="json")).items():
-        if value == old[key] or (key in _SETTLED and value == "auto"):
+    new = _flat(config.model_dump(mode="json"))
+    for key in {**old, **new}:
+        value = new.get(key)
+        if value == old.get(key) or (key in _SETTLED and value == "auto"):
             continue
         if key.partition(".")[0] not in _CHANGEABLE and key not in changeable:
             raise UserError(
-                f"{key}: is {old[key]} in this run and cannot become {value}; "
+                f"{key}: is {old.get(key)} in this run and cannot become {value}; "
                 f"a resumed run may change only {', '.join((*_CHANGEABLE, *changeable[:-1]))} and {changeable[-1]}"
             )
         if key == "texture.databases":
             _log_new_databases(databases, stored.texture.databases)
         else:
-            log.info("resuming with %s = %s (was %s)", key, value, old[key])
+            log.info("resuming with %s = %s (was %s)", key, value, old.get(key))
     sections: dict[str, Any] = {section: getattr(config, section) for section in _CHANGEABLE}
     for section, names in _CHANGEABLE_PARTS.items():
         new = {name: getattr(getattr(config, section), name) for name in names}
@@ -169,7 +195,9 @@ def _resumed(config: Config, folder: Path) -> Config:
     return stored.model_copy(update=sections)
 
 
-def _settled(config: Config, folder: Path, databases_before: Sequence[DatabaseConfig], processes: Processes) -> Config:
+def _settled(
+    config: Config, folder: Path, databases_before: Sequence[DatabaseConfig], processes: Processes, own: OwnParts
+) -> Config:
     """The settings with what was left to the run decided, by the first process."""
 
     def settle() -> None:
@@ -177,7 +205,7 @@ def _settled(config: Config, folder: Path, databases_before: Sequence[DatabaseCo
         for place in (folder, folder / "checkpoints", *(folder / "samples").glob("*")):
             if place.is_dir():
                 remove_leftovers(place)
-        config = resolve(config)
+        config = resolve(config, own)
         if config.uses_database:
             tag_versions(folder, config.texture.databases, databases_before)
         if not (folder / CONFIG).exists():  # from here on the run can be resumed, whatever happens

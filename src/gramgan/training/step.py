@@ -1,8 +1,8 @@
 """One update of the networks, for each of the three stages of a training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,19 @@ from gramgan.texture.candidates import TargetSource, combined_query, target_rati
 from gramgan.texture.mask import texture_mask
 from gramgan.training.processes import Processes
 from gramgan.training.teacher import Teacher
+
+
+class OwnLoss(Protocol):
+    """A loss that a user brought (see `gramgan.training.own`)."""
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """What it takes, of `sr`, `hr`, `lr` and `average`."""
+        ...
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """A scalar."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ class TrainingStep:
         processes: Processes | None = None,
         teacher: Teacher | None = None,
         average: nn.Module | None = None,
+        own_losses: Mapping[str, OwnLoss] | None = None,
+        own_weights: Mapping[str, float] | None = None,
     ) -> None:
         self._fabric = fabric
         self._config = config
@@ -94,9 +109,12 @@ class TrainingStep:
         self._targets = targets
         self._teacher = teacher
         self._average = average
-        self._generator_parameters = list(generator.parameters())
-        self._discriminator_parameters = list(discriminator.parameters()) if discriminator is not None else []
-        self._weights = config.loss_weights
+        self._generator_parameters = [one for one in generator.parameters() if one.requires_grad]
+        self._discriminator_parameters = (
+            [one for one in discriminator.parameters() if one.requires_grad] if discriminator is not None else []
+        )
+        self.weights = {**config.loss_weights, **(own_weights or {})}
+        self._own_losses = {name: loss for name, loss in (own_losses or {}).items() if self.weights[name]}
         self._accumulate = config.train.accumulate
 
     def pretrain(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
@@ -104,7 +122,7 @@ class TrainingStep:
 
         Args:
             lr: `[N·B, 3, H, W]` in [0, 1] with N = `train.accumulate`, as in the other stages.
-            hr: `[N·B, 3, 4H, 4W]` in [0, 1].
+            hr: `[N·B, 3, sH, sW]` in [0, 1], s = `generator.scale`.
             number: the iteration's.
         """
         results = [self._pretrain(*part) for part in self._parts(lr, hr)]
@@ -152,34 +170,43 @@ class TrainingStep:
         losses: dict[str, Tensor] = {}
         statistics: dict[str, Tensor] = {"colour_drift": _colour_drift(sr, hr)}
         patch_id = None
-        if self._weights["texture"]:
+        if self.weights["texture"]:
             losses["texture"], more, patch_id = self._texture(sr, hr)
             statistics |= more
-        if self._weights["perceptual"]:
+        if self.weights["perceptual"]:
             losses["perceptual"] = self._perceptual(sr, hr)
-        if self._weights["pixel"]:
+        if self.weights["pixel"]:
             losses["pixel"] = pixel_loss(sr, hr)
-        if self._weights["consistency"]:
-            losses["consistency"] = consistency_loss(sr, hr)
-        if self._weights["teacher"]:
+        if self.weights["consistency"]:
+            losses["consistency"] = consistency_loss(sr, hr, self._config.generator.scale)
+        if self.weights["teacher"]:
             assert self._teacher is not None
             with self._fabric.autocast():
                 taught = self._teacher.answer(lr)
             losses["teacher"] = pixel_loss(sr, taught)
-        if self._weights["artifact"]:
-            assert self._average is not None
-            with torch.no_grad(), self._fabric.autocast():
-                steady = self._average(lr)
+        steady = self._steady(lr)
+        if self.weights["artifact"]:
             losses["artifact"] = artifact_loss(sr, hr, steady)
+        inputs = {"sr": sr.float(), "hr": hr, "lr": lr, "average": steady}
+        losses |= {name: loss(inputs).float().reshape(()) for name, loss in self._own_losses.items()}
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
             judged, report, more = self._judge(sr, hr, number, then_generator=True)
             losses |= judged
             statistics |= more
-        total = weighted_sum(losses, self._weights)
+        total = weighted_sum(losses, self.weights)
         self._backward(total, self._generator_parameters, retain_graph=False)
         logged = {name: value.detach() for name, value in losses.items()}
         return StepResult(logged | {"total": total.detach()} | report, statistics, patch_id)
+
+    def _steady(self, lr: Tensor) -> Tensor:
+        """What the averaged generator makes, where a loss wants it; else `lr`, which nobody looks at."""
+        wanted = self.weights["artifact"] or any("average" in loss.inputs for loss in self._own_losses.values())
+        if not wanted:
+            return lr
+        assert self._average is not None
+        with torch.no_grad(), self._fabric.autocast():
+            return self._average(lr).float()
 
     def _texture(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         assert self._targets is not None
@@ -225,9 +252,9 @@ class TrainingStep:
             own = own + penalty * (settings.r1 / 2 * settings.r1_every)
         self._backward(own, self._discriminator_parameters, retain_graph=then_generator)
         losses = {}
-        if then_generator and self._weights["disc_perceptual"]:
+        if then_generator and self.weights["disc_perceptual"]:
             losses["disc_perceptual"] = discriminator_perceptual_loss(on_sr, on_hr)
-        if then_generator and self._weights["adversarial"]:
+        if then_generator and self.weights["adversarial"]:
             losses["adversarial"] = generator_adversarial_loss(sr_logit, hr_logit, relativistic)
         return losses, report, _judgement(sr_logit, hr_logit) | {"mask_share": mask.mean()}
 
@@ -273,9 +300,12 @@ class TrainingStep:
         for learner, norm in zip(learners, norms.values(), strict=True):
             if learner.clip:
                 nn.utils.clip_grads_with_norm_(learner.parameters, learner.clip, norm)
-            # What fused optimisers look for, and set past Fabric's wrapper.
-            vars(getattr(learner.optimizer, "optimizer", learner.optimizer))["found_inf"] = broken
-            learner.optimizer.step()
+            inner = getattr(learner.optimizer, "optimizer", learner.optimizer)
+            if inner.defaults.get("fused"):
+                vars(inner)["found_inf"] = broken  # what they look for, set past Fabric's wrapper
+                learner.optimizer.step()
+            elif not broken:  # others have to be kept from it, which waits for the device
+                learner.optimizer.step()
             learner.optimizer.zero_grad(set_to_none=True)
         return replace(merged, statistics=merged.statistics | norms, broken=broken)
 

@@ -1,10 +1,12 @@
 """Scores of the averaged generator on images that are not trained on."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,10 +14,10 @@ from torch import Tensor, nn
 
 from gramgan.data.cutting import check_pair
 from gramgan.data.items import Item
-from gramgan.degradation import SCALE, Degradation, seed_of
+from gramgan.degradation import Degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError, in_one_line
-from gramgan.evaluation.protocols import SR_Y_CROP4, Metric
+from gramgan.evaluation.protocols import Metric, sr_y
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer
 from gramgan.few import evenly_spread
 from gramgan.names import stand_in
@@ -32,6 +34,19 @@ class Validation:
 
     scores: dict[str, float]
     images: dict[str, np.ndarray]
+
+
+class OwnMetric(Protocol):
+    """A metric that a user brought (see `gramgan.training.own`)."""
+
+    @property
+    def about(self) -> Metric:
+        """Its name, and which way is better."""
+        ...
+
+    def __call__(self, sr: Tensor, hr: Tensor) -> float:
+        """The score of RGB images `[1, 3, H, W]` in [0, 1]."""
+        ...
 
 
 class Validator:
@@ -54,10 +69,13 @@ class Validator:
         consistent: bool,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[None]],
+        own_metrics: Sequence[OwnMetric] = (),
     ) -> None:
         self._autocast = autocast
         self._consistent = consistent
-        self._scorer = Scorer.best(SR_Y_CROP4, device)
+        self._own = own_metrics
+        self._scale = degradation.scale
+        self._scorer = Scorer.best(sr_y(self._scale), device)
         self._degradation = degradation
         self._hr: dict[str, Tensor] = {}
         self._lr: dict[str, Tensor] = {}
@@ -69,7 +87,7 @@ class Validator:
             if len(self._hr) == images:
                 break
             try:
-                hr, lr = _centres(item, crop)
+                hr, lr = _centres(item, crop, self._scale)
             except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
                 log.warning("left out of the validation: %s", in_one_line(error, item.high))
                 continue
@@ -101,12 +119,12 @@ class Validator:
         made = "" if self._degradation.name == Bicubic.name else f", LR by {self._degradation.name}"
         if self._paired:
             made = ", LR as given"
-        return f"{SR_Y_CROP4.name} on {len(self._hr)} validation images{made}{consistent}"
+        return f"{sr_y(self._scale).name} on {len(self._hr)} validation images{made}{consistent}"
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """What is scored, by name."""
-        return {metric.name: metric for metric in self._scorer.metrics}
+        return {metric.name: metric for metric in (*self._scorer.metrics, *(own.about for own in self._own))}
 
     def __call__(self, generator: nn.Module) -> Validation:
         """Upscale and score all images with `generator`; the first results come back as pictures."""
@@ -114,7 +132,7 @@ class Validator:
 
     def bicubic(self) -> Validation:
         """The same for plain bicubic enlargement."""
-        return self._score(bicubic_up, consistent=False)
+        return self._score(partial(bicubic_up, factor=self._scale), consistent=False)
 
     def truth(self) -> dict[str, np.ndarray]:
         """The HR images of the pictures."""
@@ -123,7 +141,7 @@ class Validator:
     def strips(self, validation: Validation) -> dict[str, np.ndarray]:
         """The pictures of a validation, each between bicubic enlargement and truth: float32 `[3, H, 3 W]` in [0, 1]."""
         truth = self.truth()
-        bicubic = {name: bicubic_up(self._lr[name])[0].float().clamp(0, 1).cpu().numpy() for name in truth}
+        bicubic = {name: bicubic_up(self._lr[name], self._scale)[0].float().clamp(0, 1).cpu().numpy() for name in truth}
         return {
             name: np.concatenate((bicubic[name], image, truth[name]), axis=2)
             for name, image in validation.images.items()
@@ -138,26 +156,68 @@ class Validator:
             sr = sr.float().clamp(0, 1)
             if consistent:
                 sr = back_project(self._lr[name], sr)
-            rows += self._scorer.score(sr, hr)
+            scores = self._scorer.score(sr, hr)
+            rows += [{**row, **{own.about.name: own(sr, hr) for own in self._own}} for row in scores]
             if len(pictures) < _SHOWN:
                 pictures[name] = sr[0].cpu().numpy()
         return Validation({metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}, pictures)
 
 
-def _centres(item: Item, crop: int) -> tuple[Tensor, Tensor | None]:
+class Validations:
+    """Several named sets, as one `Validator`: the first one's scores and pictures, and the others' as `NAME/score`."""
+
+    def __init__(self, sets: Mapping[str, Validator]) -> None:
+        """`sets` has at least one."""
+        self._first, *_ = sets.values()
+        self._others = dict(list(sets.items())[1:])
+        self.truth, self.strips = self._first.truth, self._first.strips
+
+    @property
+    def protocol(self) -> str:
+        """Of the first set; the others' too."""
+        others = "".join(f"; {name}: {validator.protocol}" for name, validator in self._others.items())
+        return self._first.protocol + others
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What is scored, by name."""
+        others = {
+            f"{name}/{metric}": about
+            for name, validator in self._others.items()
+            for metric, about in validator.metrics.items()
+        }
+        return self._first.metrics | others
+
+    def __call__(self, generator: nn.Module) -> Validation:
+        """See `Validator`."""
+        return self._joined(lambda validator: validator(generator))
+
+    def bicubic(self) -> Validation:
+        """See `Validator`."""
+        return self._joined(Validator.bicubic)
+
+    def _joined(self, score: Callable[[Validator], Validation]) -> Validation:
+        first = score(self._first)
+        scores = dict(first.scores)
+        for name, validator in self._others.items():
+            scores |= {f"{name}/{metric}": value for metric, value in score(validator).scores.items()}
+        return Validation(scores, first.images)
+
+
+def _centres(item: Item, crop: int, scale: int) -> tuple[Tensor, Tensor | None]:
     """The centre of an image, at most `crop` HR pixels a side, and the same part of its LR image if it has one."""
     high = item.high.open()
     hr = torch.from_numpy(high.read_rgb())
     if item.low is None:
-        return _centre(hr, crop // SCALE * SCALE, SCALE), None
+        return _centre(hr, crop // scale * scale, scale), None
     low = item.low.open()
-    check_pair(item, high.info, low.info)
-    part = crop // SCALE
-    # The same on both grids: LR's centre, and HR's four times as far from the corner.
+    check_pair(item, high.info, low.info, scale)
+    part = crop // scale
+    # The same on both grids: LR's centre, and HR's `scale` times as far from the corner.
     lr = _centre(torch.from_numpy(low.read_rgb()), part, 1)
     height, width = lr.shape[-2:]
-    top, left = (low.info.height - height) // 2 * SCALE, (low.info.width - width) // 2 * SCALE
-    height, width = height * SCALE, width * SCALE
+    top, left = (low.info.height - height) // 2 * scale, (low.info.width - width) // 2 * scale
+    height, width = height * scale, width * scale
     return hr[:, top : top + height, left : left + width], lr
 
 

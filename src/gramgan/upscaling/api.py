@@ -21,10 +21,12 @@ from gramgan.scientific.sidecars import carry_place
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.measured import EVERYTHING, Measured
 from gramgan.upscaling.model import DEFAULT_MODEL, PHOTO_MODEL, OpenModel, open_model
-from gramgan.upscaling.passes import Enlarger, comment
+from gramgan.upscaling.passes import Enlarger, Scale, comment
 from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
 from gramgan.upscaling.settings import Decides, Settings
 from gramgan.weights.catalog import KNOWN
+
+_WHOLE = 1 << 30  # a tile that no picture fills
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ def upscale(
     progress: Progress | None = None,
     **changes: Any,
 ) -> np.ndarray | Path:
-    """Make a picture larger, four times unless `scale` or `size` says otherwise.
+    """Make a picture larger, as many times as its weights do (ours: four) unless `scale` or `size` says otherwise.
 
     Opens the weights at every call; for many pictures make one `Upscaling` and call its methods for each.
 
@@ -72,7 +74,7 @@ def upscale(
         if output is None:
             return _to_hwc(result, image.dtype, image.ndim == 3)
         bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
-        said = comment(upscaling.scale, enlarger.origin)
+        said = comment(enlarger.scale, enlarger.origin)
         write_image(output, result, bits=bits, quality=settings.quality, comment=said)
         return Path(output)
     if output is not None:
@@ -155,6 +157,16 @@ class Upscaling:
             UserError: weights, backend or device are not there, or tile and overlap are out of range.
         """
         return self._weights().model
+
+    @property
+    def wanted(self) -> Scale:
+        """How much larger results are to be, as the weights do it where nothing was said.
+
+        Raises:
+            UserError: see `model`.
+        """
+        decided = self.chooses or not self.scale.by_factor or self.scale.factor is not None
+        return self.scale if decided else self.scale.on(self.model.card.scale, self.model.name)
 
     @property
     def key(self) -> str:
@@ -262,7 +274,8 @@ class Upscaling:
         tells = seen is None or settings.consistency is True
         origin = "" if seen is None or seen.clean else str(seen)
         key = self._key(opened.model, "pixels")
-        return Enlarger(opened.engine, self.scale, _refine(settings, measured), key, tells, origin)
+        scale = self.scale.on(opened.engine.scale, opened.model.name)
+        return Enlarger(opened.engine, scale, _refine(settings, measured), key, tells, origin)
 
     @property
     def chooses(self) -> bool:
@@ -292,7 +305,8 @@ class Upscaling:
 
     def _ready(self, model: OpenModel) -> _Opened:
         overlap = model.card.overlap if self.settings.overlap is None else self.settings.overlap
-        return _Opened(model, Upscaler(model.backend, name=model.name, overlap=overlap, tile=self.settings.tile))
+        tile = _WHOLE if model.whole and self.settings.tile is None else self.settings.tile
+        return _Opened(model, Upscaler(model.backend, overlap=overlap, tile=tile, **model.card.geometry))
 
     def _key(self, model: OpenModel, *decides: Decides) -> str:
         made = {"version": __version__, "weights": model.sha256, "backend": model.backend.name}

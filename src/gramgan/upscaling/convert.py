@@ -24,6 +24,7 @@ from gramgan.weights.locate import Located, locate_generator
 
 if TYPE_CHECKING:
     from gramgan.networks.build import LoadedGenerator
+    from gramgan.networks.foreign import ForeignGenerator
 
 Graph = Literal["xml", "onnx"]
 
@@ -73,6 +74,28 @@ class WeightsInUse:
     def folder(self) -> Path:
         """The folder in the user's cache for what is made of these weights."""
         return working_cache() / "models" / self.key
+
+    @cached_property
+    def foreign(self) -> "ForeignGenerator | None":
+        """The network where it is of another architecture than ours, which is for torch alone; None for ours.
+
+        Raises:
+            UserError: the weights are damaged, or their architecture is not known.
+        """
+        if self.located.known is not None or self.located.is_graph or self.kept_graph() is not None:
+            return None
+        from gramgan.networks.build import is_rrdb
+        from gramgan.weights.formats import read_weights
+
+        path = self.located.path
+        weights = read_weights(path)
+        if is_rrdb(weights.state) or weights.card is not None:
+            return None
+        if self._psnr is not None:
+            raise UserError(f"{path}: strength is for generators of ESRGAN's type alone; leave it out")
+        from gramgan.networks.foreign import read_foreign
+
+        return read_foreign(weights.state, path)
 
     @cached_property
     def generator(self) -> "LoadedGenerator":

@@ -1,10 +1,10 @@
 """The upscaling engine: any picture, in tiles, with memory bounded by a few tiles and rows of tiles of the input."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from gramgan.upscaling.refine import Refine
 from gramgan.upscaling.tiles import Cell, Composer, Put, TilePlan, cut_tiles, final_window, needed_tiles, plan_tiles
 
 if TYPE_CHECKING:
-    from gramgan.networks.build import LoadedGenerator
+    from gramgan.networks.build import LoadedGenerator, OwnGenerator
 
 MIN_TILE = 16
 """Smallest side of the part of a tile that is used, in low-resolution pixels."""
@@ -67,7 +67,7 @@ class _Picture:
 
 
 class Upscaler:
-    """A generator ready to enlarge pictures four times. Not for several threads at once.
+    """A generator ready to enlarge pictures. Not for several threads at once.
 
     Args:
         backend: what runs the network.
@@ -76,17 +76,31 @@ class Upscaler:
             refinement may look at more.
         tile: largest side of the part of a tile that is used, in low-resolution pixels. The network sees `overlap` more
             on each side. None: one of `TILES`, the largest that fits into the free memory.
+        scale: how many times larger the network makes a picture.
+        block: sides that are no multiple of it are mirrored at the right and bottom for the network.
+        align: tiles begin at multiples of it, so that the network's blocks and windows lie as in the whole picture.
 
     Raises:
         UserError: `tile` or `overlap` is out of range.
     """
 
-    def __init__(self, backend: Backend, *, name: str, overlap: int, tile: int | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        name: str,
+        overlap: int,
+        tile: int | None = None,
+        scale: int = SCALE,
+        block: int = 1,
+        align: int = 1,
+    ) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UserError(f"tile: {tile} is too small; use at least {MIN_TILE}, or leave it out")
         if overlap < 0:
             raise UserError(f"overlap: {overlap} is negative; use 0 or more, or leave it out")
         self.backend, self.name, self.overlap = backend, name, overlap
+        self.scale, self._block, self._align = scale, block, align
         self._check_overlap(overlap)
         self._tile = tile
         self._limit: int | None = None  # largest side of a tile, with context, that memory is known to suffice for
@@ -95,7 +109,7 @@ class Upscaler:
     @classmethod
     def for_generator(
         cls,
-        generator: "LoadedGenerator",
+        generator: "LoadedGenerator | OwnGenerator",
         precision: str = "auto",
         device: str = "auto",
         *,
@@ -110,7 +124,7 @@ class Upscaler:
 
         card = generator.card
         backend = TorchBackend(generator.network, card.name, precision, device)
-        return cls(backend, name=card.name, overlap=card.overlap if overlap is None else overlap, tile=tile)
+        return cls(backend, overlap=card.overlap if overlap is None else overlap, tile=tile, **card.geometry)
 
     def upscale_array(
         self, image: np.ndarray, refine: Refine | None = None, progress: Progress | None = None
@@ -123,7 +137,7 @@ class Upscaler:
             progress: told (tiles done, tiles in all).
 
         Returns:
-            float32 `[C, 4H, 4W]` in [0, 1].
+            float32 `[C, sH, sW]` in [0, 1].
 
         Raises:
             UserError: values that are not finite, or no memory for even the smallest tile.
@@ -133,14 +147,14 @@ class Upscaler:
             raise ValueError(f"a picture must be [C, H, W] with 1 to 4 channels, not {list(image.shape)}")
         channels, height, width = image.shape
         image = image.astype(np.float32, copy=False)
-        result = np.empty((channels, SCALE * height, SCALE * width), dtype=np.float32)
+        result = np.empty((channels, self.scale * height, self.scale * width), dtype=np.float32)
 
         def put(window: Window, pixels: np.ndarray) -> None:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
         picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image", refine)
         overlap = self._overlap_for(picture)
-        plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap)
+        plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap, self._align)
         self._run(picture, plan, plan.cells, put, progress or silent)
         return result
 
@@ -154,7 +168,7 @@ class Upscaler:
 
         Args:
             raster: the picture.
-            writer: entered, four times as large, with the picture's channels.
+            writer: entered, as large as the result, with the picture's channels.
             refine: applied to the network's result of each tile.
             progress: told (tiles done, tiles in all); tiles that were found done count as done.
 
@@ -164,8 +178,8 @@ class Upscaler:
             ValueError: `writer` is of another size.
         """
         info = raster.info
-        if (writer.width, writer.height) != (SCALE * info.width, SCALE * info.height):
-            raise ValueError(f"{writer.width}x{writer.height} is not four times {info.width}x{info.height}")
+        if (writer.width, writer.height) != (self.scale * info.width, self.scale * info.height):
+            raise ValueError(f"{writer.width}x{writer.height} is not {self.scale} times {info.width}x{info.height}")
 
         def read(top: int, bottom: int) -> np.ndarray:
             return raster.read(Window(0, top, info.width, bottom - top))
@@ -178,9 +192,9 @@ class Upscaler:
             side = tile + 2 * overlap
             self._limit = side if self._limit is None else min(side, self._limit)
             tile = writer.plan["tile"]
-        plan = plan_tiles(info.height, info.width, tile, overlap)
+        plan = plan_tiles(info.height, info.width, tile, overlap, self._align)
         writer.follow({"tile": tile, "overlap": overlap})
-        missing = [cell for cell in plan.cells if not writer.holds(final_window(plan, cell, SCALE))]
+        missing = [cell for cell in plan.cells if not writer.holds(final_window(plan, cell, self.scale))]
         self._run(picture, plan, missing, writer.write, progress or silent)
 
     def _overlap_for(self, picture: _Picture) -> int:
@@ -221,14 +235,13 @@ class Upscaler:
         read = _checked(picture.read, picture.source)
         if picture.has_alpha:
             read = _with_extended_colours(read, picture.height)
-        composer = Composer(plan, picture.channels, SCALE, missing, put)
+        composer = Composer(plan, picture.channels, self.scale, missing, put)
         tiles = needed_tiles(plan, missing)
         rows = [plan.rows[index] for index, _ in groupby(tiles, key=lambda cell: cell[0])]
         done = len(plan) - len(tiles)
         progress(done, len(plan))
         with ahead(lambda row: read(row.start, row.stop), rows) as strips, Behind(self._batch - 1) as behind:
-            pieces = cut_tiles(plan, tiles, strips)
-            while batch := list(islice(pieces, self._batch)):
+            for batch in self._batches(cut_tiles(plan, tiles, strips)):
                 results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
                 for (cell, tile), result in zip(batch, results, strict=True):
                     alpha = self._drawn_alpha(tile)
@@ -236,8 +249,19 @@ class Upscaler:
                     done += 1
                     progress(done, len(plan))
 
+    def _batches(self, pieces: Iterator[tuple[Cell, np.ndarray]]) -> Iterator[list[tuple[Cell, np.ndarray]]]:
+        """Tiles that go through the network together: at most `_batch`, of one shape."""
+        batch: list[tuple[Cell, np.ndarray]] = []
+        for piece in pieces:
+            if batch and (len(batch) >= self._batch or piece[1].shape != batch[0][1].shape):
+                yield batch
+                batch = []
+            batch.append(piece)
+        if batch:
+            yield batch
+
     def _drawn_alpha(self, tile: np.ndarray) -> np.ndarray | None:
-        """The network on a tile's alpha channel, `[4h, 4w]`; None where there is none or it is the same everywhere."""
+        """The network on a tile's alpha channel, `[sh, sw]`; None where there is none or it is the same everywhere."""
         if tile.shape[0] not in (2, 4) or tile[-1].min() == tile[-1].max():
             return None
         return self._enlarge(np.repeat(tile[None, -1:], 3, axis=1))[0].mean(axis=0)
@@ -264,7 +288,9 @@ class Upscaler:
             )
         if tile.shape[0] <= 2:
             result = result.mean(axis=0, keepdims=True)
-        composer.add(cell, np.concatenate([result, _enlarge_alpha(tile[-1], alpha)[None]]) if has_alpha else result)
+        composer.add(
+            cell, np.concatenate([result, _enlarge_alpha(tile[-1], alpha, self.scale)[None]]) if has_alpha else result
+        )
 
     def _enlarge(self, tiles: np.ndarray) -> list[np.ndarray]:
         """The network on `[B, 3, h, w]`, in smaller batches and then smaller tiles where memory does not suffice."""
@@ -277,7 +303,7 @@ class Upscaler:
                 results.extend(self._enlarge_in_parts(tile) for tile in batch)
                 continue
             try:
-                results.extend(_run_padded(self.backend, batch))
+                results.extend(self._run_padded(batch))
             except OutOfMemory as error:
                 if len(batch) == 1:
                     self._halve_tile(side, error)
@@ -286,18 +312,30 @@ class Upscaler:
                     _log.info("not enough memory for %d tiles at once; going on with %d", len(batch), self._batch)
         return results
 
+    def _run_padded(self, tiles: np.ndarray) -> np.ndarray:
+        """The backend on `[B, 3, h, w]`; sides below `_MIN_SIDE` get their edge pixels repeated for the time being."""
+        scale, (height, width) = self.scale, tiles.shape[2:]
+        down, across = max(_MIN_SIDE - height, 0), max(_MIN_SIDE - width, 0)
+        top, left = down // 2, across // 2
+        padded = np.pad(tiles, ((0, 0), (0, 0), (top, down - top), (left, across - left)), mode="edge")
+        missing = (-padded.shape[2] % self._block, -padded.shape[3] % self._block)
+        if any(missing):
+            padded = np.pad(padded, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])), mode="reflect")
+        result = self.backend.run(padded)
+        return result[:, :, scale * top : scale * (top + height), scale * left : scale * (left + width)]
+
     def _enlarge_in_parts(self, tile: np.ndarray) -> np.ndarray:
         """The network on `[3, h, w]`, in tiles of at most `_limit` pixels a side."""
         assert self._limit is not None
         _, height, width = tile.shape
-        result = np.empty((3, SCALE * height, SCALE * width), dtype=np.float32)
+        result = np.empty((3, self.scale * height, self.scale * width), dtype=np.float32)
 
         def put(window: Window, pixels: np.ndarray) -> None:
             result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
 
-        plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap)
+        plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap, self._align)
         cells = plan.cells
-        composer = Composer(plan, 3, SCALE, cells, put)
+        composer = Composer(plan, 3, self.scale, cells, put)
         for cell in cells:
             row, column = plan.rows[cell[0]], plan.columns[cell[1]]
             part = self._enlarge(tile[None, :, row.start : row.stop, column.start : column.stop])[0]
@@ -322,36 +360,26 @@ def _as_rgb(tile: np.ndarray, has_alpha: bool) -> np.ndarray:
     return np.repeat(colours, 3, axis=0) if colours.shape[0] == 1 else colours
 
 
-def _enlarge_alpha(alpha: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
-    """Alpha four times larger: as the network draws it, within what the input says.
+def _enlarge_alpha(alpha: np.ndarray, drawn: np.ndarray | None, scale: int) -> np.ndarray:
+    """Alpha `scale` times larger: as the network draws it, within what the input says.
 
     Bicubic alpha has steps where the colours beside it have smooth edges. The network's result is clipped to the range
     of the 3×3 input pixels around, so that what is opaque or transparent stays exactly so.
 
     Args:
         alpha: float32 `[H, W]` in [0, 1].
-        drawn: the network's result `[4H, 4W]` for it; None for bicubic, which is the same where alpha is constant.
+        drawn: the network's result `[sH, sW]` for it; None for bicubic, which is the same where alpha is constant.
 
     Returns:
-        `[4H, 4W]` in [0, 1].
+        `[sH, sW]` in [0, 1].
     """
     if drawn is None:
-        return np.clip(enlarge(alpha[None])[0], 0, 1)
+        return np.clip(enlarge(alpha[None], scale)[0], 0, 1)
     height, width = alpha.shape
     padded = np.pad(alpha, 1, "edge")
     around = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
-    low, high = (one.repeat(SCALE, 0).repeat(SCALE, 1) for one in (around.min(0), around.max(0)))
+    low, high = (one.repeat(scale, 0).repeat(scale, 1) for one in (around.min(0), around.max(0)))
     return np.clip(drawn, low, high)
-
-
-def _run_padded(backend: Backend, tiles: np.ndarray) -> np.ndarray:
-    """`backend` on `[B, 3, h, w]`; sides below `_MIN_SIDE` are padded with their edge pixels for the time being."""
-    height, width = tiles.shape[2:]
-    down, across = max(_MIN_SIDE - height, 0), max(_MIN_SIDE - width, 0)
-    top, left = down // 2, across // 2
-    padded = np.pad(tiles, ((0, 0), (0, 0), (top, down - top), (left, across - left)), mode="edge")
-    result = backend.run(padded)
-    return result[:, :, SCALE * top : SCALE * (top + height), SCALE * left : SCALE * (left + width)]
 
 
 def _with_extended_colours(read: _Read, height: int) -> _Read:

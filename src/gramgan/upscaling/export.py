@@ -15,7 +15,7 @@ from gramgan.networks.build import LoadedGenerator, load_generator
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.choice import difference, probe_picture
 from gramgan.upscaling.convert import require, write_graph
-from gramgan.weights.formats import old_esrgan_names, write_pth, write_safetensors
+from gramgan.weights.formats import COMMON_GROWTH, old_esrgan_names, widened, write_pth, write_safetensors
 
 FORMATS = ("safetensors", "pth", "onnx", "xml")
 """Suffixes of what is written."""
@@ -92,6 +92,8 @@ def export_generator(
         raise UserError(
             f"old_keys: ESRGAN knows the upsampler 'nearest' only, not {generator.config.upsampler!r}; leave it out"
         )
+    if old_keys and generator.config.scale == 3:
+        raise UserError("old_keys: under ESRGAN's old names x3 could not be told from x2; leave it out")
     _write(target, generator, form, half, old_keys)
     rms, largest = _compare(target, generator, form)
     if not (rms <= MAX_HALF_RMS if half else largest <= MAX_DIFFERENCE):
@@ -122,8 +124,13 @@ def _form(target: Path, form: str | None) -> str:
 
 def _write(target: Path, generator: LoadedGenerator, form: str, half: bool, old_keys: bool) -> None:
     state: Mapping[str, Tensor] = generator.network.state_dict()
+    card = generator.card
+    if form in ("safetensors", "pth") and generator.config.gc < COMMON_GROWTH:
+        state = widened(state)
+        card = card.model_copy(update={"architecture": {**card.architecture, "gc": COMMON_GROWTH}})
+        _log.info("%s: its dense blocks got %d growth channels, as other programs want them", target, COMMON_GROWTH)
     if form == "safetensors":
-        write_safetensors(target, state, generator.card, half=half)
+        write_safetensors(target, state, card, half=half)
     elif form == "pth":
         write_pth(target, old_esrgan_names(state) if old_keys else state, half=half)
     else:

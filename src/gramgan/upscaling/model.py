@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from gramgan.errors import UserError
 from gramgan.hardware.allocator import keep_memory
@@ -29,6 +29,9 @@ from gramgan.upscaling.choice import BackendName, Candidate, Choice
 from gramgan.upscaling.convert import Graph, WeightsInUse, require
 from gramgan.weights.card import Card
 
+if TYPE_CHECKING:
+    from gramgan.networks.foreign import ForeignGenerator
+
 DEFAULT_MODEL = "gramgan-x4"
 """The weights that are used for clean pictures where none are named: the project's own, which are in the package."""
 PHOTO_MODEL = "gramgan-x4-photo"
@@ -42,12 +45,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A generator that is ready to run: its backend, the card of its weights, their name and their SHA-256 digest."""
+    """A generator that is ready to run: its backend, the card of its weights, their name and their SHA-256 digest.
+
+    `whole` says that it takes pictures in one tile.
+    """
 
     backend: Backend
     card: Card
     name: str
     sha256: str
+    whole: bool = False
 
 
 def open_model(
@@ -79,6 +86,8 @@ def open_model(
         raise UserError(f"backend {backend!r}: unknown; use {', '.join(BACKENDS)}")
     wanted = check_precision(precision)
     weights = WeightsInUse(DEFAULT_MODEL if spec is None else spec, blend)
+    if weights.foreign is not None:
+        return _open_foreign(weights, weights.foreign, backend, precision, device)
     if _on_torch(backend, device, weights):
         return _open_torch(weights, precision, device)
     if backend == "onnxruntime" and wanted not in (None, "fp32"):
@@ -212,6 +221,28 @@ def _open_torch(weights: WeightsInUse, precision: str, device: str) -> OpenModel
     return OpenModel(made, generator.card, generator.card.name, weights.sha256)
 
 
+def _open_foreign(
+    weights: WeightsInUse, generator: "ForeignGenerator", backend: str, precision: str, device: str
+) -> OpenModel:
+    from gramgan.upscaling.backends.spandrel_backend import SpandrelBackend
+
+    path, card = weights.located.path, generator.card
+    if backend not in ("auto", "torch"):
+        raise UserError(f"backend {backend!r}: {path} is a {card.architecture['kind']}, which torch alone runs")
+    _log.info(
+        "%s: %s (%s), x%d; licence %s",
+        path,
+        card.architecture["kind"],
+        card.architecture["tags"],
+        card.scale,
+        card.licence,
+    )
+    if card.architecture["tiling"] == "discouraged":
+        _log.warning("%s: its architecture looks at whole pictures; where tiles meet, something may be seen", path)
+    made = SpandrelBackend(generator, card.name, precision, device)
+    return OpenModel(made, card, card.name, weights.sha256, whole=generator.whole)
+
+
 def _make(weights: WeightsInUse, form: Form | None, backend: BackendName, precision: Precision) -> tuple[Backend, Card]:
     if backend == "torch":
         model = _open_torch(weights, precision, "cpu")
@@ -235,5 +266,5 @@ def _make(weights: WeightsInUse, form: Form | None, backend: BackendName, precis
 
 def _room(card: Card, form: Form | None, precision: Precision) -> int:
     nf = card.architecture.get("nf")
-    known = bytes_per_pixel(nf if isinstance(nf, int) else _FULL_NF, precision)
+    known = bytes_per_pixel(nf if isinstance(nf, int) else _FULL_NF, precision, card.scale)
     return known if form is None else max(known, form.bytes_per_pixel)

@@ -17,7 +17,6 @@ from gramgan.errors import UserError
 from gramgan.images import MULTI_PAGE_SUFFIXES, PagesWriter, Raster, RasterInfo, RasterWriter, Window
 from gramgan.images.canvas import Canvas, remove_steps
 from gramgan.images.resize import resize_array
-from gramgan.ops.bicubic import SCALE
 from gramgan.progress import Progress
 from gramgan.upscaling.engine import Sink, Upscaler
 from gramgan.upscaling.refine import Refine
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass: the picture of `width` × `height` pixels that the network enlarges four times."""
+    """One pass: the picture of `width` × `height` pixels that the network enlarges."""
 
     width: int
     height: int
@@ -49,12 +48,13 @@ class PassPlan:
     passes: tuple[Pass, ...]
     width: int
     height: int
+    scale: int = 4  # of the network
 
     @property
     def native(self) -> bool:
         """Whether the last pass gives the result's size by itself."""
         last = self.passes[-1]
-        return (SCALE * last.width, SCALE * last.height) == (self.width, self.height)
+        return (self.scale * last.width, self.scale * last.height) == (self.width, self.height)
 
     @property
     def between(self) -> int:
@@ -70,8 +70,8 @@ class PassPlan:
             if (each.width, each.height) != (width, height):
                 steps.append(f"shrunk to {each.width}x{each.height}")
                 shrunk = True
-            steps.append("x4")
-            width, height = SCALE * each.width, SCALE * each.height
+            steps.append(f"x{self.scale}")
+            width, height = self.scale * each.width, self.scale * each.height
         if not self.native:
             steps.append(f"shrunk to {self.width}x{self.height}")
             shrunk = True
@@ -80,16 +80,41 @@ class PassPlan:
 
 @dataclass(frozen=True)
 class Scale:
-    """What was asked for: a factor, or a width, a height, or both in pixels (one alone keeps the proportions)."""
+    """What was asked for: a factor, or a width, a height, or both in pixels (one alone keeps the proportions).
+
+    None of them: as much as the network does, which is `network` times.
+    """
 
     factor: float | None = None
     width: int | None = None
     height: int | None = None
+    network: int = 4
 
     def __str__(self) -> str:
-        if self.factor is not None:
-            return f"{self.factor:g}"
+        if self.by_factor:
+            return f"{self._factor:g}"
         return f"{self.width or ''}x{self.height or ''}"
+
+    @property
+    def by_factor(self) -> bool:
+        """Whether it is a factor, not a size."""
+        return self.width is None and self.height is None
+
+    @property
+    def _factor(self) -> float:
+        return self.network if self.factor is None else self.factor
+
+    def on(self, network: int, name: str) -> "Scale":
+        """The same by a network that enlarges so many times; `name` is that of its weights.
+
+        Raises:
+            UserError: the network keeps pictures as large as they are, and something else is asked for.
+        """
+        if network == 1 and (self.factor not in (None, 1) or not self.by_factor):
+            raise UserError(
+                f"{name}: these weights leave pictures as large as they are; leave scale and size out, or give others"
+            )
+        return replace(self, network=network)
 
     def plan(self, width: int, height: int, name: str) -> PassPlan:
         """The way from `width` × `height` to the size that was asked for.
@@ -116,11 +141,12 @@ class Scale:
                 f"{name}: {target_width}x{target_height} is {factor:.0f} times its size; ask for at most "
                 f"{MAX_FACTOR:.0f} times"
             )
-        return PassPlan(_passes(width, height, target_width, target_height), target_width, target_height)
+        passes = _passes(width, height, target_width, target_height, self.network)
+        return PassPlan(passes, target_width, target_height, self.network)
 
     def _target(self, width: int, height: int) -> tuple[int, int]:
-        if self.factor is not None:
-            return max(1, round(width * self.factor)), max(1, round(height * self.factor))
+        if self.by_factor:
+            return max(1, round(width * self._factor)), max(1, round(height * self._factor))
         if self.width is not None and self.height is not None:
             return self.width, self.height
         if self.width is not None:
@@ -130,7 +156,7 @@ class Scale:
 
 
 def parse_scale(scale: float | None, size: str | None) -> Scale:
-    """A factor (`scale`, 4 where both are None) or a size such as `1920x1080`, `1920x` or `x1080`.
+    """A factor (`scale`; the network's own where both are None) or a size such as `1920x1080`, `1920x` or `x1080`.
 
     Raises:
         UserError: both are given, or the size is not readable.
@@ -138,7 +164,7 @@ def parse_scale(scale: float | None, size: str | None) -> Scale:
     if scale is not None and size is not None:
         raise UserError(f"scale {scale:g} and size {size}: both say how large the result is to be; give one of them")
     if size is None:
-        return Scale(factor=float(SCALE if scale is None else scale))
+        return Scale(factor=None if scale is None else float(scale))
     found = re.fullmatch(r"([1-9]\d{0,8})?[xX×]([1-9]\d{0,8})?", size.strip())
     if found is None or not any(found.groups()):
         raise UserError(f"size {size!r}: not a size in pixels; write 1920x1080, or 1920x or x1080 to keep proportions")
@@ -146,22 +172,22 @@ def parse_scale(scale: float | None, size: str | None) -> Scale:
     return Scale(width=width, height=height)
 
 
-def _passes(width: int, height: int, target_width: int, target_height: int) -> tuple[Pass, ...]:
+def _passes(width: int, height: int, target_width: int, target_height: int, scale: int) -> tuple[Pass, ...]:
     passes = [Pass(width, height)]
-    while not _reaches(passes[-1], target_width, target_height):
+    while not _reaches(passes[-1], target_width, target_height, scale):
         last = passes[-1]
         # No larger than the last pass needs it, and never larger than the pass before has made it.
         passes.append(
             Pass(
-                min(SCALE * last.width, max(last.width, math.ceil(target_width / SCALE))),
-                min(SCALE * last.height, max(last.height, math.ceil(target_height / SCALE))),
+                min(scale * last.width, max(last.width, math.ceil(target_width / scale))),
+                min(scale * last.height, max(last.height, math.ceil(target_height / scale))),
             )
         )
     return tuple(passes)
 
 
-def _reaches(last: Pass, width: int, height: int) -> bool:
-    return SCALE * last.width >= width and SCALE * last.height >= height
+def _reaches(last: Pass, width: int, height: int, scale: int) -> bool:
+    return scale * last.width >= width and scale * last.height >= height
 
 
 class TileCount:
@@ -314,7 +340,7 @@ class Enlarger:
             dtype = np.dtype(np.float32 if info.bits == 32 else np.uint16)
             steps: list[Canvas] = []
             for step, each in enumerate(plan.passes[: plan.between], start=1):
-                shape = (SCALE * each.height, SCALE * each.width, info.channels)
+                shape = (plan.scale * each.height, plan.scale * each.width, info.channels)
                 steps.append(stack.enter_context(Canvas(sink.path, shape, dtype, course.key, step=step)))
             for done, each in enumerate(plan.passes):
                 if done:
@@ -349,7 +375,7 @@ class Enlarger:
         if len(plan.passes) > 1 or not plan.native:
             _log.info("%s: %s", name, plan.describe())
         asked = plan.width / plan.height * info.height / info.width
-        if self.scale.factor is None and not 0.99 < asked < 1.01:
+        if not self.scale.by_factor and not 0.99 < asked < 1.01:
             change = 100 * abs(asked - 1)
             _log.info("%s: %dx%d changes its proportions by %.0f %%", name, plan.width, plan.height, change)
         return plan
@@ -390,6 +416,6 @@ def _copy(raster: Raster, sink: Sink) -> None:
 
 def comment(scale: Scale, origin: str = "") -> str:
     """The description that every result carries; `origin` is what the input has been through."""
-    much = f"{scale}x" if scale.factor is not None else f"to {scale}"
+    much = f"{scale}x" if scale.by_factor else f"to {scale}"
     said = f" Input: {origin}." if origin else ""
     return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured.{said}"

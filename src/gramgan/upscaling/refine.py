@@ -70,17 +70,18 @@ class Refine:
 
         Args:
             lr: its input, float32 `[3, h, w]` in [0, 1].
-            sr: what the network made of it, `[3, 4h, 4w]`.
+            sr: what the network made of it, `[3, sh, sw]`.
             top: row of the tile's first pixel in the picture.
             left: its column.
 
         Returns:
-            `[3, 4h, 4w]` in [0, 1].
+            `[3, sh, sw]` in [0, 1].
         """
         sr = np.clip(sr, 0, 1)
         if self._threshold is not None:
-            plain = np.clip(bicubic.enlarge(lr), 0, 1)
-            mask = np.clip(bicubic.enlarge(detail_mask(lr, self._threshold)[None]), 0, 1)
+            factor = sr.shape[1] // lr.shape[1]
+            plain = np.clip(bicubic.enlarge(lr, factor), 0, 1)
+            mask = np.clip(bicubic.enlarge(detail_mask(lr, self._threshold)[None], factor), 0, 1)
             sr = plain + mask * (sr - plain)
         if self._measured is not None:
             sr, before, after = back_project(lr, sr, self._measured, top, left)
@@ -130,17 +131,18 @@ def back_project(
 
     Args:
         lr: `[3, H, W]` in [0, 1].
-        sr: `[3, 4H, 4W]` in [0, 1].
+        sr: `[3, sH, sW]` in [0, 1].
         measured: what of `lr` is to be agreed with; by default all of it.
         top: row of the first pixel of `lr` in the picture.
         left: its column.
 
     Returns:
-        The result `[3, 4H, 4W]`, and the sums of the squared residual before and after.
+        The result `[3, sH, sW]`, and the sums of the squared residual before and after.
     """
-    residual = lr - bicubic.shrink(sr)
+    factor = sr.shape[1] // lr.shape[1]
+    residual = lr - bicubic.shrink(sr, factor)
     before = float(np.square(residual).sum(dtype=np.float64))
     for _ in range(_STEPS):
-        sr = np.clip(sr + bicubic.enlarge(measured.missing(residual, top, left)), 0, 1)
-        residual = lr - bicubic.shrink(sr)
+        sr = np.clip(sr + bicubic.enlarge(measured.missing(residual, top, left), factor), 0, 1)
+        residual = lr - bicubic.shrink(sr, factor)
     return sr, before, float(np.square(residual).sum(dtype=np.float64))

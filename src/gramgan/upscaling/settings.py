@@ -74,7 +74,8 @@ class Settings:
     )
     scale: float | None = _setting(
         None,
-        "How many times larger, 1 to 64. The network does 4; the rest is repeated passes and shrinking. (default: 4)",
+        "How many times larger, 1 to 64; what the network does not do by itself is repeated passes and shrinking. "
+        "(default: what the weights do; the project's own: 4)",
         group=_SIZE,
         metavar="FACTOR",
         bounds=(1, 64),

@@ -59,7 +59,7 @@ class TilePlan:
         return [(row, column) for row in range(len(self.rows)) for column in range(len(self.columns))]
 
 
-def plan_tiles(height: int, width: int, tile: int, overlap: int) -> TilePlan:
+def plan_tiles(height: int, width: int, tile: int, overlap: int, align: int = 1) -> TilePlan:
     """Cut a picture of `height`×`width` into tiles that all have one shape.
 
     Args:
@@ -68,14 +68,15 @@ def plan_tiles(height: int, width: int, tile: int, overlap: int) -> TilePlan:
         tile: largest side of the part of a tile that is used, in low-resolution pixels; the network sees up to
             `tile + 2 * overlap`. Tiles get smaller evenly rather than leaving a narrow one at the end.
         overlap: context in low-resolution pixels around every pixel that is used.
+        align: tiles begin at multiples of it. Above 1 the last of a row or column may be smaller than the others.
 
     Raises:
         ValueError: a size below 1 or a negative overlap.
     """
-    return TilePlan(rows=plan_axis(height, tile, overlap), columns=plan_axis(width, tile, overlap))
+    return TilePlan(rows=plan_axis(height, tile, overlap, align), columns=plan_axis(width, tile, overlap, align))
 
 
-def plan_axis(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
+def plan_axis(length: int, tile: int, overlap: int, align: int = 1) -> tuple[Span, ...]:
     """`plan_tiles` along one axis."""
     if length < 1 or tile < 1 or overlap < 0:
         raise ValueError(f"cannot cut {length} pixels into tiles of {tile} with an overlap of {overlap}")
@@ -83,23 +84,17 @@ def plan_axis(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
         return (Span(0, length, 0, length, 0, 0),)
 
     fade = _fade(tile)
-    # The first and the last tile need context on one side only: `count` tiles cover count * (tile - fade) + fade + 2
-    # * overlap.
-    used = length - 2 * overlap - fade
-    count = -(-used // (tile - fade))
-    tile = -(-used // count) + fade
-    size = tile + 2 * overlap
-    starts = [i * (length - size) // (count - 1) for i in range(count)]
+    starts, size = _aligned(length, tile, overlap, fade, align) if align > 1 else _even(length, tile, overlap, fade)
     # Both neighbours have full context between the later's start + overlap and the earlier's stop - overlap: fade
     # there.
     fades = [(later + earlier + size - fade) // 2 for earlier, later in pairwise(starts)]
     spans = []
     for i, start in enumerate(starts):
-        first, last = i == 0, i == count - 1
+        first, last = i == 0, i == len(starts) - 1
         spans.append(
             Span(
                 start=start,
-                stop=start + size,
+                stop=min(start + size, length),
                 keep_start=0 if first else fades[i - 1],
                 keep_stop=length if last else fades[i] + fade,
                 fade_in=0 if first else fade,
@@ -107,6 +102,25 @@ def plan_axis(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
             )
         )
     return tuple(spans)
+
+
+def _even(length: int, tile: int, overlap: int, fade: int) -> tuple[list[int], int]:
+    """Where tiles of one size begin that cover an axis evenly, and their size."""
+    # The first and the last tile need context on one side only: `count` tiles cover count * (tile - fade) + fade + 2
+    # * overlap.
+    used = length - 2 * overlap - fade
+    count = -(-used // (tile - fade))
+    size = -(-used // count) + fade + 2 * overlap
+    return [i * (length - size) // (count - 1) for i in range(count)], size
+
+
+def _aligned(length: int, tile: int, overlap: int, fade: int, align: int) -> tuple[list[int], int]:
+    """The same at multiples of `align`; the last one ends with the picture."""
+    size = -(-(tile + 2 * overlap) // align) * align
+    while (step := (size - 2 * overlap - fade) // align * align) <= 0:
+        size += align
+    count = 1 + max(0, -(-(length - size) // step))
+    return [i * step for i in range(count)], size
 
 
 def span_weights(span: Span, scale: int) -> np.ndarray:

@@ -67,6 +67,21 @@ class Card(_Record):
             raise ValueError("architecture needs the key 'network'")
         return value
 
+    @property
+    def scale(self) -> int:
+        """How many times larger the generator makes a picture."""
+        return self._number("scale", 4)
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What the upscaling engine needs to know of the generator (see `Upscaler`), but for the overlap."""
+        block = self._number("unshuffle", 1)
+        return {"name": self.name, "scale": self.scale, "block": block, "align": self._number("align", block)}
+
+    def _number(self, key: str, default: int) -> int:
+        value = self.architecture.get(key, default)
+        return value if isinstance(value, int) else default
+
     def to_metadata(self) -> dict[str, str]:
         """The card as safetensors metadata: one JSON text under the key `gramgan.card`."""
         return {METADATA_KEY: self.model_dump_json()}

@@ -20,6 +20,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gramgan.errors import UserError
@@ -167,6 +168,26 @@ def check_state(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Ten
         )
 
 
+def load_partial(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> tuple[list[str], list[str]]:
+    """Fill `network` with those tensors of `state` whose name and shape fit; the others stay as they are.
+
+    Returns:
+        The network's tensors that were filled, and those that were not.
+
+    Raises:
+        UserError: none fits. `source` names the weights in the message.
+    """
+    own = network.state_dict()
+    fitting = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
+    if not fitting:
+        raise UserError(
+            f"{source}: none of its {len(state)} tensors fits the network, such as {', '.join(list(state)[:_SHOWN])}; "
+            "give weights of a like architecture"
+        )
+    network.load_state_dict(own | fitting)
+    return list(fitting), [name for name in own if name not in fitting]
+
+
 def _shape(shape: tuple[int, ...] | torch.Size) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
@@ -249,8 +270,7 @@ def _float32(tensor: Tensor, copy: bool) -> Tensor:
     return tensor.detach().to(dtype, copy=copy)
 
 
-_TRUNK_NAMES = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
-_SEQUENTIAL_NAMES = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
+_TRUNK_NAMES = {"trunk_conv": "conv_body", "HRconv": "conv_hr"}
 
 
 def _esrgan_names(names: list[str]) -> list[str]:
@@ -258,7 +278,9 @@ def _esrgan_names(names: list[str]) -> list[str]:
     if any(name.startswith("RRDB_trunk.") for name in names):
         return [_from_trunk(name) for name in names]
     if any(name.startswith("model.1.sub.") for name in names):
-        return [_from_sequential(name) for name in names]
+        outside = {int(found[1]) for found in (re.match(r"model\.(\d+)\.(?!sub)", name) for name in names) if found}
+        ups = max(0, len(outside) - 3)  # besides the first, the one at full size and the last
+        return [_from_sequential(name, _sequential_names(ups)) for name in names]
     return names
 
 
@@ -267,10 +289,16 @@ def _from_trunk(name: str) -> str:
     if block:
         return f"body.{block[1]}.rdb{block[2]}.{block[3]}"
     head, _, tail = name.partition(".")
-    return f"{_TRUNK_NAMES.get(head, head)}.{tail}"
+    return f"{_TRUNK_NAMES.get(head, head).replace('upconv', 'conv_up')}.{tail}"
 
 
-def _from_sequential(name: str) -> str:
+def _sequential_names(ups: int) -> dict[str, str]:
+    """The places that convolutions outside of the blocks had in ESRGAN's first release, with so many steps ×2."""
+    steps = {str(3 * number): f"conv_up{number}" for number in range(1, ups + 1)}
+    return {"0": "conv_first", **steps, str(3 * ups + 2): "conv_hr", str(3 * ups + 4): "conv_last"}
+
+
+def _from_sequential(name: str, outside: Mapping[str, str]) -> str:
     block = re.fullmatch(r"model\.1\.sub\.(\d+)\.RDB([123])\.(conv\d)\.0\.(\w+)", name)
     if block:
         return f"body.{block[1]}.rdb{block[2]}.{block[3]}.{block[4]}"
@@ -278,13 +306,14 @@ def _from_sequential(name: str) -> str:
     if trunk:
         return f"conv_body.{trunk[1]}"
     single = re.fullmatch(r"model\.(\d+)\.(weight|bias)", name)
-    return f"{_SEQUENTIAL_NAMES[single[1]]}.{single[2]}" if single and single[1] in _SEQUENTIAL_NAMES else name
+    return f"{outside[single[1]]}.{single[2]}" if single and single[1] in outside else name
 
 
 def old_esrgan_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` of a `nearest` RRDBNet under the names of ESRGAN's first release (`model.1.sub.0.RDB1.conv1.0.…`)."""
     blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("body."))
-    outside = {name: number for number, name in _SEQUENTIAL_NAMES.items()} | {"conv_body": f"1.sub.{blocks}"}
+    ups = sum(bool(re.fullmatch(r"conv_up\d\.weight", name)) for name in state)
+    outside = {name: number for number, name in _sequential_names(ups).items()} | {"conv_body": f"1.sub.{blocks}"}
 
     def old(name: str) -> str:
         conv, _, kind = name.rpartition(".")
@@ -294,6 +323,38 @@ def old_esrgan_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return f"model.1.sub.{block}.{dense.upper()}.{last}.0.{kind}"
 
     return {old(name): tensor for name, tensor in state.items()}
+
+
+COMMON_GROWTH = 32
+"""Growth channels of a dense block in all of ESRGAN's generators; other programs take no others."""
+
+
+def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` of an RRDBNet with `COMMON_GROWTH` growth channels: the new ones are 0 and add nothing.
+
+    Networks that have as many, or more, stay as they are.
+    """
+    gc = state["body.0.rdb1.conv1.weight"].shape[0]
+    if gc >= COMMON_GROWTH:
+        return dict(state)
+    nf = state["conv_body.weight"].shape[0]
+
+    def wide(name: str, tensor: Tensor) -> Tensor:
+        found = re.fullmatch(r"body\.\d+\.rdb\d\.conv(\d)\.(weight|bias)", name)
+        if not found:
+            return tensor
+        number = int(found[1])
+        outputs = COMMON_GROWTH if number < 5 else nf
+        if found[2] == "bias":
+            return F.pad(tensor, (0, outputs - len(tensor)))
+        made = tensor.new_zeros(outputs, nf + (number - 1) * COMMON_GROWTH, *tensor.shape[2:])
+        made[: len(tensor), :nf] = tensor[:, :nf]
+        for earlier in range(number - 1):
+            old, new = nf + earlier * gc, nf + earlier * COMMON_GROWTH
+            made[: len(tensor), new : new + gc] = tensor[:, old : old + gc]
+        return made
+
+    return {name: wide(name, tensor) for name, tensor in state.items()}
 
 
 def _one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".param", ".bin")
 """Weight files that are read into a network."""
 GRAPH_SUFFIXES = (".onnx", ".xml")
 """Whole networks, as `gramgan export` writes them: they can be run, not trained."""
-HINT = "give weights of an ESRGAN-type ×4 generator"
+HINT = "give weights of an ESRGAN-type generator"
 
 
 @dataclass(frozen=True)

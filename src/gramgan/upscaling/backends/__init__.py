@@ -34,7 +34,7 @@ class Backend(Protocol):
         ...
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
-        """Enlarge tiles: float32 `[B, 3, h, w]` in [0, 1] → float32 `[B, 3, 4h, 4w]`, finite, not clamped.
+        """Enlarge tiles: float32 `[B, 3, h, w]` in [0, 1] → float32 `[B, 3, sh, sw]`, finite, not clamped.
 
         Any `B` is taken, also above `batch`. Not for several threads at once.
 

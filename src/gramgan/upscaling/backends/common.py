@@ -3,12 +3,12 @@
 from gramgan.errors import UserError
 from gramgan.hardware.precision import Precision
 
-_LIVE_MAPS = 3  # of nf channels at 4x, in the last stage: convolution in and out, and a reordered copy
+_LIVE_MAPS = 3  # of nf channels, enlarged, in the last stage: convolution in and out, and a reordered copy
 
 
-def bytes_per_pixel(nf: int, precision: Precision) -> int:
-    """About the memory that a low-resolution pixel needs in a generator of `nf` channels: its last stage, at ×4."""
-    return _LIVE_MAPS * 16 * nf * (4 if precision == "fp32" else 2)
+def bytes_per_pixel(nf: int, precision: Precision, scale: int = 4) -> int:
+    """About the memory that a low-resolution pixel needs in a generator of `nf` channels: its last stage, enlarged."""
+    return _LIVE_MAPS * scale**2 * nf * (4 if precision == "fp32" else 2)
 
 
 def rerun_message(weights: str, precision: Precision) -> str:

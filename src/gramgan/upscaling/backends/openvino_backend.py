@@ -75,20 +75,19 @@ class OpenVinoBackend:
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """Enlarge tiles; a result that is not finite in reduced precision is computed again in fp32."""
-        height, width = tiles.shape[2:]
-        results = np.empty((len(tiles), 3, 4 * height, 4 * width), np.float32)
-        for tile, result in zip(tiles, results, strict=True):
-            if self._run(tile, result, self.precision):
-                continue
-            if self.precision == "fp32":
-                raise never_finite(self._weights)
-            _log.warning(rerun_message(self._weights, self.precision))
-            if not self._run(tile, result, "fp32"):
-                raise never_finite(self._weights)
-        return results
+        return np.stack([self._finite(tile) for tile in tiles])
 
-    def _run(self, tile: np.ndarray, result: np.ndarray, precision: Precision) -> bool:
-        """Fill `result` with the network's result on `tile`, and say whether it is finite."""
+    def _finite(self, tile: np.ndarray) -> np.ndarray:
+        result = self._run(tile, self.precision)
+        if result is None and self.precision != "fp32":
+            _log.warning(rerun_message(self._weights, self.precision))
+            result = self._run(tile, "fp32")
+        if result is None:
+            raise never_finite(self._weights)
+        return result
+
+    def _run(self, tile: np.ndarray, precision: Precision) -> np.ndarray | None:
+        """The network's result on `tile`; None where it is not finite."""
         try:
             request = self._network(tile.shape[1], tile.shape[2], precision)
             found = request(np.ascontiguousarray(tile[None]), share_inputs=True, share_outputs=True)[0]
@@ -99,9 +98,9 @@ class OpenVinoBackend:
                 self._compiled.clear()
                 raise OutOfMemory(str(error)) from error
             raise
-        np.copyto(result, found[0])
         # The clamp that `_read` puts behind the network turns NaN and infinity into a number beyond the limit.
-        return bool(np.isfinite(found).all() and max(-float(found.min()), float(found.max())) < _LIMIT)
+        finite = np.isfinite(found).all() and max(-float(found.min()), float(found.max())) < _LIMIT
+        return found[0].copy() if finite else None
 
     def _network(self, height: int, width: int, precision: Precision) -> openvino.CompiledModel:
         key = (height, width, precision)

@@ -1,15 +1,17 @@
 """The generator on torch: CPU, CUDA and Apple's MPS."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from gramgan.hardware.casting import DTYPES, in_precision, memory_format
 from gramgan.hardware.device import free_device_bytes, resolve_device
 from gramgan.hardware.precision import Precision, check_precision
 from gramgan.hardware.probe import probe
-from gramgan.networks.rrdb import RRDBNet
+from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.upscaling.backends import OutOfMemory
 from gramgan.upscaling.backends.common import bytes_per_pixel, never_finite, rerun_message
 
@@ -27,6 +29,7 @@ class TorchBackend:
         weights: name of the weights, for messages.
         precision: `auto` (the cached probe's verdict), `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
+        room: see `Backend.bytes_per_pixel`; None: as an RRDBNet needs it, of 64 channels where it is another.
 
     Raises:
         UserError: unknown precision or device.
@@ -34,7 +37,15 @@ class TorchBackend:
 
     side = None
 
-    def __init__(self, network: RRDBNet, weights: str, precision: str = "auto", device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        weights: str,
+        precision: str = "auto",
+        device: str = "auto",
+        *,
+        room: int | None = None,
+    ) -> None:
         self.device = resolve_device(device, mps=True)
         self._weights = weights
         wanted = check_precision(precision)
@@ -46,10 +57,13 @@ class TorchBackend:
             self.precision = wanted
             self._channels_last = True
         self._source = network
-        self._networks: dict[Precision, RRDBNet] = {}
+        self._networks: dict[Precision, Callable[[Tensor], Tensor]] = {}
         self.name = f"torch {self.device} {self.precision}"
         self.batch = 1 if self.device == "cpu" else _BATCH_ON_ACCELERATORS
-        self.bytes_per_pixel = bytes_per_pixel(network.config.nf, self.precision)
+        if room is None:
+            config = network.config if isinstance(network, RRDBNet) else RRDBConfig()
+            room = bytes_per_pixel(config.nf, self.precision, config.scale)
+        self.bytes_per_pixel = room
 
     def free_bytes(self) -> int:
         """Memory of the device that new tiles may use."""
@@ -85,7 +99,7 @@ class TorchBackend:
                 raise OutOfMemory(str(error)) from error
             raise
 
-    def _network(self, precision: Precision) -> RRDBNet:
+    def _network(self, precision: Precision) -> Callable[[Tensor], Tensor]:
         if precision not in self._networks:
             self._networks[precision] = in_precision(self._source, precision, self._channels_last, self.device)
         return self._networks[precision]

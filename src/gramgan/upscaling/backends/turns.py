@@ -70,15 +70,15 @@ class TurnsBackend:
             if results is not None:
                 return results
         pixels = int(np.prod(tiles.shape[2:]))
-        results = np.empty((len(tiles), 3, 4 * tiles.shape[2], 4 * tiles.shape[3]), np.float32)
-        for tile, result in zip(tiles, results, strict=True):
+        results = []
+        for tile in tiles:
             candidate = self._choice.next(pixels)
             started = time.perf_counter()  # opening is part of what the turn costs
-            np.copyto(result, self._open(candidate).run(tile[None])[0])
+            results.append(self._open(candidate).run(tile[None])[0])
             seconds = time.perf_counter() - started
             self._choice.took(candidate, pixels, seconds)
             _log.debug("%s: %.2f s for %dx%d", candidate, seconds, *tiles.shape[:1:-1])
-        return results
+        return np.stack(results)
 
     def _compare(self, tiles: np.ndarray) -> np.ndarray | None:
         """All candidates on a part of the first tile; the result of the tiles if that part is all there is."""
