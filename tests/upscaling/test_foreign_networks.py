@@ -109,7 +109,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no ONNX": (written(b"\x08\x07junk" * 9), "cannot be read or run"),
     "no end": (lambda path: save(path, loop()), "holds a loop"),
     "8 GB": (lambda path: save(path, bomb()), "takes more than 1.5 GiB for a small tile"),
-    "enlarges twice": (lambda path: save(path, resize(2)), "enlarges 2 times; use one that enlarges 4 times"),
+    "enlarges one and a half times": (
+        lambda path: save(path, resize(1.5)),
+        "enlarges 1.5 times; use one that does so a whole number",
+    ),
     "one number": (lambda path: save(path, mean(), result=["n"]), r"gives \[1\] of \[1, 3, 32, 32\]"),
     "grey": (lambda path: save(path, resize(), [1, 1, "h", "w"]), r"takes \[1, 1, h, w\], and pictures are"),
     "four at once": (lambda path: save(path, resize(), [4, 3, "h", "w"]), r"takes \[4, 3, h, w\]"),

@@ -178,8 +178,10 @@ def _on_top(values: dict[str, Any], own: dict[str, Any], section: str = "") -> d
             if other not in own:
                 merged.pop(other, None)
         before = merged.get(name)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        merged[name] = _on_top(before, value, f"{key}.") if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[name] = _on_top(before, value, f"{key}.")
+        else:
+            merged[name] = value
     return merged
 
 

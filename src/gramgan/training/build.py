@@ -140,7 +140,9 @@ def build(
         source.items,
         _architecture(config, networks.generator, own),
     )
-    card = card.model_copy(update={"settings": {**card.settings, **own.record()}, "losses": card.losses | own.weights})
+    card = card.model_copy(
+        update={"settings": {**card.settings, **own.record()}, "losses": card.losses | dict(own.weights)}
+    )
     partner = psnr_card(config, start_card, card)
     if partner is not None:
         card = card.model_copy(update={"psnr_partner": f"{PSNR_GENERATOR}.safetensors"})

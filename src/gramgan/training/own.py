@@ -385,7 +385,8 @@ class OwnCrops(Source):
     def _drawn(self, number: int) -> tuple[Tensor, Tensor | None]:
         demand, part = self.demand, self._part
         drawn = _tried(part, f"for step {number}", lambda: part.value(number, demand.batch, demand.crop))
-        high, low = drawn if isinstance(drawn, tuple) and len(drawn) == 2 else (drawn, None)
+        pair: tuple[Any, Any] = drawn if isinstance(drawn, tuple) and len(drawn) == 2 else (drawn, None)
+        high, low = pair
         _shape(part, high, (demand.batch, 3, demand.crop, demand.crop), "(batch, RGB, data.crop)")
         if low is not None:
             side = demand.crop // demand.scale

@@ -35,11 +35,15 @@ _FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "f32": "flo
 
 @dataclass(frozen=True)
 class Form:
-    """What a network takes: tiles of `height` × `width` pixels, 0 for any; and about how much memory for each pixel."""
+    """What a network takes: tiles of `height` × `width` pixels, 0 for any; and about how much memory for each pixel.
+
+    `scale` is how many times larger its results are.
+    """
 
     height: int
     width: int
     bytes_per_pixel: int
+    scale: int = SCALE
 
     @property
     def side(self) -> int | None:
@@ -47,20 +51,22 @@ class Form:
         return min(self.height, self.width) or None
 
     def fit(self, card: Card) -> Card:
-        """`card` with an overlap that leaves most of a tile of this size."""
+        """`card` with the network's scale, and an overlap that leaves most of a tile of this size."""
+        if card.scale != self.scale:
+            card = card.model_copy(update={"architecture": {**card.architecture, "scale": self.scale}})
         return card if self.side is None else card.model_copy(update={"overlap": min(card.overlap, self.side // 4)})
 
     def around(self, backend: Backend) -> Backend:
         """`backend` for tiles of any size up to this one."""
-        return backend if self.side is None else _Padded(backend, self.height, self.width)
+        return backend if self.side is None else _Padded(backend, self)
 
 
 class _Padded:
     """A `Backend` (see there) of a network that takes tiles of one size: smaller ones are padded with their edges."""
 
-    def __init__(self, backend: Backend, height: int, width: int) -> None:
-        self._backend, self._height, self._width = backend, height, width
-        self.name, self.batch, self.side = backend.name, backend.batch, min(height, width)
+    def __init__(self, backend: Backend, form: Form) -> None:
+        self._backend, self._height, self._width, self._scale = backend, form.height, form.width, form.scale
+        self.name, self.batch, self.side = backend.name, backend.batch, min(form.height, form.width)
         self.bytes_per_pixel = backend.bytes_per_pixel
 
     def free_bytes(self) -> int:
@@ -69,7 +75,7 @@ class _Padded:
     def run(self, tiles: np.ndarray) -> np.ndarray:
         height, width = tiles.shape[2:]
         missing = ((0, 0), (0, 0), (0, self._height - height), (0, self._width - width))
-        return self._backend.run(np.pad(tiles, missing, "edge"))[..., : SCALE * height, : SCALE * width]
+        return self._backend.run(np.pad(tiles, missing, "edge"))[..., : self._scale * height, : self._scale * width]
 
 
 @functools.lru_cache(maxsize=8)
@@ -81,7 +87,7 @@ def try_out(path: Path, sha256: str) -> Form:
         sha256: of the file, which is not tried twice in one process.
 
     Raises:
-        UserError: it cannot be read, does not enlarge RGB four times, loops, or takes too much time or memory.
+        UserError: it cannot be read, does not enlarge RGB a whole number of times, loops, or takes too much time or memory.
     """
     command = [sys.executable, "-P", "-m", "gramgan.upscaling.backends.trial", str(path)]
     environment = own_process.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -186,7 +192,7 @@ def _tried(runs: "_OnnxRuntime | _OpenVino") -> Form:
     """Run it once.
 
     Raises:
-        UserError: it takes or gives something else than RGB, enlarged four times.
+        UserError: it takes or gives something else than RGB, enlarged a whole number of times.
     """
     if len(runs.inputs) != 1:
         raise UserError(f"this network takes {len(runs.inputs)} inputs, and a picture is one; use another")
@@ -202,11 +208,12 @@ def _tried(runs: "_OnnxRuntime | _OpenVino") -> Form:
     result = runs(tile)
     if result.ndim != 4 or result.shape[:2] != (1, 3) or result.dtype.kind != "f":
         raise UserError(f"this network gives {_dimensions(result.shape)} of {_dimensions(tile.shape)}; use one for RGB")
-    if result.shape[2:] != (SCALE * height, SCALE * width):
-        raise UserError(f"this network enlarges {result.shape[3] / width:g} times; use one that enlarges {SCALE} times")
-    fixed = Form(height if sizes[2] else 0, width if sizes[3] else 0, 0)
+    scale = result.shape[2] // height
+    if scale < 1 or result.shape[2:] != (scale * height, scale * width):
+        raise UserError(f"this network enlarges {result.shape[3] / width:g} times; use one that does so a whole number")
+    fixed = Form(height if sizes[2] else 0, width if sizes[3] else 0, 0, scale)
     if bool(fixed.height) != bool(fixed.width):
-        fixed = Form(height, width, 0)
+        fixed = Form(height, width, 0, scale)
     return replace(fixed, bytes_per_pixel=(_peak() - before) // (height * width))
 
 
