@@ -87,7 +87,7 @@ def try_out(path: Path, sha256: str) -> Form:
         sha256: of the file, which is not tried twice in one process.
 
     Raises:
-        UserError: it cannot be read, does not enlarge RGB a whole number of times, loops, or takes too much time or memory.
+        UserError: it cannot be read, does not enlarge RGB by a whole number, loops, or takes too much time or memory.
     """
     command = [sys.executable, "-P", "-m", "gramgan.upscaling.backends.trial", str(path)]
     environment = own_process.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
