@@ -195,8 +195,8 @@ def needed(requirements: Iterator[Requirement]) -> set[str]:
     while waiting:
         requirement, extra = waiting.pop()
         name = canonicalize_name(requirement.name)
-        # torch asks for exact versions of the parts of CUDA itself.
-        if (name, extra) in found or name.startswith(("nvidia-", "cuda-", "triton")):
+        # torch asks for exact versions of the parts of CUDA itself; spandrel does without torchvision, as we use it.
+        if (name, extra) in found or name.startswith(("nvidia-", "cuda-", "triton", "torchvision")):
             continue
         found.add((name, extra))
         for entry in map(Requirement, metadata.requires(name) or []):
