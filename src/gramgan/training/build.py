@@ -171,7 +171,7 @@ def build(
     )
 
 
-def _source(config: Config, own: OwnParts, images: Images, demand: Demand, progress: Progress) -> Source:
+def _source(config: Config, own: OwnParts, images: Images, demand: Demand, progress: Progress) -> CropSource:
     if own.crops is not None:
         return OwnCrops(own.crops, demand)
     return open_source(

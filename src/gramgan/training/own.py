@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gramgan.config import Config
-from gramgan.data.source import Crops, Demand, Source, Taken
+from gramgan.data.source import Crops, CropSource, Demand, Taken
 from gramgan.degradation import Degradation
 from gramgan.errors import UserError
 from gramgan.evaluation.protocols import Metric
@@ -349,7 +349,7 @@ class OwnDegradation(Degradation):
             raise UserError(f"{part.role}: {part.name} gives values outside of [0, 1]; clamp them")
 
 
-class OwnCrops(Source):
+class OwnCrops(CropSource):
     """A user's function `number → HR crops`: `[batch, 3, crop, crop]` in [0, 1], or (HR, LR), the same for one number.
 
     The function is called as `crops(number, batch, crop)` with the step's number from 0 on, so that a resumed run goes
@@ -368,7 +368,7 @@ class OwnCrops(Source):
         self._drawn(0)
 
     def next(self) -> Crops:
-        """See `Source.next`."""
+        """See `CropSource.next`."""
         taken = self._take(range(self.position, self.position + 1))
         number, batch, share = self.position, self.demand.batch, self.demand.share
         self.position += 1
