@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -128,3 +129,66 @@ def test_held_out_shards(shards: Path, tmp_path: Path) -> None:
         split_shards(shards / "holdout-000000.tar")
     with pytest.raises(UserError, match=r"no shards \(NAME-000000\.tar, …\) here"):
         split_shards(tmp_path / "photos")
+
+
+def _number(value: int) -> bytes:
+    """As GNU's tar writes what octal digits have no room for."""
+    number = value.to_bytes(12, "big", signed=True)
+    return bytes([number[0] | 0x80]) + number[1:]
+
+
+def _header(name: str, kind: bytes, size: int) -> bytes:
+    """A tar header of GNU's format that claims `size` bytes; of a file with holes, that size with the holes."""
+    header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = kind
+    if kind == tarfile.GNUTYPE_SPARSE:
+        for place, number in ((386, 0), (398, 0), (483, size)):  # one run, of no bytes
+            header[place : place + 12] = _number(number)
+    else:
+        header[124:136] = _number(size)
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".png"])
+def test_a_member_with_holes_is_left_out_and_takes_no_memory(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    first = shards_in(shards)[0]
+    bomb = tmp_path / "train-000009.tar"
+    bomb.write_bytes(_header(f"a{suffix}", tarfile.GNUTYPE_SPARSE, 6 * 10**9) + bytes(1024))
+    assert bomb.stat().st_size == 1536
+    with tarfile.open(bomb) as archive:
+        assert archive.getmembers()[0].size == 6 * 10**9
+    before = psutil.Process().memory_info().rss
+    items = shard_items([bomb, first])
+    assert psutil.Process().memory_info().rss < before + 10**8
+    assert [item.name for item in items] == [item.name for item in shard_items([first])]
+    assert f"{bomb}: a{suffix} is stored with holes" in caplog.text
+
+
+def test_a_record_that_is_a_link_or_large_is_not_read(tmp_path: Path) -> None:
+    shard = write_shard(
+        tmp_path / "train-000000.tar",
+        {"a.png": b"x", "a.json": licence("CC0-1.0") + b" " * 2**20, "b.png": b"x", "c.txt": licence("CC0-1.0")},
+    )
+    with tarfile.open(shard, "a") as archive:
+        link = tarfile.TarInfo("b.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "c.txt"
+        archive.addfile(link)
+    assert {item.name: item.licence for item in shard_items([shard])} == {"a.png": "unknown", "b.png": "unknown"}
+
+
+@pytest.mark.parametrize("size", [-512, 2**62, 6 * 10**9])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_member_of_an_absurd_size_ends_the_shard(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: bytes, size: int
+) -> None:
+    with tarfile.open(shards_in(shards)[0]) as archive:
+        last = archive.getmembers()[-1]
+    end = last.offset_data + -(-last.size // 512) * 512
+    bad = tmp_path / "train-000009.tar"
+    bad.write_bytes(shards_in(shards)[0].read_bytes()[:end] + _header("z.txt", kind, size))
+    assert len(shard_items([bad])) == 3
+    assert "cut off or damaged" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gramgan.errors import UserError
-from gramgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from gramgan.training.checkpoint import checkpoints, load_checkpoint, putting_back, save_checkpoint
 
 
 def names(folder: Path) -> list[str]:
@@ -74,3 +74,27 @@ def test_foreign_and_missing_checkpoints(tmp_path: Path) -> None:
     torch.save({"params": torch.ones(1)}, tmp_path / "0000001.pt")
     with pytest.raises(UserError, match="another version"):
         load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_with_one_wrong_bit_is_named(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 3, {"value": torch.rand(10_000), "names": list("abc")}, keep=1)
+    data = bytearray(path.read_bytes())
+    data[20_000] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"0000003\.pt: damaged or no checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyError("guard"), RuntimeError("size mismatch:\n a\n b"), TypeError("'int'")])
+def test_a_checkpoint_of_other_contents_is_named(tmp_path: Path, error: Exception) -> None:
+    save_checkpoint(tmp_path, 3, {}, keep=1)
+    expected = r"0000003\.pt: does not hold what this run needs .*delete it"
+    with pytest.raises(UserError, match=expected) as caught, putting_back(tmp_path):
+        raise error
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_device_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 3, {}, keep=1)
+    with pytest.raises(torch.OutOfMemoryError), putting_back(tmp_path):
+        raise torch.OutOfMemoryError

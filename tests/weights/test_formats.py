@@ -1,15 +1,19 @@
 import io
 import os
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_state, read_weights, write_pth, write_safetensors
@@ -223,3 +227,124 @@ def test_load_strict_lists_what_does_not_fit_and_changes_nothing(state: State) -
         "(conv_last.weight is 3×9×3×3 instead of 3×8×3×3); give weights of this architecture"
     )
     _equal(network.state_dict(), before)
+
+
+def _refused_in_little_memory(path: Path, expected: str) -> None:
+    before = psutil.Process().memory_info().rss
+    _refused(path, expected)
+    assert psutil.Process().memory_info().rss < before + 2e8
+
+
+def _rewritten(path: Path, content: bytes, compression: int) -> None:
+    """The `.pth` at `path` with other bytes for its first storage, and compressed."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, old in parts.items():
+            archive.writestr(name, content if name.endswith("/data/0") else old)
+
+
+def test_a_deflated_pth_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"params": {"a": torch.zeros(1)}}, path)
+    _rewritten(path, bytes(10**9), zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10**6 + 10**5
+    _refused_in_little_memory(path, "not plain PyTorch weights")
+
+
+def test_parts_that_lie_in_one_another_are_refused(tmp_path: Path) -> None:
+    """The archive's list names one part a hundred times."""
+    path = tmp_path / "w.pth"
+    torch.save({"params": {"a": torch.rand(100_000)}}, path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start, number = archive.start_dir, len(archive.infolist())
+    end = data.rindex(b"PK\x05\x06")
+    entries = (data[start:end].split(b"PK\x06\x06")[0]) * 100
+    tail = bytearray(data[end:])
+    tail[8:16] = struct.pack("<HHI", 100 * number, 100 * number, len(entries))
+    tail[16:20] = struct.pack("<I", start)
+    path.write_bytes(data[:start] + entries + tail)
+    with zipfile.ZipFile(path) as archive:
+        assert sum(part.file_size for part in archive.infolist()) > 90 * path.stat().st_size
+    _refused(path, "not plain PyTorch weights")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_view_of_one_number_is_not_a_billion_weights(tmp_path: Path, legacy: bool) -> None:
+    tensors = {"a": torch.zeros(1, dtype=torch.float16).expand(10**9)}
+    torch.save(tensors, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    _refused_in_little_memory(tmp_path / "w.pth", "claim to be 4,000,000,000 bytes of weights")
+
+
+def test_one_tensor_under_many_names_is_not_copied_for_each(tmp_path: Path) -> None:
+    half = torch.zeros(10**5, dtype=torch.float16)
+    torch.save({f"t{number}": half for number in range(10_000)}, tmp_path / "w.pth")
+    _refused_in_little_memory(tmp_path / "w.pth", "claim to be")
+
+
+ODD: dict[str, Callable[[], Tensor]] = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.empty(3, device="meta"),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", list(ODD))
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_that_are_no_plain_numbers(tmp_path: Path, kind: str) -> None:
+    torch.save({"params": {"ok": torch.ones(1), "odd": ODD[kind]()}}, tmp_path / "w.pth")
+    _refused(tmp_path / "w.pth", "(odd)")
+
+
+def test_integers_do_not_fit_a_network(tmp_path: Path, state: State) -> None:
+    torch.save({name: (100 * tensor).to(torch.int8) for name, tensor in state.items()}, tmp_path / "w.pth")
+    expected = r"w\.pth: 72 weights are integers \(conv_first\.weight, .*, …\), as quantised"
+    with pytest.raises(UserError, match=expected):
+        load_generator(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_more_blocks_than_any_network_has(tmp_path: Path, state: State, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    save = torch.save if suffix == ".pth" else safetensors.torch.save_file
+    many = {f"body.{number}.x": torch.zeros(1) for number in range(25_000)}
+    save(many, path)
+    _refused(path, "25,000 tensors, more than 20,000")
+    save(state | dict(list(many.items())[:5_000]), path)
+    with pytest.raises(UserError, match=r"w\.[a-z]+: 5,000 blocks, but"):
+        load_generator(path)
+
+
+def test_one_long_name_makes_no_long_message(tmp_path: Path) -> None:
+    torch.save({"x" * 10**6: 1}, tmp_path / "w.pth")
+    with pytest.raises(UserError) as caught:
+        read_weights(tmp_path / "w.pth")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("length", [2**63, 10**9, 17 * 2**20, 2**24])
+def test_safetensors_with_an_absurd_header(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + b"{" + b" " * 100)
+    _refused(path, "not a safetensors file")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4]}',
+        '{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}',
+        '{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}',
+        '{"dtype":"F32","shape":[1],"data_offsets":[0,99999999999]}',
+        '{"dtype":"F32","shape":[1],"data_offsets":[4,0]}',
+        '{"dtype":"F32","shape":[' + "2," * 5000 + '1],"data_offsets":[0,4]}',
+    ],
+)
+def test_safetensors_with_absurd_entries(tmp_path: Path, entry: str) -> None:
+    header = f'{{"a":{entry}}}'.encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    _refused(path, "not a safetensors file")

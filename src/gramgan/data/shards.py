@@ -9,6 +9,7 @@ With an index every crop is a function of its number here too, and shuffling rea
 import logging
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from gramgan.data.items import Item, Place
 from gramgan.errors import UserError
@@ -18,6 +19,10 @@ from gramgan.progress import Progress, silent
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _HELD_OUT = "holdout-"  # what `gramgan prepare` calls the shards that are not to be trained on
+
+_RECORD = 2**20  # bytes of a record at most
+_DAMAGED = (tarfile.ReadError, MemoryError, OverflowError, RecursionError, ValueError)
+"""What tarfile is seen to raise for headers that make no sense."""
 
 log = logging.getLogger(__name__)
 
@@ -62,21 +67,27 @@ def _members(shard: Path) -> list[Item]:
     places: dict[str, Place] = {}
     licences: dict[str, str] = {}
     try:
+        size = shard.stat().st_size
         with tarfile.open(shard, "r:") as archive:
             try:
                 for member in archive:
+                    if not 0 <= member.size <= size and not member.issparse():
+                        raise tarfile.ReadError(f"a member of {member.size} bytes")
+                    if member.issparse():  # 1,536 bytes may stand for gigabytes of zeros
+                        log.warning("%s: %s is stored with holes; it is left out", shard, member.name)
+                        continue
                     suffix, key = PurePosixPath(member.name).suffix.lower(), _key(member.name)
                     if suffix in SUFFIXES and member.isfile():
                         places[key] = Place(shard, member.name, member.offset_data, member.size)
-                    elif suffix == ".json" and (file := archive.extractfile(member)) is not None:
-                        licences[key] = _licence(file.read())
-            except tarfile.ReadError as error:  # it ends in the middle of a member, which is said below
+                    elif suffix == ".json" and member.isfile() and member.size <= _RECORD:
+                        licences[key] = _licence(cast(IO[bytes], archive.extractfile(member)).read())
+            except _DAMAGED as error:  # it ends in the middle of a member, which is said below
                 log.debug("%s: %s", shard, error)
-            end = archive.offset
+            end = min(archive.offset, size)
         with shard.open("rb") as file:
             file.seek(end)
             whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, OSError) as error:
+    except (*_DAMAGED, tarfile.TarError, OSError) as error:
         raise UserError(f"{shard}: cannot be read as a tar file ({error}); get a whole copy, uncompressed") from None
     if not whole:
         log.warning("%s: the archive is cut off or damaged from byte %d on; what lies before is used", shard, end)

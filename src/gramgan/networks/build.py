@@ -19,6 +19,7 @@ from gramgan.weights.formats import load_strict, read_weights
 from gramgan.weights.locate import HINT, locate_generator
 
 _NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_hr.weight")
+_TENSORS_PER_BLOCK = 30
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
         )
     first, growth = (state[name] for name in _NEEDED[:2])
     nf, gc, unshuffle = first.shape[0], growth.shape[0], math.isqrt(first.shape[1] // 3)
-    if first.shape[1] != 3 * unshuffle**2 or nf < 1 or gc < 1:
+    if first.shape[1] != 3 * unshuffle**2 or min(unshuffle, nf, gc) < 1:
         raise UserError(
             f"{source}: takes {first.shape[1]} channels, neither RGB nor RGB in blocks of 2×2 or 4×4; {HINT}"
         )
@@ -128,6 +129,8 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
     if upsampler is None:
         raise UserError(f"{source}: conv_up1 has {channels} channels, neither {nf} nor {step**2 * nf}; {HINT}")
     blocks = {match[1] for match in (re.match(r"body\.(\d+)\.", name) for name in state) if match}
+    if len(blocks) * _TENSORS_PER_BLOCK > len(state):  # said before so many are built
+        raise UserError(f"{source}: {len(blocks):,} blocks, but {len(state):,} tensors in all; {HINT}")
     try:
         return RRDBConfig(nf, len(blocks), gc, upsampler, enlarged // unshuffle, unshuffle)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
+import contextlib
 import pickle
 import re
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
+from gramgan.weights.pickled import DAMAGED, load_pickled
 
 _NAME = re.compile(r"(\d{7,})\.pt")
 _FORMAT = 2
@@ -65,15 +67,32 @@ def load_checkpoint(folder: Path, before: int | None = None) -> dict[str, Any]:
     earlier = [path for path in found if before is None or int(path.stem) < before]
     path = (earlier or found)[-1]
     damaged = UserError(f"{path}: damaged or no checkpoint; delete it to resume from the one before")
-    if not zipfile.is_zipfile(path):  # also where the end is missing
-        raise damaged
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError):
+        state = load_pickled(path, checksums=True)
+    except (OSError, pickle.UnpicklingError, *DAMAGED):
         raise damaged from None
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise UserError(f"{path}: written by another version of Gram-GAN; resume with that version")
     return state
+
+
+@contextlib.contextmanager
+def putting_back(folder: Path) -> Iterator[None]:
+    """Say in one line that the newest checkpoint in `folder` is not of this run, whatever that raises.
+
+    Raises:
+        UserError: what the block raises for a checkpoint of other contents.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except DAMAGED as error:
+        what = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"{checkpoints(folder)[-1]}: does not hold what this run needs ({type(error).__name__}: {what}); delete it "
+            "to resume from the one before"
+        ) from error
 
 
 def drop_checkpoints(folder: Path, after: int) -> None:

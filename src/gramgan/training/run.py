@@ -21,7 +21,7 @@ from gramgan.locks import claim, release
 from gramgan.names import in_utf8
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
-from gramgan.training.checkpoint import checkpoints, load_checkpoint
+from gramgan.training.checkpoint import checkpoints, load_checkpoint, putting_back
 from gramgan.training.databases import described, resumed_entries, tag_versions
 from gramgan.training.folder import BEST_GENERATOR, CONFIG, Record, read_log, settings_path
 from gramgan.training.loop import Loop, Observer
@@ -148,7 +148,7 @@ def train(
         should_stop = stack.enter_context(_stop_requests())
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
         if saved is not None:
-            processes.together(lambda: loop.restore(saved))
+            processes.together(lambda: _put_back(loop, saved, folder))
         processes.alone(lambda: write_text(folder / CONFIG, config.to_yaml()))
         processes.alone(lambda: note_machine(folder, config.train.device, loop.iteration))
         finished = loop.run()
@@ -225,6 +225,11 @@ def _newest(folder: Path) -> dict[str, Any] | None:
         return load_checkpoint(folder / "checkpoints")
     log.warning("%s: was stopped before its first checkpoint; it begins anew", folder)
     return None
+
+
+def _put_back(loop: Loop, saved: dict[str, Any], folder: Path) -> None:
+    with putting_back(folder / "checkpoints"):
+        loop.restore(saved)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,6 @@ import errno
 import io
 import pickle
 import re
-import struct
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,23 +26,15 @@ from gramgan.weights.card import Card, card_from_metadata
 from gramgan.weights.locate import GRAPH_SUFFIXES, WEIGHT_SUFFIXES
 from gramgan.weights.ncnn import read_ncnn
 from gramgan.weights.packing import METADATA, is_packed, pack, unpack
+from gramgan.weights.pickled import DAMAGED, load_pickled
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "generator")
 _SHOWN = 4
-_DAMAGED = (
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-"""What `torch.load` is seen to raise for damaged files."""
+_LONGEST_NAME = 150
+_MOST_TENSORS = 20_000
+_LONGEST_HEADER = 16 * 2**20
+_GROWTH = 8  # fp8 becomes fp32 and is shared by two names
+_SMALL = 2**20
 
 
 @dataclass(frozen=True)
@@ -82,7 +71,7 @@ def read_weights(path: Path) -> WeightFile:
             return _read_safetensors(path)
         if suffix in (".param", ".bin"):
             return WeightFile(path, read_ncnn(path), None)
-        return WeightFile(path, _normalise(_tensors(path, _read_pickle(path))), None)
+        return WeightFile(path, _normalise(path, _tensors(path, _read_pickle(path))), None)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 
@@ -136,9 +125,17 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str | P
     A network built on the device `meta` takes the tensors over as they are; any other keeps its device and parameters.
 
     Raises:
-        UserError: names are missing, unexpected, or have other shapes; the first of each kind are listed.
+        UserError: names are missing, unexpected, or have other shapes; the first of each kind are listed. Or integers
+            stand where the network has fractions.
     """
-    check_state({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, state, source)
+    own = network.state_dict()
+    check_state({name: tuple(tensor.shape) for name, tensor in own.items()}, state, source)
+    whole = [name for name in own if own[name].is_floating_point() and not state[name].is_floating_point()]
+    if whole:
+        raise UserError(
+            f"{source}: {len(whole)} weights are integers ({_some(whole)}), as quantised ones are; give fp32, fp16 or "
+            "bf16 weights"
+        )
     on_meta = any(parameter.is_meta for parameter in network.parameters())
     network.load_state_dict(dict(state), strict=True, assign=on_meta)
 
@@ -158,7 +155,7 @@ def check_state(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Ten
         if name in state and tuple(state[name].shape) != shape
     ]
     problems = [
-        f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
+        f"{len(names)} {kind} ({_some(names)})"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
         if names
     ]
@@ -199,25 +196,28 @@ def _detached(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _read_safetensors(path: Path) -> WeightFile:
+    with path.open("rb") as raw:
+        header = int.from_bytes(raw.read(8), "little")
+    if header > _LONGEST_HEADER:
+        raise UserError(f"{path}: not a safetensors file (a header of {header:,} bytes); get the file again")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata()
+            _check_count(path, len(file.keys()))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, *DAMAGED) as error:
         raise UserError(
             f"{path}: truncated or not a safetensors file ({_one_line(error)}); get the file again"
         ) from None
     card = card_from_metadata(metadata, str(path))
     if is_packed(metadata):
-        return WeightFile(path, _normalise(unpack(state, str(path))), card)
-    return WeightFile(path, _normalise(state, copy=True), card)
+        return WeightFile(path, _normalise(path, unpack(state, str(path)), packed=True), card)
+    return WeightFile(path, _normalise(path, state, copy=True), card)
 
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols, for what is refused below anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_pickled(path)
     except pickle.UnpicklingError as error:
         # torch names what it refused to call; other messages mean that the bytes make no sense to it.
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -231,7 +231,7 @@ def _read_pickle(path: Path) -> Any:
         if error.errno == errno.EINVAL:  # torch's zip reader seeks to before the start of a truncated file
             raise _damaged(path) from None
         raise
-    except _DAMAGED:
+    except DAMAGED:
         raise _damaged(path) from None
 
 
@@ -251,17 +251,55 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     other = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if other:
         raise UserError(
-            f"{path}: {len(other)} of {len(content)} entries are no tensors ({', '.join(other[:_SHOWN])}); "
+            f"{path}: {len(other)} of {len(content)} entries are no tensors ({_some(other)}); "
             f"give the weights alone or under one of the keys {', '.join(_WRAPPERS)}"
         )
+    _check_count(path, len(content))
     return content
 
 
-def _normalise(state: Mapping[str, Tensor], copy: bool = False) -> dict[str, Tensor]:
+def _check_count(path: Path, count: int) -> None:
+    if count > _MOST_TENSORS:
+        raise UserError(f"{path}: {count:,} tensors, more than {_MOST_TENSORS:,}; give the weights of a network")
+
+
+def _check_kinds(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Weights are plain numbers, and as many as the file has room for: a view shows one number a billion times."""
+    odd = [name for name, tensor in state.items() if not _is_plain(tensor)]
+    if odd:
+        raise UserError(
+            f"{path}: {len(odd)} tensors are sparse, quantised, nested, complex or without values ({_some(odd)}); "
+            "give plain fp32, fp16 or bf16 weights"
+        )
+    room = path.stat().st_size
+    needed = sum(tensor.numel() for tensor in state.values()) * torch.float32.itemsize
+    if needed > _GROWTH * room + _SMALL:
+        raise UserError(f"{path}: {room:,} bytes that claim to be {needed:,} bytes of weights; get the file again")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    return plain and not (tensor.is_quantized or tensor.is_complex())
+
+
+def _some(names: list[str]) -> str:
+    """The first few of `names`, each cut to a readable length."""
+    shown = ", ".join(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names[:_SHOWN])
+    return f"{shown}{', …' if len(names) > _SHOWN else ''}"
+
+
+def _normalise(
+    path: Path, state: Mapping[str, Tensor], *, copy: bool = False, packed: bool = False
+) -> dict[str, Tensor]:
+    if not packed:  # what was packed is plain and has been counted
+        _check_kinds(path, state)
     names = [name.replace("_orig_mod.", "") for name in state]
     while names and all(name.startswith("module.") for name in names):
         names = [name.removeprefix("module.") for name in names]
-    return {new: _float32(tensor, copy) for new, tensor in zip(_esrgan_names(names), state.values(), strict=True)}
+    try:
+        return {new: _float32(tensor, copy) for new, tensor in zip(_esrgan_names(names), state.values(), strict=True)}
+    except DAMAGED as error:  # a type that PyTorch knows and cannot convert, such as four bits
+        raise UserError(f"{path}: cannot become fp32 ({_one_line(error)}); give fp32, fp16 or bf16 weights") from None
 
 
 def _float32(tensor: Tensor, copy: bool) -> Tensor:
@@ -358,4 +396,4 @@ def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split())[:_LONGEST_NAME]

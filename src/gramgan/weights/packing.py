@@ -56,10 +56,10 @@ def unpack(packed: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
             state[name] = tensor.float() if tensor.is_floating_point() else tensor
             continue
         scale = packed.get(name + _SCALE)
-        groups = _grouped(tensor.float()) if tensor.ndim == 4 and tensor.numel() else None
-        if scale is None or groups is None or scale.shape != groups.shape[:2]:
+        weights = tensor[0].numel() if tensor.ndim == 4 and tensor.numel() else 0
+        if not weights or scale is None or scale.shape != (len(tensor), -(-weights // _GROUP)):
             raise UserError(f"{source}: damaged: {name} has no scales that fit; get the file again")
-        values = (groups * scale.float()[..., None]).flatten(1)[:, : tensor[0].numel()]
+        values = tensor.flatten(1).float() * scale.float()[:, torch.arange(weights) // _GROUP]
         state[name] = values.reshape(tensor.shape).contiguous()
     return state
 
