@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -373,6 +374,41 @@ def test_tiny_and_damaged_truths(tmp_path: Path, capsys: pytest.CaptureFixture[s
     whole = (tmp_path / "broken" / "t.png").read_bytes()
     (tmp_path / "broken" / "t.png").write_bytes(whole[: len(whole) // 2])
     assert "t.png" in one_error_line(["evaluate", str(tmp_path / "broken"), *rest], capsys)
+
+
+@pytest.mark.parametrize("damage", ["header", "body"])
+@pytest.mark.parametrize("which", ["truth", "LR image", "result"])
+def test_one_damaged_file_is_left_out_for_all(
+    hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str, damage: str
+) -> None:
+    lr, results = make_lr(hr, tmp_path / "lr"), tmp_path / "theirs"
+    shutil.copytree(hr, results)
+    bad = {"truth": hr / "b.png", "LR image": lr / "bx4.png", "result": results / "b.png"}[which]
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2] if damage == "body" else b"no picture")
+    out = tmp_path / "out"
+    command = ["evaluate", str(hr), "--lr", str(lr), "--model", "bicubic", "--results", str(results), "-o", str(out)]
+    assert run([*command, "--compare"]) == 1
+    printed = capsys.readouterr()
+    (line,) = (line for line in printed.err.splitlines() if line.startswith("left out for all models: "))
+    assert str(bad) in line
+    assert "mean of 2" in printed.out
+    scores = json.loads((out / "scores.json").read_text())
+    assert [[row["image"] for row in model["images"]] for model in scores["models"]] == [["a.png", "grey.png"]] * 2
+    assert [each["image"] for each in scores["left_out"]] == ["b.png"]
+    for page in ("scores.md", "report.html"):
+        assert "Left out for all models: " in (out / page).read_text()
+        assert "2 images" in (out / page).read_text()
+
+
+def test_nothing_is_scored_where_all_are_damaged(hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in hr.iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    out = tmp_path / "out"
+    assert "(and 2 others, which are all" in one_error_line(
+        ["evaluate", str(hr), "--model", "bicubic", "-o", str(out)], capsys
+    )
+    assert list(out.iterdir()) == []
 
 
 def test_unknown_models_and_settings(hr: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

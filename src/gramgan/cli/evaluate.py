@@ -108,7 +108,7 @@ def evaluate(
     """Score models or results: fidelity, perception, consistency and colour, for each image and on average."""
     from typing import cast
 
-    from gramgan.cli.console import progress_bar, say
+    from gramgan.cli.console import complain, progress_bar, say
     from gramgan.errors import UserError
     from gramgan.evaluation.compare import evaluate
     from gramgan.evaluation.entrants import BICUBIC, PrecisionChoice
@@ -155,9 +155,13 @@ def evaluate(
         evaluation_page(report, compare=compare, pictures=pictures).save(place / "report.html")
         _print(report, compare)
         written = ["scores.csv", "scores.json", "scores.md", *(["comparison.csv"] if compare else []), "report.html"]
+        for each in report.left_out:
+            complain(f"left out for all models: {each.why}")
         say(f"written to {place}: {', '.join(written)}")
     if len(reports) > 1:
         _print_summary(reports, hr_folders)
+    if any(report.left_out for report in reports):
+        raise typer.Exit(1)
 
 
 def _places(hr_folders: list[Path], output: Path) -> list[Path]:

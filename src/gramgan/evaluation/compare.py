@@ -9,15 +9,16 @@ from torch import Tensor
 
 from gramgan.degradation import Degradation, build, seed_of
 from gramgan.degradation.bicubic import Bicubic
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.evaluation.crops import Strip, cut_strip
 from gramgan.evaluation.entrants import Entrant, PrecisionChoice, open_entrant, results_entrant, told_apart
 from gramgan.evaluation.protocols import SR_Y_CROP4, Protocol, protocol_named
-from gramgan.evaluation.report import EvaluationReport, ImageScores, ModelScores
+from gramgan.evaluation.report import EvaluationReport, ImageScores, LeftOut, ModelScores
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer, left_out
 from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
+from gramgan.images.info import RasterInfo
 from gramgan.images.pairing import Pair, pair_low, pair_with
 from gramgan.progress import Progress, silent
 
@@ -70,11 +71,12 @@ def evaluate(
         progress: called with (images done, all images) over all models.
 
     Returns:
-        Scores of each image and model, models before results.
+        Scores of each image and model, models before results. An image of which one file is damaged is left out for
+        all of them, so that means stay comparable.
 
     Raises:
-        UserError: a folder is missing or empty, files have no partner, sizes do not fit, an image is damaged or too
-            small, weights are missing, a protocol, metric or degradation is unknown or cannot be used.
+        UserError: a folder is missing or empty, files have no partner, sizes do not fit, an image is too small or
+            all are damaged, weights are missing, a protocol, metric or degradation is unknown or cannot be used.
     """
     keep_memory()
     hr_folder = Path(hr_folder)
@@ -88,11 +90,11 @@ def evaluate(
     low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name)
     if make_low.name != Bicubic.name and low[0].other is not None:
         raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
-    _check_sizes(low, protocol, protocol.scale)
+    unreadable = _check_sizes(low, protocol, protocol.scale)
     finished = []
     for folder in folders:
         pairs = pair_with(hr_folder, folder, "result")
-        _check_sizes(pairs, protocol, 1)
+        unreadable |= _check_sizes(pairs, protocol, 1)
         finished.append({pair.name: pair.other for pair in pairs})
     # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
     scorer = Scorer.full(protocol, device, also)
@@ -105,15 +107,22 @@ def evaluate(
     report(done, total)
     rows: list[list[ImageScores]] = [[] for _ in entrants]
     strips: list[Strip] = []
+    left: list[LeftOut] = []
     for pair in low:
-        hr = protocol.crop_to_scale(_read(pair.hr))
-        lr = _low(pair, hr, protocol, make_low)
+        try:
+            if pair.name in unreadable:
+                raise _UnreadableError(unreadable[pair.name])
+            hr = protocol.crop_to_scale(_read(pair.hr))
+            lr = _low(pair, hr, protocol, make_low)
+            made = [_read(_there(each[pair.name])) for each in finished]
+        except _UnreadableError as error:
+            left.append(LeftOut(pair.name, str(error)))
+            done += len(entrants)
+            report(done, total)
+            continue
         shown: dict[str, Tensor] = {}
         for number, entrant in enumerate(entrants):
-            if entrant.enlarge is not None:
-                sr = entrant.enlarge(lr)
-            else:
-                sr = _read(_there(finished[number - len(specs)][pair.name]))
+            sr = entrant.enlarge(lr) if entrant.enlarge is not None else made[number - len(specs)]
             sr = protocol.crop_to_scale(sr)
             scores = scorer.score(sr.to(device), hr.to(device), lr.to(device))[0]
             rows[number].append(ImageScores(pair.name, scores))
@@ -122,6 +131,8 @@ def evaluate(
             report(done, total)
         if strip_side:
             strips.append(cut_strip(pair.name, hr, lr, shown, strip_side))
+    if len(left) == len(low):
+        raise UserError(f"{left[0].why}{f' (and {len(left) - 1} others, which are all there are)' * (len(left) > 1)}")
     scored = tuple(
         ModelScores(
             entrant.name,
@@ -135,7 +146,7 @@ def evaluate(
     )
     made_by = "MATLAB's bicubic" if make_low.name == Bicubic.name else make_low.name
     origin = _LR_MADE.format(made_by) if low[0].other is None else str(lr_folder or hr_folder)
-    return EvaluationReport(protocol, scorer.metrics, scored, str(hr_folder), origin, tuple(strips))
+    return EvaluationReport(protocol, scorer.metrics, scored, str(hr_folder), origin, tuple(strips), tuple(left))
 
 
 def _low(pair: Pair, hr: Tensor, protocol: Protocol, make_low: Degradation) -> Tensor:
@@ -147,26 +158,53 @@ def _there(path: Path | None) -> Path:
     return path
 
 
+class _UnreadableError(Exception):
+    """One image of many is to be left out; the message is one line that names the file."""
+
+
 def _read(path: Path) -> Tensor:
-    return torch.from_numpy(read_rgb(path))[None]
+    try:
+        return torch.from_numpy(read_rgb(path))[None]
+    except Exception as error:  # noqa: BLE001 (whatever one file does, the others are scored)
+        raise _UnreadableError(in_one_line(error, path)) from None
 
 
-def _check_sizes(pairs: list[Pair], protocol: Protocol, factor: int) -> None:
-    """Look at the sizes of all images, from their headers alone; `factor` is how many times smaller the others are."""
+def _info(path: Path) -> RasterInfo:
+    try:
+        return Raster.open(path).info
+    except Exception as error:  # noqa: BLE001
+        raise _UnreadableError(in_one_line(error, path)) from None
+
+
+def _check_sizes(pairs: list[Pair], protocol: Protocol, factor: int) -> dict[str, str]:
+    """Look at the sizes of all images, from their headers alone; `factor` is how many times smaller the others are.
+
+    Returns:
+        Why an image cannot be read, by its name.
+    """
+    unreadable = {}
     for pair in pairs:
-        truth = Raster.open(pair.hr).info
-        width, height = (size - size % protocol.scale for size in (truth.width, truth.height))
-        if min(width, height) < MIN_SIZE:
-            raise UserError(
-                f"{pair.hr}: {truth.width}x{truth.height} is too small to be scored; leave out images below "
-                f"{MIN_SIZE}x{MIN_SIZE} pixels"
-            )
-        if pair.other is None:
-            continue
-        other = Raster.open(pair.other).info
-        fits = (other.width, other.height) == (width // factor, height // factor)
-        if not fits and not (factor == 1 and (other.width, other.height) == (truth.width, truth.height)):
-            raise UserError(
-                f"{pair.other}: {other.width}x{other.height}, but {pair.hr.name} needs {width // factor}x"
-                f"{height // factor}; give images of {'the same size' if factor == 1 else f'1/{factor} of the size'}"
-            )
+        try:
+            _check_size(pair, protocol, factor)
+        except _UnreadableError as error:
+            unreadable[pair.name] = str(error)
+    return unreadable
+
+
+def _check_size(pair: Pair, protocol: Protocol, factor: int) -> None:
+    truth = _info(pair.hr)
+    width, height = (size - size % protocol.scale for size in (truth.width, truth.height))
+    if min(width, height) < MIN_SIZE:
+        raise UserError(
+            f"{pair.hr}: {truth.width}x{truth.height} is too small to be scored; leave out images below "
+            f"{MIN_SIZE}x{MIN_SIZE} pixels"
+        )
+    if pair.other is None:
+        return
+    other = _info(pair.other)
+    fits = (other.width, other.height) == (width // factor, height // factor)
+    if not fits and not (factor == 1 and (other.width, other.height) == (truth.width, truth.height)):
+        raise UserError(
+            f"{pair.other}: {other.width}x{other.height}, but {pair.hr.name} needs {width // factor}x"
+            f"{height // factor}; give images of {'the same size' if factor == 1 else f'1/{factor} of the size'}"
+        )

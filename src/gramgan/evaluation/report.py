@@ -93,6 +93,14 @@ class ModelScores:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An image that was scored for no model, since one of its files cannot be read; `why` is one line with its path."""
+
+    image: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One model against another, image by image: `{metric name: paired differences}`, `other` minus `first`."""
 
@@ -106,7 +114,7 @@ class EvaluationReport:
     """Scores of one or more models on the same images under one protocol.
 
     `low_resolution` is the folder of the LR images, or how they were made. `strips` are squares of the images, for
-    pictures; empty where none were asked for.
+    pictures; empty where none were asked for. The images of `left_out` are in no mean.
     """
 
     protocol: Protocol
@@ -115,6 +123,7 @@ class EvaluationReport:
     hr_folder: str
     low_resolution: str
     strips: tuple[Strip, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def comparisons(self) -> list[Comparison]:
         """Every other model against the first, image by image."""
@@ -138,6 +147,7 @@ class EvaluationReport:
             "hr_folder": self.hr_folder,
             "low_resolution": self.low_resolution,
             "interval": INTERVAL,
+            "left_out": [{"image": each.image, "why": each.why} for each in self.left_out],
             "metrics": [metric.to_dict() for metric in self.metrics],
             "models": [
                 {
@@ -254,6 +264,7 @@ class EvaluationReport:
         lines = [
             f"Protocol `{self.protocol.name}`: {self.protocol.description}. {count} images of `{self.hr_folder}`; "
             f"LR: {self.low_resolution}. ±: {INTERVAL}.",
+            *(f"\nLeft out for all models: {each.why}" for each in self.left_out),
             "",
             *_table(
                 ["", *(metric.heading for metric in self.metrics)],

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 from gramgan.weights.card import Card
+from gramgan.weights.pickled import DAMAGED
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -71,7 +72,7 @@ def read_foreign(state: Mapping[str, Tensor], path: Path) -> ForeignGenerator:
             f"{path}: neither an RRDBNet nor an architecture that spandrel knows; it has {len(state)} tensors such as "
             f"{names}; give the weights of a generator"
         ) from None
-    except (RuntimeError, KeyError, ValueError, AssertionError, ImportError) as error:  # of the architectures' own code
+    except (*DAMAGED, ArithmeticError, ImportError) as error:  # of the architectures' own code
         said = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: spandrel cannot build its network ({said}); get the file again") from None
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):

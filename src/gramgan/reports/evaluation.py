@@ -33,6 +33,8 @@ def evaluation_page(report: EvaluationReport, *, compare: bool = False, pictures
         f"Protocol {report.protocol.name}: {report.protocol.description}. {count} images of {report.hr_folder}; LR: "
         f"{report.low_resolution}."
     )
+    for each in report.left_out:
+        page.text(f"Left out for all models: {each.why}")
     page.heading("Means over the images")
     _means(page, report)
     if compare:
