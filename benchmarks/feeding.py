@@ -28,7 +28,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from gramgan.config import load_config
-from gramgan.data.cutting import cut
+from gramgan.data.cutting import cut_crop
 from gramgan.data.items import Item, items_of
 from gramgan.data.order import Order
 from gramgan.data.resident import ResidentPhotos
@@ -112,7 +112,7 @@ class Crops:
 def decode(items: list[Item], numbers: range) -> None:
     order = Order(len(items), 0)
     for number in numbers:
-        cut(items[(draw := order.draw(number)).item], draw, CROP, augment=False)
+        cut_crop(items[(draw := order.draw(number)).item], draw, CROP, augment=False)
 
 
 def drain(batches: Iterable[object]) -> None:

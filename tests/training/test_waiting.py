@@ -4,14 +4,14 @@ Everything of a step lies on torch's `meta` device, which has shapes and no numb
 `nonzero`) is an error there. Copies between host and device, at which a GPU makes the host wait as well, are counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -109,7 +109,11 @@ def test_what_does_not_wait_is_not() -> None:
 
 
 class Descent(torch.optim.SGD):
-    """Moves; torch's fused optimisers, which look at `found_inf` on the device, are not for this one."""
+    """Moves, and says that it is fused: torch's own, which look at `found_inf` on the device, are not for this one."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
+        super().__init__(parameters, rate)
+        self.defaults["fused"] = True
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:

@@ -82,7 +82,7 @@ def test_overlap_is_measured_at_the_end(tmp_path: Path) -> None:
 
     expected = measure_overlap(run, [image])
     assert expected > 0
-    name_overlap(tmp_path, [image[:, :100], image], torch.device("cpu"))
+    name_overlap(tmp_path, [image[:, :100], image], torch.device("cpu"), network)
     after = read_weights(best_of(tmp_path))
     assert after.card is not None
     assert after.card.overlap == expected
@@ -91,13 +91,13 @@ def test_overlap_is_measured_at_the_end(tmp_path: Path) -> None:
 
 
 def test_overlap_of_the_start_is_kept(tmp_path: Path) -> None:
-    written(tmp_path, overlap=90, started_from="somebody's")
+    network = written(tmp_path, overlap=90, started_from="somebody's")
     image = np.random.default_rng(0).random((3, SIDE, SIDE), dtype=np.float32)
-    name_overlap(tmp_path, [image], torch.device("cpu"))
+    name_overlap(tmp_path, [image], torch.device("cpu"), network)
     assert load_generator(best_of(tmp_path)).card.overlap == 90
 
 
 def test_small_images_measure_nothing(tmp_path: Path) -> None:
-    written(tmp_path, overlap=7)
-    name_overlap(tmp_path, [np.zeros((3, SIDE - 1, SIDE), np.float32)], torch.device("cpu"))
+    network = written(tmp_path, overlap=7)
+    name_overlap(tmp_path, [np.zeros((3, SIDE - 1, SIDE), np.float32)], torch.device("cpu"), network)
     assert load_generator(best_of(tmp_path)).card.overlap == 7

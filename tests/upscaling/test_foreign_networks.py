@@ -30,7 +30,7 @@ def constant(name: str, values: object, dtype: type) -> object:
     return onnx.numpy_helper.from_array(np.array(values, dtype), name)
 
 
-def resize(factor: int = 4, source: str = "x", result: str = "y") -> tuple[list[object], list[object]]:
+def resize(factor: float = 4, source: str = "x", result: str = "y") -> tuple[list[object], list[object]]:
     node = onnx.helper.make_node("Resize", [source, "", "factors"], [result], mode="nearest")
     return [node], [constant("factors", [1, 1, factor, factor], np.float32)]
 

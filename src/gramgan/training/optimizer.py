@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ def build_optimizer(
     if "fused" in known:
         chosen.setdefault("fused", True)
     try:
-        make: Callable[..., torch.optim.Optimizer] = kinds[name]
+        make: Any = kinds[name]  # each takes its own options
         return make([one for one in network.parameters() if one.requires_grad], lr=rate, **chosen)
     except (TypeError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())

@@ -13,12 +13,11 @@ from torch import nn
 from gramgan import __version__
 from gramgan.networks.context import SIDE, measure_overlap
 from gramgan.networks.discriminator import Discriminator
-from gramgan.networks.rrdb import RRDBNet
 from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.training.own import NOTHING_OWN, OwnDiscriminator, OwnParts
 from gramgan.weights.card import Card
-from gramgan.weights.formats import load_strict, read_weights, widened, write_pth, write_safetensors
+from gramgan.weights.formats import load_strict, read_weights, write_pth, write_safetensors
 
 _MEASURED_ON = 2  # images; each takes three passes of a generator in fp32
 
@@ -110,5 +109,4 @@ def name_overlap(folder: Path, images: Iterable[np.ndarray], device: torch.devic
 def _write(path: Path, card: Card, network: nn.Module) -> None:
     state = network.state_dict()
     write_safetensors(path.with_suffix(".safetensors"), state, card)
-    # For other programs, which want as many growth channels as ESRGAN has.
-    write_pth(path.with_suffix(".pth"), widened(state) if isinstance(network, RRDBNet) else state)
+    write_pth(path.with_suffix(".pth"), state)
