@@ -224,8 +224,9 @@ def test_the_card_says_whether_results_are_consistent(
     plain, asked, card, refused = (
         np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("plain", "asked", "card", "not")
     )
-    assert np.array_equal(plain, refused)
-    assert np.array_equal(asked, card)
+    # Export widens so small a network with zeros: the same sums, in another order.
+    assert np.abs(plain - refused).max() <= 1
+    assert np.abs(asked - card).max() <= 1
     assert np.abs(plain - card).max() > 1
 
 

@@ -9,6 +9,7 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+_DEGRADATIONS = ("bicubic", "photo", "realphoto", "satellite")
 
 
 class Section(BaseModel):
@@ -53,7 +54,6 @@ class DataConfig(Section):
     augment: bool = Field(default=True, description="random flips and quarter turns")
     degradation: str = Field(
         default="bicubic",
-        pattern=r"^(bicubic|photo|realphoto|satellite|.+:.+)$",
         description="how LR is made from HR: bicubic, photo, realphoto or satellite, see docs/degradations.md; or "
         "module:function of your own, called as (hr) or (hr, seeds)",
     )
@@ -64,6 +64,9 @@ class DataConfig(Section):
             raise ValueError("source: pairs needs the folder of LR images; set data.low, or another data.source")
         if self.low is not None and self.source in ("folder", "shards"):
             raise ValueError(f"low: LR images are not used with data.source={self.source}; set it to auto or pairs")
+        if self.degradation not in _DEGRADATIONS and ":" not in self.degradation:
+            known = ", ".join(_DEGRADATIONS)
+            raise ValueError(f"degradation: {self.degradation!r} is unknown; use {known} or module:function")
         if self.low_name is not None and self.low is None:
             raise ValueError("low_name: it is for pairs; set data.low, the folder of the LR images")
         return self
