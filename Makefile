@@ -9,7 +9,7 @@ PYTHON = python3
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: help demo studio test first-half second-half studio-test soak lint bench benchmarks clean
+.PHONY: help demo studio test first-half second-half studio-test soak lint lock bench benchmarks clean
 
 help:
 	@echo "make demo    install into .venv, then upscale and train on sample photographs: runs/demo/report.html"
@@ -18,6 +18,7 @@ help:
 	@echo "make soak    the slow tests"
 	@echo "make studio-test   the page in Chromium, which has to be installed"
 	@echo "make lint    ruff (rules and format) and pyright"
+	@echo "make lock    requirements.lock anew: constraints.txt with hashes"
 	@echo "make bench   every benchmark: each prints its ratio to a peer measured in the same run"
 	@echo "make benchmarks   published generators side by side, and what each loss is worth: tables and pictures of the docs; hours"
 	@echo "make clean   remove caches and build outputs; keeps .venv, runs/ and photographs"
@@ -57,6 +58,12 @@ studio-test: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# Linux on x86-64 with Python 3.11. The environment above is made from constraints.txt, since hashes would refuse every other
+# platform and every build of torch but the one with CUDA, of several GB.
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11 \
+		--all-extras --no-emit-package torchvision --constraint constraints.txt pyproject.toml --output-file requirements.lock
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The package as a user meets it: built, installed into an empty environment, and started."""
 
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -186,6 +187,24 @@ def test_constraints_hold_the_exact_version_of_everything() -> None:
     for entry in map(Requirement, everything):
         version = next(iter(pinned[canonicalize_name(entry.name)])).version
         assert entry.specifier.contains(version), f"constraints.txt has {entry.name} {version}, not {entry.specifier}"
+
+
+def test_the_lock_has_the_versions_of_the_constraints_and_a_hash_for_each() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert len(lock) < 600_000
+    assert "://" not in lock
+    locked = {}
+    for entry in re.split(r"\n(?=\S)", lock.rstrip()):
+        pin, *hashes = entry.split(" \\\n    ")
+        assert hashes, pin
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), pin
+        requirement = Requirement(pin)
+        locked[canonicalize_name(requirement.name)] = requirement.specifier
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    for pin in (Requirement(line) for line in lines if line and not line.startswith("#")):
+        assert locked.get(canonicalize_name(pin.name), pin.specifier) == pin.specifier
+    everything = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
+    assert {canonicalize_name(Requirement(entry).name) for entry in everything} <= set(locked)
 
 
 def needed(requirements: Iterator[Requirement]) -> set[str]:
