@@ -332,3 +332,13 @@ def test_without_the_library_nothing_is_lost_silently(
     monkeypatch.setattr(detect, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'gramgan\[geo\]', or .*--plain"):
         enlarge(source, tmp_path / "out.tif")
+
+
+def test_a_text_that_is_not_utf_8_is_one_line(tmp_path: Path, enlarge: Enlarge) -> None:
+    source = write(tmp_path / "a.tif", np.ones((1, 20, 20), np.uint8))
+    with rasterio.open(source, "r+") as file:
+        file.set_band_description(1, "HXhe in Metern")
+    source.write_bytes(source.read_bytes().replace(b"HXhe", "Höhe".encode("latin-1")))
+    with pytest.raises(UserError, match=r"a\.tif: damaged GeoTIFF .*utf-8") as caught:
+        enlarge(source, tmp_path / "b.tif")
+    assert "\n" not in str(caught.value)

@@ -20,8 +20,9 @@ ALONE = {
 }
 """GDAL's options for reading a file that is `sidecars.shown_alone`, whatever it points at."""
 
-GDAL_ERRORS = (RasterioError, CPLE_BaseError)
-"""Everything that rasterio raises for a file; the second comes through where it wraps nothing around GDAL's own."""
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+"""Everything that rasterio raises for a file: also GDAL's own error where nothing is wrapped around it, and what it
+raises for texts that are not UTF-8."""
 
 
 @contextlib.contextmanager
