@@ -14,6 +14,9 @@ pytest.importorskip("resource", reason="memory is measured on POSIX alone")
 
 import fuzzing
 
+from gramgan.errors import UserError
+from gramgan.images import Raster
+
 FEW, MANY = 50, 2000
 
 
@@ -60,3 +63,13 @@ def test_the_network_sandbox_ends_what_asks_for_a_connection(call: str) -> None:
     code = "import sys, socket; sys.path[:0] = sys.argv[1:]; import fuzzing; fuzzing.no_network(); "
     done = _python("-c", code + call, str(Path(fuzzing.__file__).parent))
     assert done.returncode == (0 if call == "socket.AF_INET" else -signal.SIGSYS), done.stderr
+
+
+@pytest.mark.parametrize("length", range(4, 16))
+@pytest.mark.parametrize("head", [b"II*\0\x08\0\0\0", b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10"])
+def test_a_tiff_that_ends_within_its_header(tmp_path: Path, head: bytes, length: int) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(head[:length])
+    with pytest.raises(UserError, match=r"a\.tif: ") as caught:
+        Raster.open(path)
+    assert "\n" not in str(caught.value)

@@ -68,7 +68,10 @@ def channels_of(directory: Directory) -> Channels:
 @lru_cache(maxsize=16)  # every page of a file asks for it
 def _contents(path: Path, _size: int, _changed: int) -> Contents:
     with path.open("rb") as file:
-        layout, at, _ = read_header(file)
+        try:
+            layout, at, _ = read_header(file)
+        except struct.error:  # it ends within the header, as libtiff will say
+            return Contents((0,), ())
         found = list(_chain(file, layout, at))
         if not found:
             return Contents((0,), ())
