@@ -333,3 +333,21 @@ def test_a_world_file_beside_a_stack_has_a_line(
     (tmp_path / "in.tfw").write_text("1\n0\n0\n-1\n5\n5\n")
     enlarge(source, tmp_path / "out.tif")
     assert "in.tfw: what it says of in.tif, such as its place, is not in the result" in caplog.text
+
+
+@pytest.mark.parametrize("tag", ["ImageWidth", "ImageLength"])
+@pytest.mark.parametrize("kind", ["OME-TIFF", "ImageJ TIFF"])
+def test_a_size_that_is_a_list_is_one_line(
+    tmp_path: Path, enlarge: Enlarge, values: np.ndarray, kind: str, tag: str
+) -> None:
+    source = ome(tmp_path / "a.tif", values, "YX")
+    if kind == "ImageJ TIFF":
+        tifffile.imwrite(source, values, imagej=True)
+    with tifffile.TiffFile(source) as file:
+        count = file.pages.first.tags[tag].offset + 4
+    data = bytearray(source.read_bytes())
+    data[count : count + 4] = (200).to_bytes(4, "big" if data[:2] == b"MM" else "little")
+    source.write_bytes(data)
+    with pytest.raises(UserError, match=rf"a\.tif: damaged {kind} ") as caught:
+        enlarge(source, tmp_path / "b.tif")
+    assert len(str(caught.value)) - len(str(source)) < 200

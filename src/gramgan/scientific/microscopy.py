@@ -87,6 +87,9 @@ class _Stack(ScientificFile):
         with self._refusing():
             self._file = tifffile.TiffFile(path)
             try:
+                first = self._file.pages.first
+                if not all(isinstance(size, int) for size in (first.imagewidth, first.imagelength)):
+                    raise UserError(f"{path}: damaged {self.form} (its size is a list); get a whole copy")
                 self._look(allow_huge)
             except BaseException:
                 self._file.close()
