@@ -144,7 +144,7 @@ def texts(data: Dataset, place: str = "") -> Iterator[tuple[str, bytes]]:
         "MR_small_bigendian.dcm",
         "MR_small_implicit.dcm",
         "image_dfl.dcm",
-        "examples_ybr_color.dcm",
+        pytest.param("examples_ybr_color.dcm", marks=pytest.mark.slow),  # thirty frames
         "SC_rgb_small_odd.dcm",
         "MR_small_expb.dcm",
     ],

@@ -86,7 +86,9 @@ def _picture(height: int = 214, width: int = 301) -> np.ndarray:
     return np.clip(waves + generator.normal(0, 0.05, (3, height, width)), 0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "HAT" else one for one in ARCHITECTURES]
+)
 def test_tiled_is_whole_within_a_grey_level(name: str, tmp_path: Path) -> None:
     from spandrel import ImageModelDescriptor, ModelLoader
 

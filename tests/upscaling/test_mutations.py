@@ -147,6 +147,7 @@ def test_one_line_or_a_whole_result(
     assert capfd.readouterr() == ("", "")  # libvips and its libraries say nothing on their own
 
 
+@pytest.mark.slow  # each of them alone is in the test before
 def test_the_folder_job_lists_them_and_goes_on(damaged: Path, weights: Path, tmp_path: Path) -> None:
     command = "import sys; from gramgan.images.formats import vips_reader; vips_reader.MAX_PIXELS = int(sys.argv[1]); "
     command += "from gramgan.cli.app import run; sys.exit(run(sys.argv[2:]))"
