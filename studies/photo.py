@@ -332,6 +332,14 @@ One picture of each kind, the next truth for each, and of it the square with the
 (`gramgan.evaluation.crops`): nobody chose them. Beginnings of the SHA-256 of the metrics' weights:
 
 {hashes}
+
+## Real pictures
+
+Twelve pictures without a truth, as they lie in scikit-image, scikit-learn and Matplotlib (`gramgan collect` names their
+authors and licences), and three of CID22 and gb82; the most textured square of each, chosen by a rule
+(`python studies/photo_real.py FOLDER`):
+
+![Bicubic, Real-ESRGAN, gramgan upscale](images/photographs-real.jpg)
 """
 
 
