@@ -138,7 +138,7 @@ def test_settings_name_the_profiles() -> None:
     assert [load_config("paper", overrides=[f"data.degradation={name}"]).data.degradation for name in PROFILES] == list(
         PROFILES
     )
-    with pytest.raises(UserError, match="degradation: 'foto' is unknown; use bicubic, photo, realphoto, satellite or "):
+    with pytest.raises(UserError, match=r"data\.degradation: 'foto' is unknown; use bicubic, photo, realphoto, sat"):
         load_config("paper", overrides=["data.degradation=foto"])
 
 

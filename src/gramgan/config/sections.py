@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -58,15 +58,19 @@ class DataConfig(Section):
         "module:function of your own, called as (hr) or (hr, seeds)",
     )
 
+    @field_validator("degradation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in _DEGRADATIONS and ":" not in name:
+            raise ValueError(f"{name!r} is unknown; use {', '.join(_DEGRADATIONS)} or module:function")
+        return name
+
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
         if self.source == "pairs" and self.low is None:
             raise ValueError("source: pairs needs the folder of LR images; set data.low, or another data.source")
         if self.low is not None and self.source in ("folder", "shards"):
             raise ValueError(f"low: LR images are not used with data.source={self.source}; set it to auto or pairs")
-        if self.degradation not in _DEGRADATIONS and ":" not in self.degradation:
-            known = ", ".join(_DEGRADATIONS)
-            raise ValueError(f"degradation: {self.degradation!r} is unknown; use {known} or module:function")
         if self.low_name is not None and self.low is None:
             raise ValueError("low_name: it is for pairs; set data.low, the folder of the LR images")
         return self
