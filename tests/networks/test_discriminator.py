@@ -94,6 +94,7 @@ class Recalled(nn.Module):
         return self.sr
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
     """Batches of 2, paired form, against frozen starting weights: 80 % of held-out pairs within 300 iterations."""

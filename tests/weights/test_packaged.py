@@ -61,6 +61,7 @@ def test_the_small_one_beats_bicubic_by_two_and_a_half_decibels(benchmarks_folde
     assert small - bicubic > 2.5
 
 
+@pytest.mark.slow
 def test_it_is_sharper_and_nearer_to_the_truth_than_its_start(benchmarks_folder: Path) -> None:
     if not is_cached(KNOWN["st-lpips-alex"]):
         pytest.skip("the weights of ST-LPIPS are not in the cache (gramgan weights get st-lpips-alex)")
