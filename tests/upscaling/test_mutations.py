@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from nearest import Nearest
 from PIL import Image, ImageCms
 
 import gramgan
@@ -23,18 +24,6 @@ from gramgan.weights.card import Card
 COUNT = 300
 SECONDS = 20  # for one file, on a busy machine; the usual is 0.02
 PIXELS = 1_000_000  # a header that claims more is refused here as one of 256 megapixels is
-
-
-class Nearest:
-    """Repeats every pixel 4×4 times."""
-
-    name, batch, side, bytes_per_pixel = "nearest", 1, None, 100
-
-    def free_bytes(self) -> int:
-        return 2**40
-
-    def run(self, tiles: np.ndarray) -> np.ndarray:
-        return tiles.repeat(4, axis=-2).repeat(4, axis=-1)
 
 
 def good_files(folder: Path) -> list[tuple[str, bytes]]:
