@@ -169,3 +169,12 @@ def test_a_changed_picture_is_shown_anew(tmp_path: Path) -> None:
     assert not pyvips.Image.new_from_buffer(pyramids.thumbnail(tmp_path / "a.png"), "").numpy().any()
     write_image(tmp_path / "a.png", np.ones((3, 20, 30), np.float32))
     assert pyvips.Image.new_from_buffer(pyramids.thumbnail(tmp_path / "a.png"), "").numpy().all()
+
+
+def test_a_folder_of_many_entries_says_how_many_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcde":
+        (tmp_path / f"{name}.png").touch()
+    monkeypatch.setattr("gramgan.studio.places._LISTED", 3)
+    found = Places([tmp_path]).listing(str(tmp_path))
+    assert [path.name for path in found.entries] == ["a.png", "b.png", "c.png"]
+    assert found.more == 2

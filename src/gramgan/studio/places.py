@@ -11,11 +11,15 @@ _LISTED = 2000  # entries of one folder
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds, without what is hidden; `parent` is None where no folder above it may be seen."""
+    """What a folder holds, without what is hidden; `parent` is None where no folder above it may be seen.
+
+    `more` counts entries that are too many to be shown.
+    """
 
     folder: Path
     parent: Path | None
     entries: list[Path]
+    more: int = 0
 
 
 class Places:
@@ -83,11 +87,12 @@ class Places:
         """What a folder holds. Raises what `folder` raises, and `UserError` if it cannot be read."""
         folder = self.folder(text)
         try:
-            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))[:_LISTED]
+            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         except OSError as error:
             raise UserError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
         parent = None if folder in self.folders else folder.parent
-        return Listing(folder, parent, [path for path in entries if self.holds(path)])
+        shown = [path for path in entries[:_LISTED] if self.holds(path)]
+        return Listing(folder, parent, shown, max(0, len(entries) - _LISTED))
 
     def find(self, suffixes: Sequence[str], depth: int = 3) -> list[Path]:
         """Files and folders whose names end in one of `suffixes`, at most so many levels down; none inside another."""

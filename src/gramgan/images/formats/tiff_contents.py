@@ -80,6 +80,8 @@ def _contents(path: Path, _size: int, _changed: int) -> Contents:
     raw = _DNG in found[0] or any(_number(tags, _PHOTOMETRIC, 0) in _RAW for tags in (*found, *inner))
     pages = _pages(found)
     notes = []
+    if len(found) >= _MOST_PAGES:
+        notes.append(f"more than {_MOST_PAGES:,} pages in it, of which these are read")
     levels = len(found) - len(pages) + sum(_is_reduced(tags) for tags in inner)
     masks = sum(_is_mask(tags) for tags in (*found, *inner))
     if levels > masks:

@@ -117,7 +117,8 @@ def _folder(studio: Studio, body: Body) -> Answer:
     entries = [
         {"path": str(one), "label": one.name, "kind": kind} for one in found.entries if (kind := _kind(one)) is not None
     ]
-    return {"path": str(found.folder), "parent": "" if found.parent is None else str(found.parent), "entries": entries}
+    parent = "" if found.parent is None else str(found.parent)
+    return {"path": str(found.folder), "parent": parent, "entries": entries, "more": found.more}
 
 
 def _kind(path: Path) -> str | None:

@@ -168,6 +168,7 @@ async function openFolder(path) {
     .filter(({ kind }) => kind === "folder" || TAKEN[wanted].includes(kind))
     .map((one) => entry(`${MARKS[one.kind] || ""}${one.label}`, () => (one.kind === "folder" ? attempt(() => openFolder(one.path)) : take(one.path))));
   if (found.parent !== null) list.unshift(entry("↑ one level up", () => attempt(() => openFolder(found.parent))));
+  if (found.more) list.push(h("li", {}, `… and ${found.more} more, not listed; the whole folder can be chosen`));
   byId("folders-list").replaceChildren(...list);
   (byId("folders-list").querySelector("button") || byId("folders-close")).focus();
 }
