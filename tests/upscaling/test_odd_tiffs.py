@@ -17,6 +17,7 @@ from PIL import Image
 
 from gramgan.errors import UserError
 from gramgan.images import Raster
+from gramgan.images.formats.tiff_contents import contents_of
 
 RNG = np.random.default_rng(20)
 TEXTURE = RNG.integers(1, 255, (32, 40, 6), dtype=np.uint8)
@@ -436,3 +437,18 @@ def test_samples_without_a_meaning_here_are_one_line(tmp_path: Path, kind: str) 
         upscale(tmp_path / "in.tif", tmp_path / "out.png", plain=True)
     assert "\n" not in str(caught.value)
     assert "convert it" in str(caught.value)
+
+
+def test_a_list_of_pages_that_breaks_off_is_said(tmp_path: Path) -> None:
+    """TIFF 6.0, section 2: the offset of the next directory, here of one that is not there."""
+    path = tmp_path / "in.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for _ in range(2):
+            tiff.write(np.full((8, 9), 7, np.uint8), metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        second = tiff.pages[1].offset  # pyright: ignore
+    data = path.read_bytes()
+    path.write_bytes(data.replace(second.to_bytes(4, "little"), (len(data) + 999).to_bytes(4, "little")))
+    assert "its list of pages breaks off after 1; what is behind is left out" in contents_of(path).notes
+    path.write_bytes(data)
+    assert not contents_of(path).notes

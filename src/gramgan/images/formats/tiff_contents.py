@@ -1,7 +1,6 @@
 """What a TIFF holds: which of its directories are pages, what its channels are, and what is no picture here."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +71,7 @@ def _contents(path: Path, _size: int, _changed: int) -> Contents:
             layout, at, _ = read_header(file)
         except struct.error:  # it ends within the header, as libtiff will say
             return Contents((0,), ())
-        found = list(_chain(file, layout, at))
+        found, cut = _chain(file, layout, at)
         if not found:
             return Contents((0,), ())
         inner = [sub for tags in found for sub in _sub_directories(file, layout, tags)]
@@ -80,8 +79,8 @@ def _contents(path: Path, _size: int, _changed: int) -> Contents:
     raw = _DNG in found[0] or any(_number(tags, _PHOTOMETRIC, 0) in _RAW for tags in (*found, *inner))
     pages = _pages(found)
     notes = []
-    if len(found) >= _MOST_PAGES:
-        notes.append(f"more than {_MOST_PAGES:,} pages in it, of which these are read")
+    if cut:
+        notes.append(f"its list of pages breaks off after {len(found)}; what is behind is left out")
     levels = len(found) - len(pages) + sum(_is_reduced(tags) for tags in inner)
     masks = sum(_is_mask(tags) for tags in (*found, *inner))
     if levels > masks:
@@ -136,16 +135,19 @@ def _is_mask(tags: dict[int, Tag]) -> bool:
     return bool(_number(tags, _SUBFILE, 0) & _MASK)
 
 
-def _chain(file: BinaryIO, layout: Layout, at: int) -> Iterator[dict[int, Tag]]:
+def _chain(file: BinaryIO, layout: Layout, at: int) -> tuple[list[dict[int, Tag]], bool]:
+    """The directories one after another, and whether there are more that cannot be followed."""
+    found: list[dict[int, Tag]] = []
     seen: set[int] = set()
     while at and at not in seen and len(seen) < _MOST_PAGES:
         seen.add(at)
         try:
             directory = read_directory(file, layout, at)
         except struct.error:
-            return
-        yield _with_long_ones(directory, layout)
+            break
+        found.append(_with_long_ones(directory, layout))
         at = directory.following
+    return found, at != 0
 
 
 def _with_long_ones(directory: Directory, layout: Layout) -> dict[int, Tag]:
