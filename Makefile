@@ -18,7 +18,7 @@ help:
 	@echo "make soak    the slow tests"
 	@echo "make studio-test   the page in Chromium, which has to be installed"
 	@echo "make lint    ruff (rules and format) and pyright"
-	@echo "make lock    requirements.lock anew: constraints.txt with hashes"
+	@echo "make lock    requirements.lock and the lists of containers/ anew: constraints.txt with hashes"
 	@echo "make bench   every benchmark: each prints its ratio to a peer measured in the same run"
 	@echo "make benchmarks   published generators side by side, and what each loss is worth: tables and pictures of the docs; hours"
 	@echo "make clean   remove caches and build outputs; keeps .venv, runs/ and photographs"
@@ -60,10 +60,16 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
 # Linux on x86-64 with Python 3.11. The environment above is made from constraints.txt, since hashes would refuse every other
-# platform and every build of torch but the one with CUDA, of several GB.
+# platform and every build of torch but the one with CUDA, of several GB. The images of containers/ have no tools of developers, and
+# each its own build of torch.
+LOCKED = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
+IN_IMAGES = samples faiss openvino geo medical microscopy studio spandrel
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11 \
-		--all-extras --no-emit-package torchvision --constraint constraints.txt pyproject.toml --output-file requirements.lock
+	$(LOCKED) --all-extras --no-emit-package torchvision --constraint constraints.txt pyproject.toml --output-file requirements.lock
+	printf 'hatchling\nuv\n' | $(LOCKED) $(IN_IMAGES:%=--extra %) --excludes containers/apart.txt --constraint requirements.lock \
+		pyproject.toml - --output-file containers/requirements.lock
+	echo torch | $(LOCKED) --constraint requirements.lock - --output-file containers/torch-cuda.lock
+	echo torch | $(LOCKED) --constraint requirements.lock --torch-backend cpu - --output-file containers/torch-cpu.lock
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
