@@ -127,7 +127,10 @@ def test_bad_requests_are_one_line(
         ([str(weights), "-o", str(tmp_path / "a.gguf")], "its suffix names no format"),
         ([str(weights), "-o", str(tmp_path / "a"), "--format", "gguf"], "format 'gguf': unknown"),
         ([str(weights), "-o", str(tmp_path / "a.onnx"), "--old-keys"], "only .pth files have"),
-        ([str(other), "-o", str(tmp_path / "a.pth"), "--old-keys"], "ESRGAN knows the upsampler 'nearest' only"),
+        (
+            [str(other), "-o", str(tmp_path / "a.pth"), "--old-keys"],
+            "ESRGAN knows RRDBNets with the upsampler",
+        ),
         ([str(weights), "-o", str(weights)], "these are the weights themselves"),
         ([str(tmp_path / "none.pth"), "-o", str(tmp_path / "a.pth")], "neither a weight file nor known weights"),
     ]

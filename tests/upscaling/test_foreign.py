@@ -1,4 +1,4 @@
-"""Generators that are no RRDBNet, made here with spandrel's own classes at random weights."""
+"""Generators of other architectures than ours, made here with spandrel's own classes at random weights."""
 
 import sys
 from collections.abc import Callable
@@ -36,12 +36,6 @@ def _hat() -> nn.Module:
     return HAT(embed_dim=24, depths=[2], num_heads=[2], window_size=16, squeeze_factor=4, upscale=4, num_feat=16)
 
 
-def _span() -> nn.Module:
-    from spandrel.architectures.SPAN import SPAN
-
-    return SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2)
-
-
 def _realplksr() -> nn.Module:
     from spandrel.architectures.PLKSR import RealPLKSR
 
@@ -54,7 +48,7 @@ def _compact() -> nn.Module:
     return Compact(num_feat=16, num_conv=4, upscale=3)
 
 
-ARCHITECTURES = {"DAT": _dat, "HAT": _hat, "SPAN": _span, "PLKSR": _realplksr, "RealESRGAN Compact": _compact}
+ARCHITECTURES = {"DAT": _dat, "HAT": _hat, "PLKSR": _realplksr, "RealESRGAN Compact": _compact}
 
 
 @pytest.fixture(autouse=True)
@@ -121,13 +115,13 @@ def test_a_file_from_the_command_line_has_the_networks_own_scale(
 
 def test_the_log_says_licence_and_architecture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    open_model(_file(tmp_path, _span), device="cpu")
-    assert "SPAN (16nf), x2; licence unknown" in caplog.text
+    open_model(_file(tmp_path, _compact), device="cpu")
+    assert "RealESRGAN Compact (16nf 4nc), x3; licence unknown" in caplog.text
 
 
 def test_what_only_torch_runs_is_not_given_to_others(tmp_path: Path) -> None:
-    path = _file(tmp_path, _span)
-    with pytest.raises(UserError, match="is a SPAN, which torch alone runs"):
+    path = _file(tmp_path, _compact)
+    with pytest.raises(UserError, match="is a RealESRGAN Compact, which torch alone runs"):
         open_model(path, backend="openvino")
     with pytest.raises(UserError, match="strength is for generators of ESRGAN"):
         open_model(path, blend=("gramgan-x4-lite-psnr", 0.5))
@@ -136,7 +130,9 @@ def test_what_only_torch_runs_is_not_given_to_others(tmp_path: Path) -> None:
 def test_tensors_of_no_known_architecture(tmp_path: Path) -> None:
     path = tmp_path / "odd.pth"
     torch.save({"layer.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(UserError, match=r"odd.pth: neither an RRDBNet nor .* such as layer.weight") as caught:
+    with pytest.raises(
+        UserError, match=r"odd.pth: neither an RRDBNet nor a SPAN nor .* such as layer.weight"
+    ) as caught:
         open_model(path)
     assert "\n" not in str(caught.value)
 
@@ -152,7 +148,7 @@ def test_a_network_for_grey_pictures_is_refused(tmp_path: Path) -> None:
 def test_without_spandrel_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gramgan.networks.foreign.is_installed", lambda name: False)
     with pytest.raises(UserError, match=r"pip install 'gramgan\[spandrel\]'"):
-        open_model(_file(tmp_path, _span))
+        open_model(_file(tmp_path, _compact))
 
 
 def test_nothing_of_the_stand_in_for_torchvision_stays() -> None:

@@ -95,10 +95,16 @@ class GeneratorConfig(Section):
         description="take from start only the tensors whose name and shape fit, the others begin anew; the log has "
         "the list",
     )
-    nf: Positive = 64
-    nb: Positive = 23
-    gc: Positive = 32
-    upsampler: Literal["pixelshuffle", "nearest"] = "pixelshuffle"
+    network: Literal["rrdb", "span"] = Field(
+        default="rrdb",
+        description="rrdb: the method's own, of dense blocks; span: small and fast, nf 48 and nb 6 are usual",
+    )
+    nf: Positive = Field(default=64, description="channels of its features")
+    nb: Positive = Field(default=23, description="blocks")
+    gc: Positive = Field(default=32, description="growth channels of rrdb's dense blocks")
+    upsampler: Literal["pixelshuffle", "nearest"] = Field(
+        default="pixelshuffle", description="of rrdb: sub-pixel convolutions, or nearest-neighbour and a convolution"
+    )
     scale: Literal[1, 2, 3, 4, 8] = Field(
         default=4,
         description="how many times larger its results are; for 1 and 2 its input is unshuffled, as Real-ESRGAN's is",
@@ -114,6 +120,19 @@ class GeneratorConfig(Section):
         description="its results are back-projected in validations and, unless users decide otherwise, in use: for LR "
         "images without noise and compression",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "GeneratorConfig":
+        if self.network == "span" and self.from_nearest:
+            raise ValueError("from_nearest: is for network rrdb; leave it out, or start from weights")
+        return self
+
+    def describe(self) -> str:
+        """The architecture in a few words."""
+        if self.build is not None:
+            return self.build
+        inner = f", gc {self.gc}, {self.upsampler}" if self.network == "rrdb" else ""
+        return f"{self.network.upper()}: nf {self.nf}, nb {self.nb}{inner}"
 
 
 class DiscriminatorSettings(Section):

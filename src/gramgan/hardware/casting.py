@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gramgan.hardware.precision import Precision
 from gramgan.networks.rrdb import RRDBNet
+from gramgan.networks.span import SPAN
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -17,7 +18,7 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 def in_precision(network: Network, precision: Precision, channels_last: bool, device: str = "cpu") -> Network:
     """A copy of `network` for inference, on `device`, with its weights in `precision`.
 
-    The last convolution of an RRDBNet stays in fp32: a result stored in bf16 would have the steps of an 8-bit image
+    The last convolution of our generators stays in fp32: a result stored in bf16 would have the steps of an 8-bit image
     between 0.5 and 1, so a 16-bit picture would come out with 8 bits. It is 0.2 % of the arithmetic.
 
     Args:
@@ -32,9 +33,9 @@ def in_precision(network: Network, precision: Precision, channels_last: bool, de
     network = copy.deepcopy(network).to(device).to(DTYPES[precision])
     network.to(memory_format=memory_format(channels_last))  # pyright: ignore[reportCallIssue]
     network.eval().requires_grad_(False)
-    if precision != "fp32" and isinstance(network, RRDBNet):
-        network.conv_last.float()
-        network.conv_last.register_forward_pre_hook(_to_float)
+    if precision != "fp32" and isinstance(network, RRDBNet | SPAN):
+        network.last.float()
+        network.last.register_forward_pre_hook(_to_float)
     return network
 
 

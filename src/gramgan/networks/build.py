@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gramgan.errors import UserError
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
+from gramgan.networks.span import SPAN, SPANConfig, infer_span, is_span, without_training_branches
 from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights
@@ -21,13 +22,16 @@ from gramgan.weights.locate import HINT, locate_generator
 _NEEDED = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_hr.weight")
 _TENSORS_PER_BLOCK = 30
 
+Architecture = RRDBConfig | SPANConfig
+Generator = RRDBNet | SPAN
+
 
 @dataclass(frozen=True)
 class LoadedGenerator:
     """A generator ready to run: network in evaluation mode, its architecture, and the card of its weights."""
 
-    network: RRDBNet
-    config: RRDBConfig
+    network: Generator
+    config: Architecture
     card: Card
 
 
@@ -54,13 +58,14 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
             f"{path}: a generator of its maker's own ({weights.card.architecture.get('build')}); in Python, fill that "
             "one with gramgan.load_own_generator(path, network)"
         )
-    config = infer_rrdb(weights.state, path)
+    state = _deployed(weights.state, path)
+    config = infer_architecture(state, path)
     described = known.card if known is not None else partial(_plain_card, path)
-    card = weights.card or described(config.to_dict())
+    card = weights.card or described(card_values(config))
     _check_card(card, config, path)
     with torch.device("meta"):
-        network = RRDBNet(config)
-    load_strict(network, weights.state, path)
+        network = build_generator(config)
+    load_strict(network, state, path)
     return LoadedGenerator(network.eval().to(device), config, card)
 
 
@@ -90,14 +95,48 @@ def load_own_generator(path: str | Path, network: nn.Module | Callable[[], nn.Mo
     return OwnGenerator(made.eval(), weights.card)
 
 
+def build_generator(config: Architecture) -> Generator:
+    """A new generator with random weights."""
+    return SPAN(config) if isinstance(config, SPANConfig) else RRDBNet(config)
+
+
+def card_values(config: Architecture) -> dict[str, int | str]:
+    """What cards say of an architecture."""
+    return {"network": config.network, **config.to_dict()}
+
+
 def build_discriminator(config: DiscriminatorConfig) -> Discriminator | UNetDiscriminator:
     """A new discriminator of the kind that `config` names."""
     return UNetDiscriminator(config) if config.kind == "unet" else Discriminator(config)
 
 
-def is_rrdb(state: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors have the names of an `RRDBNet`."""
-    return all(name in state for name in _NEEDED)
+def is_own(state: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors have the names of one of our generators."""
+    return is_span(state) or all(name in state for name in _NEEDED)
+
+
+def infer_architecture(state: Mapping[str, Tensor], source: str | Path = "weights") -> Architecture:
+    """Read the architecture of a generator from its tensors; `source` names it in messages.
+
+    Raises:
+        UserError: the tensors are those of no generator of ours.
+    """
+    if not is_span(state):
+        return infer_rrdb(state, source)
+    try:
+        return infer_span(state)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}; {HINT}") from None
+
+
+def _deployed(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not is_span(state):
+        return state
+    try:
+        return without_training_branches(state)
+    except (KeyError, IndexError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: a SPAN whose layers are incomplete ({said}); get the file again") from None
 
 
 def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> RRDBConfig:
@@ -140,16 +179,19 @@ def infer_rrdb(state: Mapping[str, Tensor], source: str | Path = "weights") -> R
 def _plain_card(path: Path, architecture: dict[str, int | str]) -> Card:
     return Card(
         name=path.stem,
-        architecture={"network": "rrdb", **architecture},
+        architecture=dict(architecture),
         licence="unknown",
         origin=str(path),
         notes=["The file has no card: data, licence and overlap are not known."],
     )
 
 
-def _check_card(card: Card, config: RRDBConfig, path: Path) -> None:
-    if card.architecture["network"] != "rrdb":
-        raise UserError(f"{path}: its card says {card.architecture['network']!r}, not a generator; {HINT}")
+def _check_card(card: Card, config: Architecture, path: Path) -> None:
+    if card.architecture["network"] != config.network:
+        raise UserError(
+            f"{path}: its card says {card.architecture['network']!r} and its tensors are those of {config.network!r}; "
+            f"{HINT}"
+        )
     for key, value in config.to_dict().items():
         if card.architecture.get(key, value) != value:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Generators of other architectures than ours, as the package spandrel reads them: DAT, HAT, SPAN, RealPLKSR, Compact.
+"""Generators of other architectures than ours, as the package spandrel reads them: DAT, HAT, RealPLKSR, Compact.
 
 spandrel imports torchvision for two architectures that do not enlarge (LaMa, RestoreFormer). Where torchvision is not
 installed, a module of that name stands in while spandrel is imported, and nothing of it stays.
@@ -61,7 +61,8 @@ def read_foreign(state: Mapping[str, Tensor], path: Path) -> ForeignGenerator:
     """
     if not is_installed("spandrel"):
         raise UserError(
-            f"{path}: not an RRDBNet; other architectures are read by spandrel, run `pip install 'gramgan[spandrel]'`"
+            f"{path}: neither an RRDBNet nor a SPAN; other architectures are read by spandrel, run "
+            "`pip install 'gramgan[spandrel]'`"
         )
     spandrel = import_spandrel()
     try:
@@ -69,8 +70,8 @@ def read_foreign(state: Mapping[str, Tensor], path: Path) -> ForeignGenerator:
     except spandrel.UnsupportedModelError:
         names = ", ".join(list(state)[:3])
         raise UserError(
-            f"{path}: neither an RRDBNet nor an architecture that spandrel knows; it has {len(state)} tensors such as "
-            f"{names}; give the weights of a generator"
+            f"{path}: neither an RRDBNet nor a SPAN nor an architecture that spandrel knows; it has {len(state)} "
+            f"tensors such as {names}; give the weights of a generator"
         ) from None
     except (*DAMAGED, ArithmeticError, ImportError) as error:  # of the architectures' own code
         said = " ".join(str(error).split())[:120]

@@ -8,7 +8,9 @@ import onnx
 from onnx import helper, numpy_helper
 from torch import Tensor
 
+from gramgan.networks.build import Architecture
 from gramgan.networks.rrdb import RRDBConfig
+from gramgan.networks.span import MEAN, RANGE, SPANConfig
 from gramgan.weights.card import METADATA_KEY, Card
 
 OPSET = 17
@@ -19,12 +21,12 @@ _RESIDUAL_SCALE = 0.2
 _SLOPE = 0.2  # of the leaky ReLU
 
 
-def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> onnx.ModelProto:
+def onnx_model(config: Architecture, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> onnx.ModelProto:
     """The generator for any batch, height and width: input `lr` `[B, 3, H, W]`, output `sr` `[B, 3, sH, sW]`.
 
     Args:
         config: its architecture.
-        state: its tensors, under `RRDBNet`'s names.
+        state: its tensors, under the network's names.
         card: goes into the metadata, as in a safetensors file.
         half: weights and arithmetic in fp16; input and output stay fp32.
     """
@@ -32,7 +34,7 @@ def onnx_model(config: RRDBConfig, state: Mapping[str, Tensor], card: Card, *, h
     lr, sr = "lr", "sr"
     if half:
         lr = ops.node("Cast", ["lr"], to=onnx.TensorProto.FLOAT16)
-    last = _rrdb(config, ops, lr)
+    last = _span(config, ops, lr) if isinstance(config, SPANConfig) else _rrdb(config, ops, lr)
     if half:
         ops.node("Cast", [last], output=sr, to=onnx.TensorProto.FLOAT)
     else:
@@ -64,13 +66,32 @@ def _rrdb(config: RRDBConfig, ops: "_Ops", lr: str) -> str:
         for dense in (1, 2, 3):
             inner = _dense_block(ops, inner, f"body.{block}.rdb{dense}")
         trunk = ops.add(trunk, ops.scaled(inner, _RESIDUAL_SCALE))
-    features = ops.add(features, ops.convolution(trunk, "conv_body", leaky=False))
+    features = ops.add(features, ops.convolution(trunk, "conv_body"))
     for name, factor in config.steps.items():
         if config.upsampler == "pixelshuffle":
-            features = ops.leaky(ops.pixel_shuffle(ops.convolution(features, name, leaky=False), factor))
+            features = ops.leaky(ops.pixel_shuffle(ops.convolution(features, name), factor))
         else:
             features = ops.convolution(ops.nearest(features, factor), name, leaky=True)
-    return ops.convolution(ops.convolution(features, "conv_hr", leaky=True), "conv_last", leaky=False)
+    return ops.convolution(ops.convolution(features, "conv_hr", leaky=True), "conv_last")
+
+
+def _span(config: SPANConfig, ops: "_Ops", lr: str) -> str:
+    """`SPAN.forward` once more, on `lr` `[B, 3, H, W]` → `[B, 3, sH, sW]`."""
+    centred = ops.add(lr, ops.constant("mean", -np.array(MEAN).reshape(1, 3, 1, 1)))
+    first = x = ops.convolution(ops.scaled(centred, RANGE), "conv_1")
+    activation = x
+    kept: list[str] = []
+    for number in range(1, config.nb + 1):
+        activation = ops.silu(ops.convolution(x, f"block_{number}.c1_r"))
+        inner = ops.silu(ops.convolution(activation, f"block_{number}.c2_r"))
+        features = ops.convolution(inner, f"block_{number}.c3_r")
+        attention = ops.add(ops.node("Sigmoid", [features]), ops.constant("minus_half", np.array(-0.5)))
+        x = ops.node("Mul", [ops.add(features, x), attention])
+        kept.append(x)
+    parts = [first, ops.convolution(x, "conv_2"), kept[0], activation]
+    return ops.pixel_shuffle(
+        ops.convolution(ops.convolution(ops.concat(parts), "conv_cat"), "upsampler.0"), config.scale
+    )
 
 
 def _dense_block(ops: "_Ops", x: str, name: str) -> str:
@@ -78,7 +99,7 @@ def _dense_block(ops: "_Ops", x: str, name: str) -> str:
     for number in range(1, 5):
         inputs = ops.concat(parts) if number > 1 else x
         parts.append(ops.convolution(inputs, f"{name}.conv{number}", leaky=True))
-    last = ops.convolution(ops.concat(parts), f"{name}.conv5", leaky=False)
+    last = ops.convolution(ops.concat(parts), f"{name}.conv5")
     return ops.add(x, ops.scaled(last, _RESIDUAL_SCALE))
 
 
@@ -99,17 +120,18 @@ class _Ops:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def convolution(self, x: str, name: str, *, leaky: bool, block: int = 1) -> str:
-        """3×3; with `block` r, of the input's r×r blocks as channels, which is 3r×3r in steps of r."""
+    def convolution(self, x: str, name: str, *, leaky: bool = False, block: int = 1) -> str:
+        """3×3 or 1×1; with `block` r, of the input's r×r blocks as channels, which is 3r×3r in steps of r."""
         weight, bias = (self._state[f"{name}.{kind}"].detach().cpu().numpy() for kind in ("weight", "bias"))
         if block > 1:  # [out, colour, place in the block, place of the block]
             weight = weight.reshape(len(weight), -1, block, block, 3, 3).transpose(0, 1, 4, 2, 5, 3)
             weight = weight.reshape(len(weight), -1, 3 * block, 3 * block)
         inputs = [x]
         for kind, tensor in (("weight", weight), ("bias", bias)):
-            inputs.append(self._constant(f"{name}.{kind}", tensor.astype(self._dtype)))
-        side, steps = [3 * block] * 2, [block] * 2
-        result = self.node("Conv", inputs, kernel_shape=side, pads=2 * steps, strides=steps)
+            inputs.append(self.constant(f"{name}.{kind}", tensor))
+        side, steps = weight.shape[-1], [block] * 2
+        pads = 2 * steps if side > 1 else [0] * 4
+        result = self.node("Conv", inputs, kernel_shape=[side] * 2, pads=pads, strides=steps)
         return self.leaky(result) if leaky else result
 
     def concat(self, parts: list[str]) -> str:
@@ -120,13 +142,13 @@ class _Ops:
 
     def scaled(self, x: str, factor: float) -> str:
         if factor not in self._factors:
-            self._factors[factor] = self._constant(f"factor_{factor}", np.array(factor, self._dtype))
+            self._factors[factor] = self.constant(f"factor_{factor}", np.array(factor))
         return self.node("Mul", [x, self._factors[factor]])
 
     def nearest(self, x: str, factor: int) -> str:
         if factor not in self._scales:
             scales = np.array([1, 1, factor, factor], np.float32)
-            self._scales[factor] = self._constant(f"scales_{factor}", scales)
+            self._scales[factor] = self._initialiser(f"scales_{factor}", scales)
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.node("Resize", [x, "", self._scales[factor]], **how)
 
@@ -136,6 +158,14 @@ class _Ops:
     def leaky(self, x: str) -> str:
         return self.node("LeakyRelu", [x], alpha=_SLOPE)
 
-    def _constant(self, name: str, values: np.ndarray) -> str:
+    def silu(self, x: str) -> str:
+        return self.node("Mul", [x, self.node("Sigmoid", [x])])
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        """Numbers in the network's own precision, kept once under `name`."""
+        known = any(tensor.name == name for tensor in self.initialisers)
+        return name if known else self._initialiser(name, values.astype(self._dtype))
+
+    def _initialiser(self, name: str, values: np.ndarray) -> str:
         self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name

@@ -67,6 +67,11 @@ class RRDBConfig:
         """The factor of each upsampling step, by the name of its convolution."""
         return _STEPS[self.scale * self.unshuffle]
 
+    @property
+    def network(self) -> Literal["rrdb"]:
+        """The architecture's name in cards and settings."""
+        return "rrdb"
+
     def to_dict(self) -> dict[str, int | str]:
         """Plain values for a card or a checkpoint; `RRDBConfig(**values)` reads them back."""
         return asdict(self)
@@ -132,6 +137,11 @@ class RRDBNet(nn.Module):
         self.conv_hr = nn.Conv2d(nf, nf, 3, padding=1)
         self.conv_last = nn.Conv2d(nf, 3, 3, padding=1)
         self._initialise()
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution whose result is the picture."""
+        return self.conv_last
 
     def forward(self, lr: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1] → `[B, 3, sH, sW]`."""

@@ -84,10 +84,10 @@ def _summary(page: Page, recorded: Recorded) -> None:
         f"{name.replace('_', ' ')} {count:,}" for name, count in config.stages.model_dump().items() if count
     )
     page.text(
-        f"A generator for 4x super-resolution (RRDB: nf {generator.nf}, nb {generator.nb}, gc {generator.gc}, "
-        f"{generator.upsampler}), trained by Gram-GAN with the preset {config.preset} on "
-        f"photographs from {config.data.photos}. It started from {start}. Iterations: {total:,} ({stages}), each on "
-        f"{config.train.batch_size} crops of {config.data.crop}x{config.data.crop} pixels."
+        f"A generator for {generator.scale}x super-resolution ({generator.describe()}), trained by Gram-GAN with "
+        f"the preset {config.preset} on photographs from {config.data.photos}. It started from {start}. "
+        f"Iterations: {total:,} ({stages}), each on {config.train.batch_size} crops of "
+        f"{config.data.crop}x{config.data.crop} pixels."
     )
     if done < total:
         page.note(f"The run stands at iteration {done:,} of {total:,}. Go on with: gramgan train --resume {run}")

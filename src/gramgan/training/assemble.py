@@ -10,9 +10,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from gramgan.config import Config
-from gramgan.networks.build import build_discriminator
+from gramgan.networks.build import Architecture, build_discriminator, build_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.span import SPANConfig
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.texture.candidates import TargetSource
@@ -48,9 +49,11 @@ class Assembled:
     discriminator_optimizer: torch.optim.Optimizer | None
 
 
-def generator_config(config: Config) -> RRDBConfig:
+def generator_config(config: Config) -> Architecture:
     """The generator that settings ask for."""
     shape = config.generator
+    if shape.network == "span":
+        return SPANConfig(shape.nf, shape.nb, shape.scale)
     return RRDBConfig.usual(shape.nf, shape.nb, shape.gc, shape.upsampler, shape.scale)
 
 
@@ -60,10 +63,10 @@ def new_networks(config: Config) -> Networks:
     The teacher has the generator's architecture, as one that learns from its own start has it.
     """
     return Networks(
-        RRDBNet(generator_config(config)),
+        build_generator(generator_config(config)),
         new_discriminator(config),
         PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None,
-        RRDBNet(generator_config(config)) if config.generator.teacher is not None else None,
+        build_generator(generator_config(config)) if config.generator.teacher is not None else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The one place that puts the parts of a training run together."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -16,8 +16,9 @@ from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
-from gramgan.networks.build import load_generator
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.build import Architecture, Generator, build_generator, card_values, load_generator
+from gramgan.networks.rrdb import RRDBNet
+from gramgan.networks.span import SPAN
 from gramgan.networks.trunks import load_trunk
 from gramgan.progress import Progress, silent
 from gramgan.texture.candidates import LocalSource, NearerSource, TargetSource
@@ -195,8 +196,8 @@ def _architecture(config: Config, generator: nn.Module, own: OwnParts) -> dict[s
     """What the card says of the generator."""
     if own.generator is not None:
         return {"network": "own", "build": own.generator.name, "scale": config.generator.scale}
-    assert isinstance(generator, RRDBNet)
-    return {"network": "rrdb", **generator.config.to_dict()}
+    assert isinstance(generator, RRDBNet | SPAN)
+    return card_values(generator.config)
 
 
 def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Card | None]:
@@ -214,20 +215,20 @@ def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Car
     return networks, start_card, teacher and teacher.card
 
 
-def _generator(config: Config) -> tuple[RRDBNet, Card | None]:
+def _generator(config: Config) -> tuple[Generator, Card | None]:
     wanted = generator_config(config)
-    network = RRDBNet(wanted)
-    if config.generator.from_nearest:
+    network = build_generator(wanted)
+    if config.generator.from_nearest and isinstance(network, RRDBNet):
         network.start_as_nearest()
     if config.generator.start is None:
         return network, None
     if config.generator.partial:
         return network, _partial_start(network, config.generator.start)
     start = load_generator(config.generator.start)
-    if replace(start.config, unshuffle=wanted.unshuffle) != wanted:  # how x1 and x2 are made is the file's to say
+    if _described(start.config) != _described(wanted):
         raise UserError(
-            f"generator.start: {config.generator.start} is an RRDBNet with {_described(start.config)}, the settings "
-            f"ask for {_described(wanted)}; set generator.nf, nb, gc, upsampler and scale to those of the file"
+            f"generator.start: {config.generator.start} has {_described(start.config)}, the settings ask for "
+            f"{_described(wanted)}; set generator.network, nf, nb, gc, upsampler and scale to those of the file"
         )
     return start.network.train(), start.card
 
@@ -256,8 +257,9 @@ def _partial_start(network: nn.Module, spec: str) -> Card | None:
     return weights.card
 
 
-def _described(config: RRDBConfig) -> str:
-    return f"nf={config.nf} nb={config.nb} gc={config.gc} upsampler={config.upsampler} scale={config.scale}"
+def _described(config: Architecture) -> str:
+    """All but `unshuffle`: how x1 and x2 are made is the file's to say."""
+    return " ".join(f"{key}={value}" for key, value in card_values(config).items() if key != "unshuffle")
 
 
 def _targets(config: Config, random: torch.Generator, processes: Processes) -> TargetSource | None:

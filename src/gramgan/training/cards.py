@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gramgan.config import Config
 from gramgan.data.items import Item
+from gramgan.networks.build import card_values
 from gramgan.scientific.record import read_record
 from gramgan.training.assemble import generator_config
 from gramgan.training.databases import trained_on_databases
@@ -27,7 +28,7 @@ def card_of(
         start: the card of `generator.start`; its data and licences went into these weights as well.
         teacher: the card of `generator.teacher`, likewise.
         items: the images trained on.
-        architecture: of the generator, with its name as `network`; None: an RRDBNet as the settings say.
+        architecture: of the generator, with its name as `network`; None: as the settings say.
     """
     own = sorted({item.licence for item in items})
     databases = trained_on_databases(config.texture) if config.uses_database else {}
@@ -44,7 +45,7 @@ def card_of(
     generator = config.generator
     return Card(
         name=f"gramgan-x{generator.scale}",
-        architecture=dict(architecture or {"network": "rrdb", **generator_config(config).to_dict()}),
+        architecture=dict(architecture or card_values(generator_config(config))),
         licence=start.licence if start is not None else "as its training photographs allow",
         licences=sorted(licences.union(*(card.licences for card in before))),
         origin="trained with Gram-GAN",

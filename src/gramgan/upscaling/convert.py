@@ -84,12 +84,12 @@ class WeightsInUse:
         """
         if self.located.known is not None or self.located.is_graph or self.kept_graph() is not None:
             return None
-        from gramgan.networks.build import is_rrdb
+        from gramgan.networks.build import is_own
         from gramgan.weights.formats import read_weights
 
         path = self.located.path
         weights = read_weights(path)
-        if is_rrdb(weights.state) or weights.card is not None:
+        if is_own(weights.state) or weights.card is not None:
             return None
         if self._psnr is not None:
             raise UserError(f"{path}: strength is for generators of ESRGAN's type alone; leave it out")
@@ -265,8 +265,7 @@ def _openvino_card(path: Path) -> str:
 def _blended(psnr: "LoadedGenerator", texture: "LoadedGenerator", strength: float) -> "LoadedGenerator":
     import torch
 
-    from gramgan.networks.build import LoadedGenerator
-    from gramgan.networks.rrdb import RRDBNet
+    from gramgan.networks.build import LoadedGenerator, build_generator
     from gramgan.weights.formats import load_strict
     from gramgan.weights.interpolate import interpolate
 
@@ -274,7 +273,7 @@ def _blended(psnr: "LoadedGenerator", texture: "LoadedGenerator", strength: floa
     name = f"{names[1]} at strength {strength:g} from {names[0]}"
     state = interpolate(psnr.network.state_dict(), texture.network.state_dict(), strength, names)
     with torch.device("meta"):
-        network = RRDBNet(texture.config)
+        network = build_generator(texture.config)
     load_strict(network, state, name)
     card = texture.card.model_copy(
         update={"name": name, "overlap": max(psnr.card.overlap, texture.card.overlap), "scores": {}}

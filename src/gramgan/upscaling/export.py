@@ -12,6 +12,8 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.hardware.precision import Precision
 from gramgan.networks.build import LoadedGenerator, load_generator
+from gramgan.networks.rrdb import RRDBConfig
+from gramgan.networks.span import SPANConfig, with_training_branches
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.choice import difference, probe_picture
 from gramgan.upscaling.convert import require, write_graph
@@ -88,10 +90,8 @@ def export_generator(
         generator = replace(generator, card=generator.card.model_copy(update=said))
     if target.exists() and Path(spec).exists() and target.samefile(spec):
         raise UserError(f"{target}: these are the weights themselves; choose another name for the output")
-    if old_keys and generator.config.upsampler != "nearest":
-        raise UserError(
-            f"old_keys: ESRGAN knows the upsampler 'nearest' only, not {generator.config.upsampler!r}; leave it out"
-        )
+    if old_keys and not (isinstance(generator.config, RRDBConfig) and generator.config.upsampler == "nearest"):
+        raise UserError("old_keys: ESRGAN knows RRDBNets with the upsampler 'nearest' only; leave it out")
     if old_keys and generator.config.scale == 3:
         raise UserError("old_keys: under ESRGAN's old names x3 could not be told from x2; leave it out")
     _write(target, generator, form, half, old_keys)
@@ -103,7 +103,11 @@ def export_generator(
             f"{target}: its results differ by {largest:.2g} from the original's, so it was deleted; "
             + ("export it without fp16" if half else "update the package that reads this format")
         )
-    if generator.config.upsampler != "nearest" and form in ("pth", "safetensors"):
+    if (
+        isinstance(generator.config, RRDBConfig)
+        and generator.config.upsampler != "nearest"
+        and form in ("pth", "safetensors")
+    ):
         _log.warning("%s: its sub-pixel upsampling is not ESRGAN's, other programs may not know it", target)
     return Exported(target, sum(file.stat().st_size for file in _files(target, form)), rms, largest)
 
@@ -125,7 +129,10 @@ def _form(target: Path, form: str | None) -> str:
 def _write(target: Path, generator: LoadedGenerator, form: str, half: bool, old_keys: bool) -> None:
     state: Mapping[str, Tensor] = generator.network.state_dict()
     card = generator.card
-    if form in ("safetensors", "pth") and generator.config.gc < COMMON_GROWTH:
+    if isinstance(generator.config, SPANConfig):
+        if form in ("safetensors", "pth"):  # the form that other programs know
+            state = with_training_branches(state)
+    elif form in ("safetensors", "pth") and generator.config.gc < COMMON_GROWTH:
         state = widened(state)
         card = card.model_copy(update={"architecture": {**card.architecture, "gc": COMMON_GROWTH}})
         _log.info("%s: its dense blocks got %d growth channels, as other programs want them", target, COMMON_GROWTH)

@@ -69,10 +69,10 @@ class KnownWeights:
         return sum(self.size_limit if file.size is None else file.size for file in self.files)
 
     def card(self, architecture: dict[str, int | str]) -> Card:
-        """The card of these weights, a generator of the given `RRDBConfig.to_dict()`."""
+        """The card of these weights, a generator of the given architecture (see `networks.build.card_values`)."""
         return Card(
             name=self.name,
-            architecture={"network": "rrdb", **architecture},
+            architecture=architecture,
             licence=self.licence,
             licences=[self.licence],
             origin=self.origin,

@@ -12,6 +12,7 @@ from gramgan.hardware.device import free_device_bytes, resolve_device
 from gramgan.hardware.precision import Precision, check_precision
 from gramgan.hardware.probe import probe
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.span import SPAN
 from gramgan.upscaling.backends import OutOfMemory
 from gramgan.upscaling.backends.common import bytes_per_pixel, never_finite, rerun_message
 
@@ -29,7 +30,7 @@ class TorchBackend:
         weights: name of the weights, for messages.
         precision: `auto` (the cached probe's verdict), `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
-        room: see `Backend.bytes_per_pixel`; None: as an RRDBNet needs it, of 64 channels where it is another.
+        room: see `Backend.bytes_per_pixel`; None: as an RRDBNet needs it, of 64 channels where it is none of ours.
 
     Raises:
         UserError: unknown precision or device.
@@ -61,7 +62,7 @@ class TorchBackend:
         self.name = f"torch {self.device} {self.precision}"
         self.batch = 1 if self.device == "cpu" else _BATCH_ON_ACCELERATORS
         if room is None:
-            config = network.config if isinstance(network, RRDBNet) else RRDBConfig()
+            config = network.config if isinstance(network, RRDBNet | SPAN) else RRDBConfig()
             room = bytes_per_pixel(config.nf, self.precision, config.scale)
         self.bytes_per_pixel = room
 
