@@ -10,6 +10,8 @@ from gramgan.config import Config, load_config
 from gramgan.errors import UserError
 from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.span import SPANConfig
+from gramgan.reports.run import write_run_report
 from gramgan.training.checkpoint import load_checkpoint
 from gramgan.training.folder import read_log
 from gramgan.training.run import train
@@ -118,6 +120,24 @@ def test_every_scale_is_trained(scale: int, tiny: Tiny, tmp_path: Path) -> None:
     assert (loaded.config.scale, loaded.card.scale, loaded.card.name) == (scale, scale, f"gramgan-x{scale}")
     protocols = {record["protocol"] for record in read_log(result.folder) if record["event"] == "validation"}
     assert {protocol.partition(" ")[0] for protocol in protocols} == {f"sr-y-crop{scale}"}
+
+
+def test_the_small_architecture_is_trained_and_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    span = {"network": "span", "nf": 8, "nb": 2}
+    first = train(tiny(generator=span), tmp_path / "first")
+    assert first.best is not None
+    second = train(tiny(generator={**span, "start": str(first.best)}), tmp_path / "second")
+    assert second.best is not None
+    for result in (first, second):
+        assert result.best is not None
+        loaded = load_generator(result.best)
+        assert loaded.config == SPANConfig(8, 2, 4)
+        assert loaded.card.architecture == {"network": "span", "nf": 8, "nb": 2, "scale": 4}
+    assert "SPAN: nf 8, nb 2)" in write_run_report(tmp_path / "second").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="has network=span nf=8 nb=2 scale=4, the settings ask for network=rrdb nf=8"):
+        train(tiny(generator={"start": str(first.best)}), tmp_path / "third")
+    with pytest.raises(UserError, match="from_nearest: is for network rrdb"):
+        load_config("lite", overrides=["generator.network=span", "generator.from_nearest=true"])
 
 
 def test_a_crop_that_the_scale_does_not_divide() -> None:

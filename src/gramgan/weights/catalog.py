@@ -72,7 +72,7 @@ class KnownWeights:
         """The card of these weights, a generator of the given architecture (see `networks.build.card_values`)."""
         return Card(
             name=self.name,
-            architecture=architecture,
+            architecture=dict(architecture),
             licence=self.licence,
             licences=[self.licence],
             origin=self.origin,
