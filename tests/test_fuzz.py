@@ -19,6 +19,36 @@ from gramgan.images import Raster
 
 FEW, MANY = 50, 2000
 
+HOSTILE = (
+    "scientific/test_dicom_odd.py",
+    "scientific/test_microscopy_odd.py",
+    "scientific/test_sidecars.py",
+    "upscaling/test_mutations.py",
+    "upscaling/test_foreign_networks.py",
+    "upscaling/test_odd_names.py",
+    "upscaling/test_odd_jpegs.py",
+    "upscaling/test_odd_pngs.py",
+    "upscaling/test_odd_tiffs.py",
+    "upscaling/test_odd_others.py",
+    "images/test_raster.py",
+    "data/test_shards.py",
+    "weights/test_formats.py",
+)
+"""Tests that make hostile files of their own."""
+
+SANDBOX = """
+import sys, pytest, uuid
+sys.path.insert(0, sys.argv.pop(1))
+import fuzzing
+import gramgan.scientific.geotiff  # GDAL's libcurl asks whether there is IPv6
+uuid._node, uuid._generate_time_safe = 1, None  # tifffile's writer asks for the address of a network card
+class Sandbox:
+    def pytest_collection_modifyitems(self, items):  # a listening server of the test's own is a connection too
+        items[:] = [item for item in items if "server" not in item.fixturenames]
+        fuzzing.no_network()
+sys.exit(pytest.main(sys.argv[1:], plugins=[Sandbox()]))
+"""
+
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
@@ -63,6 +93,16 @@ def test_the_network_sandbox_ends_what_asks_for_a_connection(call: str) -> None:
     code = "import sys, socket; sys.path[:0] = sys.argv[1:]; import fuzzing; fuzzing.no_network(); "
     done = _python("-c", code + call, str(Path(fuzzing.__file__).parent))
     assert done.returncode == (0 if call == "socket.AF_INET" else -signal.SIGSYS), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", HOSTILE)
+def test_hostile_files_of_every_module_ask_for_no_connection(module: str) -> None:
+    path = Path(__file__).parent / module
+    assert path.is_file()
+    chosen = ["-q", "-p", "no:cacheprovider", "-m", "not slow", str(path)]
+    done = _python("-c", SANDBOX, str(Path(fuzzing.__file__).parent), *chosen)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("length", range(4, 16))
