@@ -17,11 +17,13 @@ from gramgan.degradation import build, seed_of
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import Entrant
-from gramgan.evaluation.protocols import PROTOCOLS, SR_Y_CROP4, Metric
+from gramgan.evaluation.protocols import FAMILIES, SR_Y_CROP4, Metric, protocol_named, sr_y
 from gramgan.evaluation.scoring import Entry, Scorer
 from gramgan.files import sha256
+from gramgan.hardware.processor import is_installed
 from gramgan.images import read_rgb, write_image
 from gramgan.metrics import StLpips, psnr_y
+from gramgan.networks.foreign import import_spandrel
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.upscaling.export import export_generator
@@ -245,10 +247,69 @@ def test_protocols_differ_as_they_say(hr: Path, tmp_path: Path) -> None:
         image = torch.from_numpy(read_rgb(path))
         image[:, :4] = 1 - image[:, :4]  # wrong at the border alone
         write_image(tmp_path / "sr" / path.name, image.numpy())
-    means = {name: evaluate([], hr, results=[tmp_path / "sr"], protocol=name).models[0].mean() for name in PROTOCOLS}
-    assert means["sr-y-crop4"]["psnr_y"] == means["rgb-crop4"]["psnr_rgb"] == math.inf
+    means = {name: evaluate([], hr, results=[tmp_path / "sr"], protocol=name).models[0].mean() for name in FAMILIES}
+    assert means["sr-y-crop"]["psnr_y"] == means["rgb-crop"]["psnr_rgb"] == math.inf
     assert means["rgb"]["psnr_rgb"] < 30
-    assert means["rgb"]["ssim_rgb"] < 0.999 < means["rgb-crop4"]["ssim_rgb"]
+    assert means["rgb"]["ssim_rgb"] < 0.999 < means["rgb-crop"]["ssim_rgb"]
+
+
+def of_scale(folder: Path, scale: int) -> Path:
+    torch.manual_seed(0)
+    path = folder / f"tiny-x{scale}.pth"
+    write_pth(path, RRDBNet(RRDBConfig.usual(8, 1, 4, "nearest", scale)).state_dict())
+    return path
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 8])
+def test_models_of_every_scale_are_scored_at_their_own(scale: int, hr: Path, tmp_path: Path) -> None:
+    (hr / "grey.png").unlink()  # cropped to a multiple of 3 it would be too small
+    for path in hr.iterdir():
+        truth = sr_y(scale).crop_to_scale(torch.from_numpy(read_rgb(path))[None])
+        mark = f"x{scale}" if scale > 1 else ""
+        write_image(tmp_path / "lr" / f"{path.stem}{mark}.png", matlab_bicubic_down(truth, scale)[0].numpy())
+    made = evaluate(["bicubic", of_scale(tmp_path, scale)], hr, device="cpu", precision="fp32")
+    given = evaluate(["bicubic", of_scale(tmp_path, scale)], hr, tmp_path / "lr", device="cpu", precision="fp32")
+    assert made.protocol == given.protocol == sr_y(scale)
+    assert [model.images for model in made.models] == [model.images for model in given.models]
+    for row in made.models[0].images:
+        truth = sr_y(scale).crop_to_scale(torch.from_numpy(read_rgb(hr / row.image))[None])
+        sr = bicubic_up(matlab_bicubic_down(truth, scale), scale).mul(255).round().div(255)
+        assert row.scores["psnr_y"] == pytest.approx(psnr_y(sr, truth, scale).item(), abs=1e-6)
+
+
+def test_the_scale_of_results_is_said_by_the_protocol_or_the_option(hr: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["evaluate", str(hr), "--results", str(hr), "-o", str(out)]
+    for more in (["--scale", "2"], ["--protocol", "sr-y-crop2"], ["--protocol", "rgb", "--scale", "2"]):
+        assert run([*command, *more]) == 0
+        assert json.loads((out / "scores.json").read_text("utf-8"))["protocol"]["scale"] == 2
+
+
+def test_scales_that_differ_are_refused(
+    hr: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double = of_scale(tmp_path, 2)
+    command = ["evaluate", str(hr), "-o", str(tmp_path / "out"), "--model", str(double)]
+    mixed = one_error_line([*command, "--model", str(tiny)], capsys)
+    assert "tiny-x2 x2 and tiny x4 cannot be scored together" in mixed
+    assert "is for x4, but what is scored enlarges x2" in one_error_line([*command, "--protocol", "rgb-crop4"], capsys)
+    assert "the model enlarges x2; leave --scale out" in one_error_line([*command, "--scale", "3"], capsys)
+    with pytest.raises(UserError, match="is for x4, but what is scored enlarges x2"):
+        evaluate(double, hr, protocol=SR_Y_CROP4)
+    with pytest.raises(UserError, match="unknown"):
+        protocol_named("rgb4")
+
+
+@pytest.mark.skipif(not is_installed("spandrel"), reason="spandrel is not installed")
+def test_a_community_file_is_scored_at_its_own_scale(hr: Path, tmp_path: Path) -> None:
+    import_spandrel()
+    from spandrel.architectures.Compact import Compact
+
+    torch.manual_seed(0)
+    torch.save({"params": Compact(num_feat=16, num_conv=2, upscale=2).state_dict()}, tmp_path / "2x-small.pth")
+    report = evaluate(tmp_path / "2x-small.pth", hr, device="cpu")
+    assert report.protocol == sr_y(2)
+    assert (report.models[0].name, report.models[0].precision) == ("2x-small", "fp32")
 
 
 def test_a_network_of_ones_own_can_take_part(hr: Path) -> None:
@@ -417,7 +478,7 @@ def test_unknown_models_and_settings(hr: Path, tiny: Path, tmp_path: Path, capsy
     assert "gramgan weights get" in one_error_line([*command, "real-esrgan-x4plus"], capsys)
     assert "precision" in one_error_line([*command, str(tiny), "--precision", "fp8"], capsys)
     assert "device" in one_error_line([*command, str(tiny), "--device", "tpu"], capsys)
-    assert "rgb-crop4" in one_error_line([*command, "bicubic", "--protocol", "y"], capsys)
+    assert "rgb-crop" in one_error_line([*command, "bicubic", "--protocol", "y"], capsys)
     assert "use lpips-vgg" in one_error_line([*command, "bicubic", "--also", "fid"], capsys)
     assert "gramgan weights get vgg16" in one_error_line([*command, "bicubic", "--also", "lpips-vgg"], capsys)
     assert "only one to score" in one_error_line([*command, "bicubic", "--compare"], capsys)

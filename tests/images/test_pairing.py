@@ -147,6 +147,22 @@ def test_pairs_of_the_fields_sets(name: str, together: bool, tmp_path: Path) -> 
     assert partners(pair_with(hr, results, "result")) == dict(zip(high, high, strict=True))
 
 
+@pytest.mark.parametrize("scale", [2, 3, 8])
+@pytest.mark.parametrize("name", [name for name in SETS if name != "RCAN"])
+def test_pairs_of_the_fields_sets_at_other_scales(name: str, scale: int, tmp_path: Path) -> None:
+    high, low = (form.replace("4", str(scale)).format("001") + ".png" for form in SETS[name])
+    hr, lr = make(tmp_path / "hr", high), make(tmp_path / "lr", low)
+    assert partners(pair_low(hr, lr, scale=scale)) == {high: low}
+    assert partners(pair_low(make(tmp_path / "both", high, low), None, scale=scale)) == {high: low}
+
+
+def test_of_several_scales_in_one_folder_the_right_one_is_taken(tmp_path: Path) -> None:
+    names = ["Canon_001_HR.png", "Canon_001_LR2.png", "Canon_001_LR3.png", "Canon_001_LR4.png"]
+    folder = make(tmp_path, *names)
+    for place, scale in enumerate((2, 3, 4), 1):
+        assert partners(pair_low(folder, None, scale=scale)) == {names[0]: names[place]}
+
+
 def test_the_scale_in_one_of_two_names_only(tmp_path: Path) -> None:
     hr, lr = make(tmp_path / "hr", "img_001.png"), make(tmp_path / "lr", "img_001_SRF_4_LR.png")
     assert partners(pair_low(hr, lr)) == {"img_001.png": "img_001_SRF_4_LR.png"}

@@ -64,10 +64,21 @@ def evaluate(
         str,
         typer.Option(
             "--protocol",
-            help="sr-y-crop4: PSNR and SSIM on MATLAB's Y without 4 border pixels, as papers report them; rgb-crop4: "
-            "on RGB; rgb: on RGB and the whole image.",
+            help="sr-y-crop: PSNR and SSIM on MATLAB's Y without as many border pixels as the scale says, 4 for x4, as "
+            "papers report them; rgb-crop: on RGB; rgb: on RGB and the whole image.",
         ),
-    ] = "sr-y-crop4",
+    ] = "sr-y-crop",
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale",
+            min=1,
+            metavar="N",
+            help="How many times larger the truth is than LR, where no model says it: for bicubic and --results alone. "
+            "(default: 4)",
+            show_default=False,
+        ),
+    ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option("--also", help="lpips-vgg: LPIPS with VGG-16 too, which takes as long as all others."),
@@ -137,6 +148,7 @@ def evaluate(
                 lr,
                 results=results or [],
                 protocol=protocol,
+                scale=scale,
                 also=also or [],
                 device=device,
                 precision=cast(PrecisionChoice, precision),  # the engine refuses any other

@@ -11,15 +11,24 @@ from gramgan.degradation import Degradation, build, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError, in_one_line
 from gramgan.evaluation.crops import Strip, cut_strip
-from gramgan.evaluation.entrants import Entrant, PrecisionChoice, open_entrant, results_entrant, told_apart
-from gramgan.evaluation.protocols import SR_Y_CROP4, Protocol, protocol_named
+from gramgan.evaluation.entrants import (
+    BICUBIC,
+    Entrant,
+    PrecisionChoice,
+    bicubic,
+    common_scale,
+    open_entrant,
+    results_entrant,
+    told_apart,
+)
+from gramgan.evaluation.protocols import Protocol, protocol_named
 from gramgan.evaluation.report import EvaluationReport, ImageScores, LeftOut, ModelScores
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer, left_out
 from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
 from gramgan.images.info import RasterInfo
-from gramgan.images.pairing import Pair, pair_low, pair_with
+from gramgan.images.pairing import Pair, pair_low, pair_with, truths
 from gramgan.progress import Progress, silent
 
 _LR_MADE = "made from HR by {}, rounded to 8 bits"
@@ -33,7 +42,8 @@ def evaluate(
     lr_folder: str | Path | None = None,
     *,
     results: Sequence[str | Path] = (),
-    protocol: str | Protocol = SR_Y_CROP4,
+    protocol: str | Protocol = "sr-y-crop",
+    scale: int | None = None,
     also: Sequence[str] = (),
     device: str = "auto",
     precision: PrecisionChoice = "auto",
@@ -45,8 +55,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Score models and folders of finished results on the images of a folder.
 
-    HR images are cropped at the right and bottom to multiples of 4. LR images are those of `lr_folder`, or those in
-    `hr_folder` whose names say LR, or else are made from the HR images by `degradation`. Files belong together
+    HR images are cropped at the right and bottom to multiples of the scale. LR images are those of `lr_folder`, or
+    those in `hr_folder` whose names say LR, or else are made from the HR images by `degradation`. Files belong together
     whose names are equal but for tokens such as HR, LR, SR and x4. ST-LPIPS, LPIPS and DISTS are computed where their
     weights are in the cache; else a log message says how to bring them. Grey images count as RGB with three equal
     channels.
@@ -57,7 +67,8 @@ def evaluate(
         hr_folder: folder of the truth.
         lr_folder: folder of the LR images.
         results: folders of images that another program enlarged.
-        protocol: how images are scored, or the name of one of `PROTOCOLS`.
+        protocol: how images are scored, or a name that `protocol_named` knows.
+        scale: how many times larger HR is than LR. None: what the generators' cards or the protocol say, or else 4.
         also: `lpips-vgg`, LPIPS with VGG-16, which takes as long as all others.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         precision: of the generators; `auto` for what the probe found. The scores themselves are computed in float32
@@ -76,29 +87,34 @@ def evaluate(
 
     Raises:
         UserError: a folder is missing or empty, files have no partner, sizes do not fit, an image is too small or
-            all are damaged, weights are missing, a protocol, metric or degradation is unknown or cannot be used.
+            all are damaged, weights are missing, a protocol, metric or degradation is unknown or cannot be used, or
+            models, protocol and `scale` differ in their scale.
     """
     keep_memory()
     hr_folder = Path(hr_folder)
-    make_low = build(degradation)
-    protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
     specs = [models] if isinstance(models, str | Path | Entrant) else list(models)
     folders = [Path(folder) for folder in results]
     if not specs and not folders:
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
+    truths(hr_folder)
     device = resolve_device(device)
-    low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name)
+    # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
+    opened = [
+        spec if spec == BICUBIC else open_entrant(spec, device, precision, consistency=consistency) for spec in specs
+    ]
+    protocol = _protocol(protocol, [each for each in opened if isinstance(each, Entrant)], scale)
+    make_low = build(degradation, protocol.scale)
+    low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name, protocol.scale)
     if make_low.name != Bicubic.name and low[0].other is not None:
         raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
     unreadable = _check_sizes(low, protocol, protocol.scale)
     finished = []
     for folder in folders:
-        pairs = pair_with(hr_folder, folder, "result")
+        pairs = pair_with(hr_folder, folder, "result", protocol.scale)
         unreadable |= _check_sizes(pairs, protocol, 1)
         finished.append({pair.name: pair.other for pair in pairs})
-    # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
     scorer = Scorer.full(protocol, device, also)
-    entrants = [open_entrant(spec, device, precision, consistency=consistency) for spec in specs]
+    entrants = [each if isinstance(each, Entrant) else bicubic(protocol.scale) for each in opened]
     entrants = told_apart([*entrants, *(results_entrant(each) for each in folders)])
     if missing := left_out():
         _log.warning("left out, their weights are not here: %s", ", ".join(missing))
@@ -147,6 +163,25 @@ def evaluate(
     made_by = "MATLAB's bicubic" if make_low.name == Bicubic.name else make_low.name
     origin = _LR_MADE.format(made_by) if low[0].other is None else str(lr_folder or hr_folder)
     return EvaluationReport(protocol, scorer.metrics, scored, str(hr_folder), origin, tuple(strips), tuple(left))
+
+
+def _protocol(wanted: str | Protocol, generators: Sequence[Entrant], scale: int | None) -> Protocol:
+    """The protocol for the scale that all generators have.
+
+    Raises:
+        UserError: there is none of that name; it, the generators or `scale` differ in their scale.
+    """
+    own = common_scale(generators)
+    if scale is not None and scale < 1:
+        raise UserError(f"scale {scale}: must be 1 or more")
+    if None not in (own, scale) and own != scale:
+        raise UserError(f"scale {scale}: the model enlarges x{own}; leave --scale out")
+    found = own or scale
+    if isinstance(wanted, str):
+        return protocol_named(wanted, found)
+    if found not in (None, wanted.scale):
+        raise UserError(f"protocol {wanted.name!r}: is for x{wanted.scale}, but what is scored enlarges x{found}")
+    return wanted
 
 
 def _low(pair: Pair, hr: Tensor, protocol: Protocol, make_low: Degradation) -> Tensor:

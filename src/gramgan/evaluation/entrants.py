@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gramgan.errors import UserError
 from gramgan.hardware.precision import Precision
-from gramgan.hardware.probe import probe
-from gramgan.networks.build import load_generator
 from gramgan.ops.resize import bicubic_up
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.measured import EVERYTHING
+from gramgan.upscaling.model import open_model
 from gramgan.upscaling.refine import Refine
 from gramgan.weights.locate import locate_generator
 
@@ -31,7 +31,7 @@ class Entrant:
     `enlarge` makes the SR image `[1, 3, sH, sW]` of an LR image `[1, 3, H, W]`, both on the CPU with values in [0, 1];
     None where the results are there already. `source` is what tells it from another of the same name.
     `weights_sha256` and `precision` are empty where there are none; `back_projected` says that `enlarge` makes results
-    consistent with LR.
+    consistent with LR. `scale` is how many times larger SR is; None where that is not known.
     """
 
     name: str
@@ -41,14 +41,16 @@ class Entrant:
     weights_sha256: str = ""
     precision: str = ""
     back_projected: bool = False
+    scale: int | None = None
 
 
 def open_entrant(
     spec: str | Path | Entrant, device: str, precision: PrecisionChoice, *, consistency: bool | None = None
 ) -> Entrant:
-    """A generator by name or file, or `bicubic`, ready to run; an entrant stays as it is.
+    """A generator by name or file, of our architecture or of one that spandrel knows, ready to run.
 
-    A generator's results are back-projected as `consistency` says; None: as `gramgan upscale` does, by its card.
+    An entrant stays as it is, and `bicubic` enlarges by four. A generator's results are back-projected as `consistency`
+    says; None: as `gramgan upscale` does, by its card.
 
     Raises:
         UserError: there are no such weights, they are not in the cache, or they are damaged.
@@ -56,19 +58,38 @@ def open_entrant(
     if isinstance(spec, Entrant):
         return spec
     if str(spec) == BICUBIC:
-        return Entrant(BICUBIC, "bicubic", bicubic_up, BICUBIC)
+        return bicubic()
     located = locate_generator(spec)
-    generator = load_generator(spec)
-    consistent = generator.card.consistent if consistency is None else consistency
-    resolved = probe(device).precision if precision == "auto" else precision
-    upscaler = Upscaler.for_generator(generator, resolved, device)
+    model = open_model(spec, backend="torch", precision=precision, device=device)
+    card = model.card
+    consistent = card.consistent if consistency is None else consistency
+    upscaler = Upscaler(model.backend, overlap=card.overlap, tile=model.tile, **card.geometry)
     refine = Refine(measured=EVERYTHING) if consistent else None
 
     def enlarge(low: Tensor) -> Tensor:
         return torch.from_numpy(upscaler.upscale_array(low[0].numpy(), refine))[None]
 
     name = located.known.name if located.known is not None else located.path.stem
-    return Entrant(name, "generator", enlarge, str(spec), located.digest(), resolved, consistent)
+    resolved = model.backend.name.split()[-1]
+    return Entrant(name, "generator", enlarge, str(spec), located.digest(), resolved, consistent, card.scale)
+
+
+def bicubic(scale: int = 4) -> Entrant:
+    """MATLAB's bicubic enlargement."""
+    return Entrant(BICUBIC, "bicubic", lambda low: bicubic_up(low, scale), BICUBIC, scale=scale)
+
+
+def common_scale(entrants: Sequence[Entrant]) -> int | None:
+    """How many times larger they all make a picture; None where none says it.
+
+    Raises:
+        UserError: they differ.
+    """
+    known = {entrant.scale: entrant.name for entrant in entrants if entrant.scale is not None}
+    if len(known) > 1:
+        said = " and ".join(f"{name} x{scale}" for scale, name in known.items())
+        raise UserError(f"evaluate: {said} cannot be scored together; give models of one scale")
+    return next(iter(known), None)
 
 
 def results_entrant(folder: Path) -> Entrant:

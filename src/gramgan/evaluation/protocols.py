@@ -1,5 +1,7 @@
 """Named scoring protocols: the same images score 30.0 or 32.0 dB depending on luma, border and rounding."""
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -47,33 +49,44 @@ class Protocol:
         return images[..., :height, :width]
 
 
-SR_Y_CROP4 = Protocol(name="sr-y-crop4", scale=4, crop=4, bits=8, space="y")
-"""What ×4 super-resolution papers report: MATLAB's Y, 4 border pixels cropped, 8-bit images."""
-
-
 def sr_y(scale: int) -> Protocol:
-    """The same for another scale: as many border pixels are cropped as HR has for one of LR."""
+    """What super-resolution papers report: MATLAB's Y, 8-bit images, as many border pixels cropped as the scale is."""
     return Protocol(name=f"sr-y-crop{scale}", scale=scale, crop=scale, bits=8, space="y")
 
 
-RGB_CROP4 = Protocol(name="rgb-crop4", scale=4, crop=4, bits=8, space="rgb")
-"""The same on RGB, as restoration challenges report it."""
-
-RGB = Protocol(name="rgb", scale=4, crop=0, bits=8, space="rgb")
-"""The whole image in RGB, as general image comparison does."""
-
-PROTOCOLS = {protocol.name: protocol for protocol in (SR_Y_CROP4, RGB_CROP4, RGB)}
+def rgb_crop(scale: int) -> Protocol:
+    """The same on RGB, as restoration challenges report it."""
+    return Protocol(name=f"rgb-crop{scale}", scale=scale, crop=scale, bits=8, space="rgb")
 
 
-def protocol_named(name: str) -> Protocol:
-    """The protocol called `name`.
+def rgb(scale: int) -> Protocol:
+    """The whole image in RGB, as general image comparison does."""
+    return Protocol(name="rgb", scale=scale, crop=0, bits=8, space="rgb")
+
+
+SR_Y_CROP4 = sr_y(4)
+
+FAMILIES: dict[str, Callable[[int], Protocol]] = {"sr-y-crop": sr_y, "rgb-crop": rgb_crop, "rgb": rgb}
+"""A protocol for every scale; `sr-y-crop2` is that of ×2."""
+
+
+def protocol_named(name: str, scale: int | None = None) -> Protocol:
+    """The protocol called `name`, for the scale of what is scored.
+
+    Args:
+        name: one of `FAMILIES`; the first two may have their scale behind them, as in `rgb-crop2`.
+        scale: None: the name's, or else 4.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: there is none of this name, or it is for another scale.
     """
-    if name not in PROTOCOLS:
-        raise UserError(f"protocol {name!r}: unknown; use {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    match = re.fullmatch(r"(sr-y-crop|rgb-crop|rgb)([1-9]\d?)?", name)
+    if match is None or (match[1] == "rgb" and match[2]):
+        raise UserError(f"protocol {name!r}: unknown; use {', '.join(FAMILIES)}")
+    said = int(match[2]) if match[2] else None
+    if said is not None and scale not in (None, said):
+        raise UserError(f"protocol {name!r}: is for x{said}, but what is scored enlarges x{scale}; use {match[1]}")
+    return FAMILIES[match[1]](scale or said or 4)
 
 
 @dataclass(frozen=True)

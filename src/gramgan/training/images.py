@@ -156,13 +156,15 @@ def _own_validation(config: Config, name: str | None = None) -> list[Item]:
     folder = _folder(config, name)
     if config.data.low is None:
         return items_of(find_images(folder))
-    return pair_items(pair_low(folder, None, config.data.low_name))
+    return pair_items(pair_low(folder, None, config.data.low_name, config.generator.scale))
 
 
 def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:
     """(training, held-out) pairs of `data.photos` and `data.low`, split as the photographs are."""
-    assert config.data.low is not None
-    pairs = {pair.hr: pair for pair in pair_low(config.data.photos, config.data.low, config.data.low_name)}
+    data = config.data
+    assert data.low is not None
+    found = pair_low(data.photos, data.low, data.low_name, config.generator.scale)
+    pairs = {pair.hr: pair for pair in found}
     training, held_out = photographs(config)
     return [pairs[path] for path in training if path in pairs], [pairs[path] for path in held_out if path in pairs]
 

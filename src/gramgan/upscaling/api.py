@@ -26,8 +26,6 @@ from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
 from gramgan.upscaling.settings import Decides, Settings
 from gramgan.weights.catalog import KNOWN
 
-_WHOLE = 1 << 30  # a tile that no picture fills
-
 _log = logging.getLogger(__name__)
 
 
@@ -305,7 +303,7 @@ class Upscaling:
 
     def _ready(self, model: OpenModel) -> _Opened:
         overlap = model.card.overlap if self.settings.overlap is None else self.settings.overlap
-        tile = _WHOLE if model.whole and self.settings.tile is None else self.settings.tile
+        tile = model.tile if self.settings.tile is None else self.settings.tile
         return _Opened(model, Upscaler(model.backend, overlap=overlap, tile=tile, **model.card.geometry))
 
     def _key(self, model: OpenModel, *decides: Decides) -> str:

@@ -38,6 +38,7 @@ PHOTO_MODEL = "gramgan-x4-photo"
 """The same for pictures with noise or JPEG blocks."""
 BACKENDS: tuple[str, ...] = ("auto", *get_args(BackendName))
 
+_WHOLE = 1 << 30  # a tile that no picture fills
 _FULL_NF = 64  # assumed of networks without a card
 
 _log = logging.getLogger(__name__)
@@ -47,14 +48,15 @@ _log = logging.getLogger(__name__)
 class OpenModel:
     """A generator that is ready to run: its backend, the card of its weights, their name and their SHA-256 digest.
 
-    `whole` says that it takes pictures in one tile.
+    `tile` is the side that a tile should have, in low-resolution pixels: for some architectures more than any picture
+    has; None: the engine chooses.
     """
 
     backend: Backend
     card: Card
     name: str
     sha256: str
-    whole: bool = False
+    tile: int | None = None
 
 
 def open_model(
@@ -240,7 +242,7 @@ def _open_foreign(
     if card.architecture["tiling"] == "discouraged":
         _log.warning("%s: its architecture looks at whole pictures; where tiles meet, something may be seen", path)
     made = SpandrelBackend(generator, card.name, precision, device)
-    return OpenModel(made, card, card.name, weights.sha256, whole=generator.whole)
+    return OpenModel(made, card, card.name, weights.sha256, _WHOLE if generator.whole else None)
 
 
 def _make(weights: WeightsInUse, form: Form | None, backend: BackendName, precision: Precision) -> tuple[Backend, Card]:

@@ -17,7 +17,7 @@ from gramgan.weights.catalog import KNOWN
 KIND = "evaluate"
 # As in `gramgan.evaluation` and `gramgan.degradation`, which import torch: a page need not wait for that.
 _BICUBIC = "bicubic"
-_PROTOCOLS = ("sr-y-crop4", "rgb-crop4", "rgb")
+_PROTOCOLS = ("sr-y-crop", "rgb-crop", "rgb")
 _DEGRADATIONS = ("bicubic", "realphoto", "satellite")
 _STRIP_SIDE = 96
 _PICTURES = 6
@@ -51,7 +51,7 @@ def _evaluate(studio: Studio, body: Body) -> Answer:
     results = [studio.places.folder(one) for one in texts(body, "results") if one.strip()]
     if len(models) + len(results) < 2:
         raise UserError("only one to score; choose two models or folders of results, so that there is a comparison")
-    protocol, degradation = text(body, "protocol", "sr-y-crop4"), text(body, "degradation", "bicubic")
+    protocol, degradation = text(body, "protocol", "sr-y-crop"), text(body, "degradation", "bicubic")
 
     def work(job: Job, progress: Progress) -> dict[str, Any]:
         from gramgan.evaluation.compare import evaluate
