@@ -105,7 +105,7 @@ def plain_step(
 ) -> dict[str, Tensor]:
     """One step as ESRGAN-style trainers do it."""
     g_optimizer, d_optimizer = optimizers
-    weights, form = config.loss_weights, config.losses.relativistic
+    weights, form = config.losses.weights, config.losses.relativistic
     discriminator.requires_grad_(False)
     sr = generator(lr)
     mask = texture_mask(hr, config.mask.threshold, config.mask.window)

@@ -1,4 +1,4 @@
-"""A loss of your own: where SR looks like an artifact to the averaged generator it weighs more (LDL, CVPR 2022)."""
+"""A loss of your own: edges of SR should be as strong as those of HR (SPSR, Ma et al., CVPR 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,15 +6,16 @@ from common import train
 from torch import Tensor
 
 
-def artifacts(sr: Tensor, hr: Tensor, average: Tensor) -> Tensor:
-    """Images `[B, 3, H, W]` in [0, 1]; `average` is what the averaged generator makes of the same LR."""
-    with torch.no_grad():
-        residual, steady = ((hr - one).abs().sum(1, keepdim=True) for one in (sr, average))
-        mean = F.avg_pool2d(residual, 7, stride=1, padding=3)
-        spread = (F.avg_pool2d(residual**2, 7, stride=1, padding=3) - mean**2).clamp_min(0)
-        weight = spread * residual.var(dim=(1, 2, 3), keepdim=True) ** 0.2 * (residual >= steady)
-    return (weight * (sr - hr).abs()).mean()
+def edges(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 between the lengths of both images' gradients; `[B, 3, H, W]` in [0, 1]."""
+    return F.l1_loss(_strength(sr), _strength(hr))
+
+
+def _strength(images: Tensor) -> Tensor:
+    across = images[..., 2:, 1:-1] - images[..., :-2, 1:-1]
+    along = images[..., 1:-1, 2:] - images[..., 1:-1, :-2]
+    return torch.sqrt(across.square() + along.square() + 1e-6)  # so that the root has a gradient where there is no edge
 
 
 if __name__ == "__main__":
-    train(losses={"artifacts": (artifacts, 0.1)})
+    train(losses={"edges": (edges, 0.1)})

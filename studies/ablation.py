@@ -69,7 +69,7 @@ class Row:
 
     def settings(self, preset: Config) -> dict[str, object]:
         """What differs from the preset."""
-        changes: dict[str, object] = {f"losses.{name}": 0 for name in preset.loss_weights if name not in self.losses}
+        changes: dict[str, object] = {f"losses.{name}": 0 for name in preset.losses.weights if name not in self.losses}
         if "teacher" not in self.losses:
             changes["generator.teacher"] = "null"
         if not self.masked:
@@ -250,7 +250,7 @@ def shown(report: EvaluationReport, alone: Scores, projected: Scores) -> Evaluat
 
 def weights_table(preset: Config) -> str:
     """Markdown: the weight of each loss that has one."""
-    weights = {name: weight for name, weight in preset.loss_weights.items() if weight}
+    weights = {name: weight for name, weight in preset.losses.weights.items() if weight}
     return "\n".join(
         [f"| {' | '.join(weights)} |", "| --- " * len(weights) + "|", f"| {' | '.join(map(str, weights.values()))} |"]
     )

@@ -9,7 +9,7 @@ import yaml
 from gramgan.cli.app import run
 from gramgan.cli.db import build
 from gramgan.config import Config, load_config, preset_names
-from gramgan.config.sections import DatabaseConfig, StageConfig
+from gramgan.config.sections import LOSS_NAMES, DatabaseConfig, StageConfig
 from gramgan.errors import UserError
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 
@@ -46,7 +46,7 @@ def test_presets_ask_for_the_database_that_db_build_makes_unless_told() -> None:
 
 def test_paper_is_the_published_setting() -> None:
     config = load_config("paper")
-    assert list(config.loss_weights.values()) == [1, 1, 1, 0.005, 1, 0, 0, 0]
+    assert list(config.losses.weights.values()) == [1, 1, 1, 0.005, 1, *[0] * (len(LOSS_NAMES) - 5)]
     assert (config.generator.nf, config.generator.nb, config.generator.gc) == (64, 23, 32)
     assert (config.data.crop, config.train.batch_size, config.stages.total) == (192, 8, 600_000)
     assert (config.schedule.rate, config.schedule.restart_every) == (1e-4, 200_000)
@@ -129,7 +129,7 @@ def test_unknown_setting_far_from_all_names() -> None:
         (["schedule.minimum=0.1"], "schedule.minimum: 0.1 is above the lowest rate, 0.0001"),
         (["stages.pretrain=0", "stages.warm_discriminator=0", "stages.adversarial=0"], "nothing to train"),
         (["stages.pretrain=0", "stages.adversarial=0"], "stages: the discriminator alone leaves no generator"),
-        ([f"losses.{x}=0" for x in Config().loss_weights], "losses: all weights are 0"),
+        ([f"losses.{x}=0" for x in Config().losses.weights], "losses: all weights are 0"),
         (
             ["generator.consistent=true", "data.degradation=realphoto"],
             "generator.consistent: back-projection brings back the noise of data.degradation=realphoto",

@@ -1,6 +1,7 @@
 """The five losses: known values, the formulas written out, and gradients."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,14 +10,17 @@ from torch import Tensor
 
 from gramgan.losses import (
     Relativistic,
+    _directions,
     artifact_loss,
     consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
+    frequency_loss,
     generator_adversarial_loss,
     patch_texture_loss,
     perceptual_loss,
     pixel_loss,
+    sliced_loss,
     weighted_sum,
 )
 from gramgan.networks.discriminator import Critique
@@ -233,3 +237,67 @@ def test_artifact_loss_moves_sr_alone_and_only_where_the_average_is_nearer() -> 
     assert float(gradient[..., 8:].abs().min(dim=1).values.max()) > 0
     assert float(gradient[..., :8].abs().sum()) < 0.5 * float(gradient[..., 8:].abs().sum())
     assert float(artifact_loss(hr, hr, steady)) == 0
+
+
+def feature_maps(seed: int) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return {
+        "shallow": torch.rand(2, 3, 6, 8, generator=random, dtype=torch.float64),
+        "deep": torch.rand(2, 5, 4, 4, generator=random, dtype=torch.float64),
+    }
+
+
+WEIGHTS = {"shallow": 0.5, "deep": 2.0}
+
+
+def plain_sliced(x: Tensor, y: Tensor, side: int) -> Tensor:
+    """All patches as rows, projected on the directions, sorted: the definition, image by image."""
+    directions = _directions(x.shape[1], side, x.device).double().flatten(1)
+    distances = []
+    for one, other in zip(x, y, strict=True):
+        each = [F.unfold(image[None], side)[0].T @ directions.T for image in (one, other)]
+        distances.append((each[0].sort(0).values - each[1].sort(0).values).abs().mean())
+    return torch.stack(distances).mean()
+
+
+def test_sliced_loss_compares_what_there_is_and_not_where() -> None:
+    sr, hr = feature_maps(0), feature_maps(1)
+    expected = sum(weight * plain_sliced(sr[layer], hr[layer], 1) for layer, weight in WEIGHTS.items())
+    torch.testing.assert_close(sliced_loss(sr, hr, WEIGHTS), expected)
+    elsewhere = {layer: features.flip(-1).roll(1, -2) for layer, features in hr.items()}
+    assert float(sliced_loss(elsewhere, hr, WEIGHTS)) < 1e-12
+    assert float(perceptual_loss(elsewhere, hr, WEIGHTS)) > 0.1
+    with pytest.raises(ValueError, match="differ in shape"):
+        sliced_loss(sr, {layer: features[:1] for layer, features in hr.items()}, WEIGHTS)
+
+
+def test_frequency_loss_compares_amplitudes_and_phases() -> None:
+    sr, hr = feature_maps(0), feature_maps(1)
+    expected = torch.zeros((), dtype=torch.float64)
+    for layer, weight in WEIGHTS.items():
+        x, y = (torch.fft.fft2(weight * each[layer]) for each in (sr, hr))
+        side = min(5, x.shape[-1])
+        expected += plain_sliced(x.abs(), y.abs(), side) + plain_sliced(x.angle(), y.angle(), side)
+    torch.testing.assert_close(frequency_loss(sr, hr, WEIGHTS), expected)
+    moved = {layer: features.roll(1, -1) for layer, features in hr.items()}  # amplitudes are the same
+    brighter = {layer: 1.5 * features for layer, features in hr.items()}  # phases are
+    assert float(frequency_loss(moved, hr, WEIGHTS)) > 0
+    assert float(frequency_loss(brighter, hr, WEIGHTS)) > 0
+
+
+@pytest.mark.parametrize("loss", [sliced_loss, frequency_loss])
+def test_losses_of_distributions_have_the_right_gradient(loss: Callable[..., Tensor]) -> None:
+    sr, hr = feature_maps(0), feature_maps(1)
+    maps = tuple(each.requires_grad_() for each in sr.values())
+    for each in hr.values():
+        each.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *x: loss(dict(zip(sr, x, strict=True)), hr, WEIGHTS), maps, fast_mode=True)
+    loss(sr, hr, WEIGHTS).backward()
+    assert all(each.grad is None for each in hr.values())
+
+
+def test_directions_are_unit_vectors_and_the_same_in_every_run() -> None:
+    directions = _directions(7, 3, torch.device("cpu"))
+    torch.testing.assert_close(directions.flatten(1).norm(dim=1), torch.ones(256))
+    drawn = torch.randn(256, 7, 3, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(directions, drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None])

@@ -25,8 +25,8 @@ def config_of(row: str, arguments: argparse.Namespace) -> Config:
 
 @pytest.mark.parametrize("row", ablation.ROWS)
 def test_a_row_has_its_losses_at_the_preset_s_weights_and_no_other(row: str, arguments: argparse.Namespace) -> None:
-    preset = load_config(ablation.PRESET).loss_weights
-    weights = config_of(row, arguments).loss_weights
+    preset = load_config(ablation.PRESET).losses.weights
+    weights = config_of(row, arguments).losses.weights
     wanted = ablation.ROWS[row].losses
     assert {name for name, weight in weights.items() if weight} == set(wanted)
     assert all(weights[name] == preset[name] for name in wanted)

@@ -77,10 +77,10 @@ def test_each_begins_with_what_another_left(configs: dict[str, Config], tmp_path
 def test_those_for_psnr_know_no_other_loss(configs: dict[str, Config]) -> None:
     for name in ("psnr", "lite-psnr"):
         assert configs[name].stages.total == configs[name].stages.pretrain  # L_C alone
-    weights = configs["lite-distilled"].loss_weights
+    weights = configs["lite-distilled"].losses.weights
     assert {loss for loss, weight in weights.items() if weight} == {"pixel", "teacher"}
     five = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel")
-    assert all(configs["lite"].loss_weights[loss] > 0 for loss in five)
+    assert all(configs["lite"].losses.weights[loss] > 0 for loss in five)
 
 
 def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from gramgan.collect import collect_samples, read_manifest, split
 from gramgan.config import Config, load_config
+from gramgan.config.sections import LOSS_NAMES
 from gramgan.degradation.bicubic import SCALE, degrade_bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
@@ -182,8 +183,7 @@ def _trained(config: Config, folder: Path, observer: Observer) -> Path:
 
 def _pixel_loss_alone(config: Config) -> Config:
     """The same data, start, iterations, batch and rate, with L_C as the only loss."""
-    only = {"texture": 0.0, "disc_perceptual": 0.0, "perceptual": 0.0, "adversarial": 0.0}
-    only |= {"pixel": 1.0, "consistency": 0.0, "teacher": 0.0}
+    only = dict.fromkeys(LOSS_NAMES, 0.0) | {"pixel": 1.0}
     return config.model_copy(
         update={
             "losses": config.losses.model_copy(update=only),

@@ -1,10 +1,11 @@
 """Gram-GAN's five losses and their weighted sum (Song et al., 2023). All scalars, all in float32 (float64 stays).
 
-L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and three optional ones: consistency with LR, a
-teacher, and artifacts.
+L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and further ones that the paper has not. (DISTS as a loss is
+`gramgan.metrics.dists.Dists.loss`.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,8 @@ from gramgan.texture.descriptors import Descriptor
 Relativistic = Literal["average", "paired"]
 
 _WINDOW = 7  # of the artifact loss, in pixels
+_SLICES = 256  # directions of a sliced distance, and side of FDL's patches of the spectrum: the authors' numbers
+_SPECTRUM_SIDE = 5
 
 
 def patch_texture_loss(gram_sr: Tensor, targets: Targets, descriptor: Descriptor) -> Tensor:
@@ -45,10 +48,48 @@ def perceptual_loss(sr: Mapping[str, Tensor], hr: Mapping[str, Tensor], weights:
     Raises:
         ValueError: no weights were given.
     """
-    if not weights:
-        raise ValueError("the perceptual loss needs at least one layer")
-    terms = [weight * _l1(sr[layer], hr[layer]) for layer, weight in weights.items()]
-    return sum(terms[1:], start=terms[0])
+    return _over_layers(_l1, sr, hr, weights)
+
+
+def sliced_loss(sr: Mapping[str, Tensor], hr: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Whether SR has the same feature vectors as HR, wherever in the image: their sliced Wasserstein distance.
+
+    Heitz et al., "A Sliced Wasserstein Loss for Neural Texture Synthesis", CVPR 2021: vectors are projected on random
+    directions, and projections compared in sorted order. There squared differences, here absolute ones, so that layers
+    weigh as in `perceptual_loss`.
+
+    Args:
+        sr: a trunk's features `{layer: [B, C, H, W]}` of the SR images; the gradient flows through these alone.
+        hr: those of the HR images.
+        weights: of the layers, over which the distances are summed.
+
+    Raises:
+        ValueError: no weights were given, or shapes differ.
+    """
+    return _over_layers(lambda x, y: _sliced(x, y, side=1), sr, hr, weights)
+
+
+def frequency_loss(sr: Mapping[str, Tensor], hr: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """FDL: sliced Wasserstein distances of amplitudes and of phases of the features' Fourier transforms.
+
+    Ni et al., "Misalignment-Robust Frequency Distribution Loss for Image Transformation", CVPR 2024, with the authors'
+    slices (5×5 bins and all channels) and equal weights of amplitude and phase. They take VGG-19's five blocks after
+    activation; here it is the trunk's layers, scaled by `weights`, which changes amplitudes and leaves phases as they
+    are. Arguments as for `sliced_loss`.
+
+    Raises:
+        ValueError: no weights were given, or shapes differ.
+    """
+
+    def both(x: Tensor, y: Tensor) -> Tensor:
+        side = min(_SPECTRUM_SIDE, *x.shape[-2:])
+        spectrum_x, spectrum_y = torch.fft.fft2(x), torch.fft.fft2(y)
+        return _sliced(spectrum_x.abs(), spectrum_y.abs(), side) + _sliced(spectrum_x.angle(), spectrum_y.angle(), side)
+
+    def scaled(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {layer: _precise(features[layer]) * weight for layer, weight in weights.items()}
+
+    return _over_layers(both, scaled(sr), scaled(hr), dict.fromkeys(weights, 1.0))
 
 
 def generator_adversarial_loss(sr: Tensor, hr: Tensor, relativistic: Relativistic) -> Tensor:
@@ -132,6 +173,32 @@ def _relativistic_loss(real: Tensor, fake: Tensor, relativistic: Relativistic) -
         return F.softplus(fake - real).mean()
     # -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x): binary cross-entropy with targets 1 and 0.
     return (F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()) / 2
+
+
+def _over_layers(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    sr: Mapping[str, Tensor],
+    hr: Mapping[str, Tensor],
+    weights: Mapping[str, float],
+) -> Tensor:
+    if not weights:
+        raise ValueError("a loss of features needs at least one layer")
+    terms = [weight * loss(sr[layer], hr[layer]) for layer, weight in weights.items()]
+    return sum(terms[1:], start=terms[0])
+
+
+def _sliced(sr: Tensor, hr: Tensor, side: int) -> Tensor:
+    """Mean 1-Wasserstein distance of the projections of all `side` × `side` patches on random directions."""
+    directions = _directions(sr.shape[1], side, sr.device).to(_precise(sr).dtype)
+    projected = (F.conv2d(_precise(each), directions).flatten(2).sort(dim=-1).values for each in (sr, hr))
+    return _l1(*projected)
+
+
+@lru_cache
+def _directions(channels: int, side: int, device: torch.device) -> Tensor:
+    """Unit vectors `[256, channels, side, side]`, the same in every run: a resumed one goes on exactly as it was."""
+    drawn = torch.randn(_SLICES, channels, side, side, generator=torch.Generator().manual_seed(0))
+    return F.normalize(drawn.flatten(1)).view_as(drawn).to(device)
 
 
 def _l1(sr: Tensor, hr: Tensor) -> Tensor:

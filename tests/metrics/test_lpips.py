@@ -153,6 +153,23 @@ def test_dists_against_the_network_written_out(
     assert metric(b, b).abs().max() < 1e-5
 
 
+def test_dists_as_a_loss_is_its_mean_and_moves_sr_alone(
+    states: dict[str, tuple[dict[str, Tensor], Path]],
+) -> None:
+    metric = Dists.from_files(states["dists"][1], states["vgg"][1])
+    sr, hr = images((32, 40))
+    sr.requires_grad_()
+    hr.requires_grad_()
+    loss = metric.loss(sr, hr)
+    torch.testing.assert_close(loss.detach(), metric(sr, hr).mean())
+    loss.backward()
+    assert hr.grad is None
+    assert sr.grad is not None
+    along = 1e-3 * sr.grad / sr.grad.norm()
+    slope = (metric(sr + along, hr) - metric(sr - along, hr)).mean() / 2e-3
+    assert float(slope) == pytest.approx(float(sr.grad.norm()), rel=0.02)
+
+
 def test_the_last_truth_is_remembered_and_never_mistaken(states: dict[str, tuple[dict[str, Tensor], Path]]) -> None:
     metric = Lpips.from_file(states["alex"][1])
     a, b = images((32, 32))

@@ -15,6 +15,7 @@ from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.texture.mask import local_deviation
+from gramgan.training.objective import Guides, Objective
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer
 from gramgan.training.step import TrainingStep
 
@@ -115,7 +116,9 @@ def test_it_learns(photos_folder: Path, real_esrgan_path: Path) -> None:
     config = Config.model_validate({"losses": {"relativistic": "paired"}})
     recalled = Recalled()
     unused = torch.optim.SGD([torch.zeros(1)], 1.0)
-    step = TrainingStep(fabric, config, recalled, unused, discriminator, d_optimizer, None, None)
+    step = TrainingStep(
+        fabric, config, recalled, unused, discriminator, d_optimizer, Objective(fabric, config, Guides())
+    )
 
     ranked_right = [0.0]
     for iteration in range(1, 301):

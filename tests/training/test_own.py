@@ -78,7 +78,7 @@ def test_every_part_at_once_by_the_same_engine(tiny: Tiny, tmp_path: Path) -> No
     records = read_log(result.folder)
     step = [record for record in records if record["event"] == "step" and record["stage"] == "adversarial"][-1]
     total = sum(
-        weight * step["losses"][name] for name, weight in {**config.loss_weights, "edges": 0.5}.items() if weight
+        weight * step["losses"][name] for name, weight in {**config.losses.weights, "edges": 0.5}.items() if weight
     )
     assert step["losses"]["edges"] > 0
     assert step["losses"]["total"] == pytest.approx(total, rel=1e-4)

@@ -19,6 +19,7 @@ from gramgan.losses import (
     perceptual_loss,
     pixel_loss,
 )
+from gramgan.metrics.dists import Dists
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import PerceptualTrunk
@@ -26,6 +27,7 @@ from gramgan.ops.resize import back_project
 from gramgan.texture.candidates import LocalSource, Targets, combined_query
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.mask import texture_mask
+from gramgan.training.objective import Guides, Objective
 from gramgan.training.step import TrainingStep
 from gramgan.training.teacher import Teacher
 
@@ -87,9 +89,7 @@ def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World
         g_optimizer,
         discriminator,
         d_optimizer,
-        trunk,
-        source,
-        teacher=Teacher(teacher, consistent=True),
+        Objective(fabric, config, Guides(trunk, source, Teacher(teacher, consistent=True), dists=Dists())),
     )
     return World(step, generator, discriminator, trunk, source, teacher, lr, hr)
 

@@ -27,6 +27,7 @@ from gramgan.texture.mixing import MixedSource
 from gramgan.texture.search import DirectSearch
 from gramgan.training.ema import averaged
 from gramgan.training.logbook import Meter
+from gramgan.training.objective import Guides, Objective
 from gramgan.training.step import TrainingStep
 from gramgan.training.usage import PatchUsage
 
@@ -160,7 +161,8 @@ def test_no_step_waits(stage: str, kind: str, monkeypatch: pytest.MonkeyPatch) -
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
     g_wrapped, g_optimizer = fabric.setup(generator, Descent(generator.parameters(), 0.1), move_to_device=False)
     d_wrapped, d_optimizer = fabric.setup(discriminator, Descent(discriminator.parameters(), 0.1), move_to_device=False)
-    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, trunk, sources(kind))
+    objective = Objective(fabric, config, Guides(trunk, sources(kind)))
+    step = TrainingStep(fabric, config, g_wrapped, g_optimizer, d_wrapped, d_optimizer, objective)
     meter, usage = Meter(), PatchUsage()
 
     def iteration() -> None:

@@ -23,6 +23,7 @@ from gramgan.texture.descriptors import Descriptor
 from gramgan.training.ema import averaged
 from gramgan.training.guard import Guard
 from gramgan.training.logbook import Meter
+from gramgan.training.objective import Guides, Objective
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
 from gramgan.training.usage import PatchUsage
@@ -56,7 +57,8 @@ def steps(processes: Processes, form: str, accumulate: int) -> dict[str, Any]:
     random = torch.Generator().manual_seed(5)
     source = LocalSource(Descriptor.default("rgb"), random, share=processes.share)
     g, g_optimizer, d, d_optimizer = setups
-    step = TrainingStep(fabric, config, g, g_optimizer, d, d_optimizer, None, source, processes)
+    objective = Objective(fabric, config, Guides(targets=source))
+    step = TrainingStep(fabric, config, g, g_optimizer, d, d_optimizer, objective, processes)
     ema = averaged(networks[0], 0.5)
     meter, guard = Meter(processes.mean), Guard(GuardConfig(), processes)
     hr = torch.rand(6, BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(1))

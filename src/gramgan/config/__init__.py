@@ -81,7 +81,7 @@ class Config(Section):
         rates = self.schedule.rate, self.schedule.rate_discriminator, self.schedule.rate_pretrain
         if self.schedule.minimum > min(rates):
             raise ValueError(f"schedule.minimum: {self.schedule.minimum:g} is above the lowest rate, {min(rates):g}")
-        weights = [*self.loss_weights.values(), *(loss.weight for loss in self.losses.own.values())]
+        weights = [*self.losses.weights.values(), *(loss.weight for loss in self.losses.own.values())]
         if self.stages.adversarial and not any(weights):
             raise ValueError("losses: all weights are 0; there is nothing to minimise")
         if self.generator.consistent and self.data.degradation != "bicubic":
@@ -97,21 +97,6 @@ class Config(Section):
                 "give both or neither"
             )
         return self
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """η of each loss by name."""
-        names = (
-            "texture",
-            "disc_perceptual",
-            "perceptual",
-            "adversarial",
-            "pixel",
-            "consistency",
-            "teacher",
-            "artifact",
-        )
-        return {name: getattr(self.losses, name) for name in names}
 
     @property
     def uses_discriminator(self) -> bool:

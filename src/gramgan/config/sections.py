@@ -258,7 +258,7 @@ class OwnLossConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights η of the paper's five losses and of three others; 0 leaves a loss out and saves its cost."""
+    """Weights η of the paper's five losses and of further ones; 0 leaves a loss out and saves its cost."""
 
     texture: Weight = Field(default=1.0, description="η₁ of L_PT, patch texture")
     disc_perceptual: Weight = Field(default=1.0, description="η₂ of L_DP, discriminator perceptual")
@@ -270,8 +270,17 @@ class LossConfig(Section):
     artifact: Weight = Field(
         default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
     )
+    dists: Weight = Field(default=0.0, description="of DISTS, similarity of structure and texture; needs its weights")
+    sliced: Weight = Field(
+        default=0.0, description="of the sliced Wasserstein distance of the trunk's features: what, not where"
+    )
+    frequency: Weight = Field(
+        default=0.0, description="of the same of the amplitudes and phases of the features' spectra (FDL)"
+    )
     own: dict[str, OwnLossConfig] = Field(default={}, description="losses of your own by name")
-    trunk: Literal["vgg19", "vgg16", "st-vgg16"] = Field(default="vgg19", description="perceptual trunk of L_P")
+    trunk: Literal["vgg19", "vgg16", "st-vgg16"] = Field(
+        default="vgg19", description="perceptual trunk of L_P, sliced and frequency"
+    )
     layers: tuple[str, ...] | None = Field(
         default=None, description="layers of the trunk to compare, by name; none: all three"
     )
@@ -280,9 +289,23 @@ class LossConfig(Section):
     )
 
     @property
+    def weights(self) -> dict[str, float]:
+        """η of each loss by name, those of users' own left out."""
+        return {name: getattr(self, name) for name in LOSS_NAMES}
+
+    @property
     def judged(self) -> bool:
         """Whether a loss needs the discriminator."""
         return self.adversarial > 0 or self.disc_perceptual > 0
+
+    @property
+    def looks_through_trunk(self) -> bool:
+        """Whether a loss needs the perceptual trunk."""
+        return self.perceptual > 0 or self.sliced > 0 or self.frequency > 0
+
+
+LOSS_NAMES = tuple(name for name, field in LossConfig.model_fields.items() if field.annotation is float)
+"""Losses of ours: the settings of `losses` that are weights."""
 
 
 Stage = Literal["pretrain", "warm_discriminator", "adversarial"]

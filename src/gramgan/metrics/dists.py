@@ -4,6 +4,7 @@ Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarit
 weights of feature maps on torchvision's ImageNet VGG-16, whose maximum pooling is replaced by L2 pooling.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -35,8 +36,8 @@ _C = 1e-6  # the authors' c1 and c2
 class Dists(nn.Module):
     """DISTS; lower is better, 0 for identical images.
 
-    Freshly made it has random weights; `Dists.load` gives the published ones. It is a score, not a loss: no gradient
-    flows.
+    Freshly made it has random weights; `Dists.load` gives the published ones. Called, it is a score, through which no
+    gradient flows; `loss` is for training.
     """
 
     blur: Tensor
@@ -94,13 +95,29 @@ class Dists(nn.Module):
             ValueError: shapes differ, or smaller than 16 pixels.
         """
         sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        with torch.autocast(sr.device.type, enabled=False):
+            return self._distance(self._features(sr), self._last.of(hr, self._features))
+
+    def loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Mean distance of the pairs, a scalar in float32 whose gradient flows to `sr` alone.
+
+        Feature maps are computed in the precision that autocast sets, their statistics in float32. Arguments and errors
+        as for a score.
+        """
+        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        with torch.no_grad():
+            wanted = self._features(hr.detach())
+        return self._distance(self._features(sr), wanted).mean()
+
+    def _distance(self, sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
+        """`[B]` from the feature maps of both."""
         total = self.alpha.sum() + self.beta.sum()
         alphas = (self.alpha.flatten() / total).split(_CHANNELS)
         betas = (self.beta.flatten() / total).split(_CHANNELS)
-        similarity = torch.zeros(len(sr), device=sr.device)
-        with torch.autocast(sr.device.type, enabled=False):
-            pairs = zip(self._features(sr), self._last.of(hr, self._features), strict=True)
-            for alpha, beta, (x, y) in zip(alphas, betas, pairs, strict=True):
+        similarity = torch.zeros(len(sr[0]), device=sr[0].device)
+        with torch.autocast(sr[0].device.type, enabled=False):
+            for alpha, beta, x, y in zip(alphas, betas, sr, hr, strict=True):
+                x, y = x.float(), y.float()
                 mean_x, mean_y = x.mean((2, 3)), y.mean((2, 3))
                 deviation_x, deviation_y = x - mean_x[..., None, None], y - mean_y[..., None, None]
                 covariance = (deviation_x * deviation_y).mean((2, 3))

@@ -29,6 +29,10 @@ _LOSSES = {
     "pixel": "pixel, L_C",
     "consistency": "consistency with LR",
     "teacher": "L1 to the teacher",
+    "artifact": "artifacts, LDL",
+    "dists": "DISTS",
+    "sliced": "sliced Wasserstein",
+    "frequency": "frequency distribution, FDL",
     "total": "total of the generator",
     "discriminator": "discriminator",
 }

@@ -166,7 +166,8 @@ def _deciding(config: Config, metrics: Sequence[str]) -> str:
 def _curves(page: Page, config: Config, records: Sequence[Record]) -> None:
     if any(record["event"] == "step" for record in records):
         page.heading("Losses")
-        weights = ", ".join(f"{name.replace('_', ' ')} {weight:g}" for name, weight in config.loss_weights.items())
+        used = {name.replace("_", " "): weight for name, weight in config.losses.weights.items() if weight}
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in used.items())
         page.figure(loss_curves(records), f"Means since the point before. Weights in the total: {weights}.")
     # Bicubic is a line across the plot, and no point of the generator's curve.
     validations = [record for record in records if record["event"] == "validation"]

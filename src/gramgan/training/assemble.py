@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from gramgan.config import Config
+from gramgan.metrics.dists import Dists
 from gramgan.networks.build import Architecture, build_discriminator, build_generator
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -19,9 +20,10 @@ from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
+from gramgan.training.objective import Guides, Objective, OwnLoss
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer, freeze
 from gramgan.training.processes import Processes
-from gramgan.training.step import OwnLoss, TrainingStep
+from gramgan.training.step import TrainingStep
 from gramgan.training.teacher import Teacher
 
 
@@ -33,6 +35,7 @@ class Networks:
     discriminator: nn.Module | None = None
     trunk: PerceptualTrunk | None = None
     teacher: nn.Module | None = None
+    dists: Dists | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def new_networks(config: Config) -> Networks:
         new_discriminator(config),
         PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None,
         build_generator(generator_config(config)) if config.generator.teacher is not None else None,
+        Dists() if uses_dists(config) else None,
     )
 
 
@@ -79,8 +83,13 @@ def new_discriminator(config: Config) -> Discriminator | UNetDiscriminator | Non
 
 
 def uses_trunk(config: Config) -> bool:
-    """Whether a stage has L_P."""
-    return config.stages.adversarial > 0 and config.losses.perceptual > 0
+    """Whether a stage has a loss of feature maps."""
+    return config.stages.adversarial > 0 and config.losses.looks_through_trunk
+
+
+def uses_dists(config: Config) -> bool:
+    """Whether a stage has DISTS as a loss."""
+    return config.stages.adversarial > 0 and config.losses.dists > 0
 
 
 def assemble(
@@ -113,7 +122,7 @@ def assemble(
     generator, discriminator, trunk = networks.generator, networks.discriminator, networks.trunk
     if trunk is not None and config.train.precision == "bf16":
         trunk.to(torch.bfloat16)  # once: autocast would cast the frozen weights again in every step
-    for network in (generator, discriminator, trunk, networks.teacher):
+    for network in (generator, discriminator, trunk, networks.teacher, networks.dists):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     teacher = networks.teacher and Teacher(networks.teacher, consistent=config.data.degradation == "bicubic")
@@ -134,6 +143,8 @@ def assemble(
     discriminator_optimizer = None
     if discriminator is not None:
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator, *chosen)
+    guides = Guides(trunk, targets, teacher, ema.module, networks.dists)
+    objective = Objective(fabric, config, guides, own_losses, own_weights)
     step = TrainingStep(
         fabric,
         config,
@@ -141,13 +152,8 @@ def assemble(
         stepped,
         discriminator,
         discriminator_optimizer,
-        trunk,
-        targets,
+        objective,
         processes,
-        teacher,
-        ema.module,
-        own_losses,
-        own_weights,
     )
     return Assembled(
         fabric, processes, step, generator, ema, generator_optimizer, discriminator, discriminator_optimizer

@@ -16,6 +16,7 @@ from gramgan.degradation import build as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
+from gramgan.metrics.dists import Dists
 from gramgan.networks.build import Architecture, Generator, build_generator, card_values, load_generator
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.networks.span import SPAN
@@ -29,6 +30,7 @@ from gramgan.training.assemble import (
     assemble,
     generator_config,
     new_discriminator,
+    uses_dists,
     uses_trunk,
 )
 from gramgan.training.cards import card_of, psnr_card
@@ -211,7 +213,8 @@ def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Car
         load_strict(discriminator, read_weights(config.discriminator.start).state, config.discriminator.start)
     trunk = load_trunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
     teacher = load_generator(config.generator.teacher) if config.generator.teacher is not None else None
-    networks = Networks(generator, discriminator, trunk, teacher and teacher.network)
+    dists = Dists.load() if uses_dists(config) else None
+    networks = Networks(generator, discriminator, trunk, teacher and teacher.network, dists)
     return networks, start_card, teacher and teacher.card
 
 

@@ -56,7 +56,7 @@ def card_of(
             for spec in (generator.start, generator.teacher)
             if spec is not None
         },
-        losses=config.loss_weights if config.stages.adversarial else {"pixel": 1.0},
+        losses=config.losses.weights if config.stages.adversarial else {"pixel": 1.0},
         settings={
             "preset": config.preset,
             "degradation": config.data.degradation,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gramgan.config import Config
+from gramgan.config.sections import LOSS_NAMES
 from gramgan.data.source import Crops, CropSource, Demand, Taken
 from gramgan.degradation import Degradation
 from gramgan.errors import UserError
@@ -39,8 +40,7 @@ PARTS = "parts.json"
 """The file in a run's folder that names the user's own parts."""
 
 _SIDE = 16  # of the small tensor, in LR pixels
-_TAKEN = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel", "consistency", "teacher", "artifact")
-_TAKEN += ("total", "discriminator", "r1")
+_TAKEN = (*LOSS_NAMES, "total", "discriminator", "r1")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """One update of the networks, for each of the three stages of a training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -11,35 +11,16 @@ from torch.optim import Optimizer
 
 from gramgan.config import Config
 from gramgan.losses import (
-    artifact_loss,
-    consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
     generator_adversarial_loss,
-    patch_texture_loss,
-    perceptual_loss,
     pixel_loss,
     weighted_sum,
 )
 from gramgan.networks.discriminator import Critique
-from gramgan.networks.trunks import PerceptualTrunk
-from gramgan.texture.candidates import TargetSource, combined_query, target_ratio
 from gramgan.texture.mask import texture_mask
+from gramgan.training.objective import Objective, colour_drift
 from gramgan.training.processes import Processes
-from gramgan.training.teacher import Teacher
-
-
-class OwnLoss(Protocol):
-    """A loss that a user brought (see `gramgan.training.own`)."""
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """What it takes, of `sr`, `hr`, `lr` and `average`."""
-        ...
-
-    def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """A scalar."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -92,29 +73,20 @@ class TrainingStep:
         generator_optimizer: Optimizer,
         discriminator: nn.Module | None,
         discriminator_optimizer: Optimizer | None,
-        trunk: PerceptualTrunk | None,
-        targets: TargetSource | None,
+        objective: Objective,
         processes: Processes | None = None,
-        teacher: Teacher | None = None,
-        average: nn.Module | None = None,
-        own_losses: Mapping[str, OwnLoss] | None = None,
-        own_weights: Mapping[str, float] | None = None,
     ) -> None:
         self._fabric = fabric
         self._config = config
         self._processes = processes or Processes(fabric.device)
         self.generator, self.generator_optimizer = generator, generator_optimizer
         self.discriminator, self.discriminator_optimizer = discriminator, discriminator_optimizer
-        self._trunk = trunk
-        self._targets = targets
-        self._teacher = teacher
-        self._average = average
+        self._objective = objective
         self._generator_parameters = [one for one in generator.parameters() if one.requires_grad]
         self._discriminator_parameters = (
             [one for one in discriminator.parameters() if one.requires_grad] if discriminator is not None else []
         )
-        self.weights = {**config.loss_weights, **(own_weights or {})}
-        self._own_losses = {name: loss for name, loss in (own_losses or {}).items() if self.weights[name]}
+        self.weights = objective.weights
         self._accumulate = config.train.accumulate
 
     def pretrain(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
@@ -157,7 +129,7 @@ class TrainingStep:
         loss = pixel_loss(sr, hr)
         self._backward(loss, self._generator_parameters, retain_graph=False)
         losses = {"pixel": loss.detach(), "total": loss.detach()}
-        return StepResult(losses, {"colour_drift": _colour_drift(sr, hr)})
+        return StepResult(losses, {"colour_drift": colour_drift(sr, hr)})
 
     def _warm_discriminator(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         with torch.no_grad():
@@ -167,28 +139,8 @@ class TrainingStep:
 
     def _adversarial(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         sr = self.generator(lr)
-        losses: dict[str, Tensor] = {}
-        statistics: dict[str, Tensor] = {"colour_drift": _colour_drift(sr, hr)}
-        patch_id = None
-        if self.weights["texture"]:
-            losses["texture"], more, patch_id = self._texture(sr, hr)
-            statistics |= more
-        if self.weights["perceptual"]:
-            losses["perceptual"] = self._perceptual(sr, hr)
-        if self.weights["pixel"]:
-            losses["pixel"] = pixel_loss(sr, hr)
-        if self.weights["consistency"]:
-            losses["consistency"] = consistency_loss(sr, hr, self._config.generator.scale)
-        if self.weights["teacher"]:
-            assert self._teacher is not None
-            with self._fabric.autocast():
-                taught = self._teacher.answer(lr)
-            losses["teacher"] = pixel_loss(sr, taught)
-        steady = self._steady(lr)
-        if self.weights["artifact"]:
-            losses["artifact"] = artifact_loss(sr, hr, steady)
-        inputs = {"sr": sr.float(), "hr": hr, "lr": lr, "average": steady}
-        losses |= {name: loss(inputs).float().reshape(()) for name, loss in self._own_losses.items()}
+        asked = self._objective(lr, sr, hr)
+        losses, statistics = asked.losses, asked.statistics
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
             judged, report, more = self._judge(sr, hr, number, then_generator=True)
@@ -197,36 +149,7 @@ class TrainingStep:
         total = weighted_sum(losses, self.weights)
         self._backward(total, self._generator_parameters, retain_graph=False)
         logged = {name: value.detach() for name, value in losses.items()}
-        return StepResult(logged | {"total": total.detach()} | report, statistics, patch_id)
-
-    def _steady(self, lr: Tensor) -> Tensor:
-        """What the averaged generator makes, where a loss wants it; else `lr`, which nobody looks at."""
-        wanted = self.weights["artifact"] or any("average" in loss.inputs for loss in self._own_losses.values())
-        if not wanted:
-            return lr
-        assert self._average is not None
-        with torch.no_grad(), self._fabric.autocast():
-            return self._average(lr).float()
-
-    def _texture(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-        assert self._targets is not None
-        descriptor, settings = self._targets.descriptor, self._config.texture
-        gram_sr = descriptor.encode(sr)
-        with torch.no_grad():
-            gram_hr = descriptor.encode(hr)
-            query = combined_query(gram_hr, gram_sr, settings.alpha, settings.beta)
-            targets = self._targets.targets(query, hr)
-            ratio = target_ratio(targets.distance, gram_hr, gram_sr)
-        patch_id = targets.patch_id if self._config.uses_database else None
-        return patch_texture_loss(gram_sr, targets, descriptor), {"target_ratio": ratio}, patch_id
-
-    def _perceptual(self, sr: Tensor, hr: Tensor) -> Tensor:
-        assert self._trunk is not None
-        with self._fabric.autocast():
-            features = self._trunk(sr)
-            with torch.no_grad():
-                wanted = self._trunk(hr)
-        return perceptual_loss(features, wanted, self._trunk.weights)
+        return StepResult(logged | {"total": total.detach()} | report, statistics, asked.patch_id)
 
     def _judge(
         self, sr: Tensor, hr: Tensor, number: int, *, then_generator: bool
@@ -343,12 +266,6 @@ def _judgement(sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         "accuracy_real": (hr > sr.mean()).float().mean(),
         "accuracy_fake": (sr < hr.mean()).float().mean(),
     }
-
-
-@torch.no_grad()
-def _colour_drift(sr: Tensor, hr: Tensor) -> Tensor:
-    """How far the mean colour of SR images lies from that of their HR: mean over images and channels, in [0, 1]."""
-    return (sr.float().mean(dim=(-2, -1)) - hr.mean(dim=(-2, -1))).abs().mean()
 
 
 def _gradient_penalty(logit: Tensor, images: Tensor) -> Tensor:
