@@ -14,14 +14,29 @@ _ENVIRONMENT = {
     "VIPS_WARNING": "1",
     # GDAL would take 5 % of the machine's memory; in MB.
     "GDAL_CACHEMAX": "192",
+    # Ray prints what its nodes say of themselves to standard output, where results go.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+_beside = 1
 
-def set_up() -> None:
-    """Quieten the libraries that read pictures and bound their caches; call it before any of them is imported."""
+
+def set_up(beside: int = 1) -> None:
+    """Quieten the libraries that read pictures and bound their caches; call it before any of them is imported.
+
+    `beside`: how many processes like this one share the machine's memory.
+    """
+    global _beside
+    _beside = beside
     for name, level in _LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
     os.environ.update(environment())
+
+
+def sharers() -> int:
+    """How many processes like this one share the machine's memory, itself included."""
+    return _beside
 
 
 def environment() -> dict[str, str]:

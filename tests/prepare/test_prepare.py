@@ -21,6 +21,7 @@ from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.prepare import run as prepare_run
 from gramgan.prepare.cutting import starts
 from gramgan.prepare.run import Wish, prepare
+from gramgan.team import Threads
 
 
 def picture(width: int = 240, height: int = 200, seed: int = 0) -> Image.Image:
@@ -131,7 +132,7 @@ def test_every_odd_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_sub_images_are_the_photographs_pixels(tmp_path: Path) -> None:
     collect_folder(photos(tmp_path / "mine"), tmp_path / "in", licence="CC0-1.0")
-    result = prepare(tmp_path / "in", tmp_path / "out", Wish(size=96, step=48), workers=2)
+    result = prepare(tmp_path / "in", tmp_path / "out", Wish(size=96, step=48), team=Threads(2))
     sources = {entry.file: entry for entry in read_manifest(tmp_path / "in") or []}
     entries = read_manifest(tmp_path / "out") or []
     xs, ys = [0, 48, 96, 144], [0, 48, 96, 104]
@@ -270,20 +271,20 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, out, whole = photos(tmp_path / "in", 4), tmp_path / "out", tmp_path / "whole"
     wish = Wish(size=96, step=48)
-    prepare(folder, whole, wish, workers=1)
+    prepare(folder, whole, wish, team=Threads(1))
 
     def stop(done: int, total: int) -> None:
-        if done == 40:
+        if done == 32:
             raise Killed
 
     with pytest.raises(Killed):
-        prepare(folder, out, wish, workers=1, on_cut=stop)
+        prepare(folder, out, wish, team=Threads(1), on_cut=stop)
     assert not (out / "manifest.csv").exists()
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
-    assert 40 <= len(times) < 64  # the photograph after that may have been begun
+    assert 32 <= len(times) < 64  # the photograph after that may have been begun
     checked: list[Path] = []
     monkeypatch.setattr(prepare_run, "check_file", lambda path, *_args, **_more: checked.append(path))
-    prepare(folder, out, wish, workers=1)
+    prepare(folder, out, wish, team=Threads(1))
     assert checked == []
     first = list(out.glob("photo-0-*.png"))
     assert len(first) == 16

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli.options import Ray, team_on
+
 if TYPE_CHECKING:
     from gramgan.collect import Collected
     from gramgan.collect.services import Service
@@ -75,6 +77,7 @@ def collect(
     allow_huge: Annotated[
         bool, typer.Option("--allow-huge", help="With --from: accept images above 256 megapixels.")
     ] = False,
+    ray: Ray = None,
 ) -> None:
     """Fill a folder with photographs to train on, and list their sources and licences in manifest.csv."""
     from gramgan.cli.console import progress_bar, say
@@ -91,12 +94,14 @@ def collect(
         raise UserError("--contact: nothing is fetched from the net; leave it out")
     if allow_huge and from_net:
         raise UserError("--allow-huge: files from the net are never that large; leave it out")
+    if ray is not None and source is None:
+        raise UserError("--ray: it is for the photographs of a folder; use it together with --from")
     if search or urls:
         result = _from_net(output, search or [], service, accept, urls, limit, min_size, licence, contact)
     elif dataset:
         result = _from_archives(output, dataset, min_size, contact)
     else:
-        with progress_bar("collecting") as progress:
+        with team_on(ray) as team, progress_bar("collecting") as progress:
             if source is None:
                 result = collect_samples(output, min_size=min_size, progress=progress)
             else:
@@ -107,6 +112,7 @@ def collect(
                     licence=licence or "not stated",
                     allow_huge=allow_huge,
                     progress=progress,
+                    team=team,
                 )
     for one in result.left_out[:_SHOWN]:
         say(f"left out: {one.file}: {one.reason}")

@@ -8,6 +8,7 @@ import typer
 
 from gramgan.cli import db_browse, db_search
 from gramgan.cli.console import plain, progress_bar, say
+from gramgan.cli.options import Ray, team_on
 
 if TYPE_CHECKING:
     from gramgan.texture.database import DatabaseInfo
@@ -54,6 +55,7 @@ def build(
     licence: Annotated[str, typer.Option(help=_LICENCE)] = "unknown",
     seed: Annotated[int, typer.Option(min=0, help="Two builds with the same photographs and seed are equal.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+    ray: Ray = None,
 ) -> None:
     """Build a texture database from a folder of photographs."""
     from gramgan.collect import split
@@ -65,7 +67,7 @@ def build(
         raise UserError(f"--descriptor {descriptor}: unknown; choose one of {', '.join(DESCRIPTORS)}")
     training, _ = split(photos)
     sources = sources_of(photos, training, licence=licence, domain=_word("--domain", domain))
-    with progress_bar("photographs") as progress:
+    with team_on(ray) as team, progress_bar("photographs") as progress:
         database = TextureDatabase.build(
             output,
             sources,
@@ -77,6 +79,7 @@ def build(
             seed=seed,
             overwrite=overwrite,
             progress=progress,
+            team=team,
         )
     used = len(database.info().by_source)
     say(f"{len(database):,} patches of {used} of {len(sources)} photographs: {output}")
@@ -101,18 +104,22 @@ def add(
     scale: Annotated[
         AddScale, typer.Option(help="Another database must have the same scale; or the first one's is kept.")
     ] = AddScale.same,
+    ray: Ray = None,
 ) -> None:
     """Add photographs, or another database's patches, as a new version; nothing that is there is rebuilt."""
     from gramgan.collect import split
+    from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase, sources_of
 
     before = TextureDatabase.open(path)
     if what.suffix in (".lance", ".safetensors"):
+        if ray is not None:
+            raise UserError("--ray: a database's patches are only copied; leave it out")
         after = before.add_database(TextureDatabase.open(what), any_scale=scale is AddScale.first)
     else:
         training, _ = split(what)
         sources = sources_of(what, training, licence=licence, domain=_word("--domain", domain))
-        with progress_bar("photographs") as progress:
+        with team_on(ray) as team, progress_bar("photographs") as progress:
             after = before.add(
                 sources,
                 patches=patches,
@@ -120,6 +127,7 @@ def add(
                 warp_share=warp_share,
                 seed=seed,
                 progress=progress,
+                team=team,
             )
     say(f"{len(after) - len(before):,} patches added: {path} holds {len(after):,} in version {after.version}")
 

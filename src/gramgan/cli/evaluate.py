@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli.options import Ray, team_on
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -115,6 +117,7 @@ def evaluate(
     precision: Annotated[
         str, typer.Option("--precision", help="Of the generators: auto, fp32, bf16 or fp16.")
     ] = "auto",
+    ray: Ray = None,
 ) -> None:
     """Score models or results: fidelity, perception, consistency and colour, for each image and on average."""
     from typing import cast
@@ -140,36 +143,44 @@ def evaluate(
         truths(folder)  # a wrong name must not show after an hour
     ensure_folder(output)
     reports = []
-    for folder, place in zip(hr_folders, _places(hr_folders, output), strict=True):
-        with progress_bar(f"scoring {folder}" if len(hr_folders) > 1 else "scoring") as progress:
-            report = evaluate(
-                models,
-                folder,
-                lr,
-                results=results or [],
-                protocol=protocol,
-                scale=scale,
-                also=also or [],
-                device=device,
-                precision=cast(PrecisionChoice, precision),  # the engine refuses any other
-                consistency=consistency,
-                degradation=degradation,
-                lr_name=lr_name,
-                strip_side=_STRIP_SIDE if pictures else 0,
-                progress=progress,
-            )
-        reports.append(report)
-        report.to_csv(place / "scores.csv")
-        report.to_json(place / "scores.json")
-        report.to_markdown(place / "scores.md", compare=compare)
-        if compare:
-            report.comparisons_to_csv(place / "comparison.csv")
-        evaluation_page(report, compare=compare, pictures=pictures).save(place / "report.html")
-        _print(report, compare)
-        written = ["scores.csv", "scores.json", "scores.md", *(["comparison.csv"] if compare else []), "report.html"]
-        for each in report.left_out:
-            complain(f"left out for all models: {each.why}")
-        say(f"written to {place}: {', '.join(written)}")
+    with team_on(ray, device) as team:
+        for folder, place in zip(hr_folders, _places(hr_folders, output), strict=True):
+            with progress_bar(f"scoring {folder}" if len(hr_folders) > 1 else "scoring") as progress:
+                report = evaluate(
+                    models,
+                    folder,
+                    lr,
+                    results=results or [],
+                    protocol=protocol,
+                    scale=scale,
+                    also=also or [],
+                    device=device,
+                    precision=cast(PrecisionChoice, precision),  # the engine refuses any other
+                    consistency=consistency,
+                    degradation=degradation,
+                    lr_name=lr_name,
+                    strip_side=_STRIP_SIDE if pictures else 0,
+                    progress=progress,
+                    team=team,
+                )
+            reports.append(report)
+            report.to_csv(place / "scores.csv")
+            report.to_json(place / "scores.json")
+            report.to_markdown(place / "scores.md", compare=compare)
+            if compare:
+                report.comparisons_to_csv(place / "comparison.csv")
+            evaluation_page(report, compare=compare, pictures=pictures).save(place / "report.html")
+            _print(report, compare)
+            written = [
+                "scores.csv",
+                "scores.json",
+                "scores.md",
+                *(["comparison.csv"] if compare else []),
+                "report.html",
+            ]
+            for each in report.left_out:
+                complain(f"left out for all models: {each.why}")
+            say(f"written to {place}: {', '.join(written)}")
     if len(reports) > 1:
         _print_summary(reports, hr_folders)
     if any(report.left_out for report in reports):

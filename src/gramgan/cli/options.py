@@ -1,15 +1,32 @@
-"""Options of a command that follow from the declaration of its settings."""
+"""Options that several commands have: those of their settings, and on which machines they work."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from gramgan.upscaling.settings import Setting, Settings
+
+if TYPE_CHECKING:
+    from gramgan.team import Team
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="Work on a Ray cluster: auto for the one that runs here, HOST:PORT of its head, or local for one of this "
+        "machine alone; see docs/cluster.md.",
+        rich_help_panel="Cluster",
+        show_default=False,
+    ),
+]
+"""Where the work is done; None for this process."""
 
 _TYPES: dict[Any, Any] = {str | Path | None: str | None, Sequence[str]: list[str] | None}
 """What typer takes for types that it does not know."""
@@ -33,6 +50,22 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     replacement.__signature__ = signature.replace(parameters=keywords)  # pyright: ignore[reportAttributeAccessIssue]
     replacement.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
     return replacement
+
+
+@contextlib.contextmanager
+def team_on(ray: str | None, device: str = "cpu") -> Iterator["Team | None"]:
+    """The workers of the cluster that `--ray` names, None where it was not given.
+
+    Raises:
+        UserError: see `cluster.connect`.
+    """
+    if ray is None:
+        yield None
+        return
+    from gramgan.cluster import connect
+
+    with connect(ray, device) as team:
+        yield team
 
 
 def _options() -> list[inspect.Parameter]:

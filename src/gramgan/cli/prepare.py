@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.options import Ray, team_on
+
 _SHOWN = 10  # lines about files with a problem; all of them are in the report
 
 
@@ -73,21 +75,25 @@ def prepare(
         int | None, typer.Option("--workers", min=1, help="Files at the same time (default: one for each processor).")
     ] = None,
     allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
+    ray: Ray = None,
 ) -> None:
     """Check a folder of photographs, report on each file, and cut them into sub-images to train on."""
-    from gramgan.cli.console import progress_bar, say
+    from gramgan.cli.console import complain, progress_bar, say
     from gramgan.errors import UserError
     from gramgan.prepare.run import Wish
     from gramgan.prepare.run import prepare as run
     from gramgan.prepare.shards import SAMPLES
+    from gramgan.team import Threads
 
     if shard_size is not None and not shards:
         raise UserError("--shard-size: it belongs to --shards; add that, or leave it out")
     if shards and check_only:
         raise UserError("--shards: --check-only cuts nothing; leave one of them out")
+    if workers and ray is not None:
+        raise UserError("--workers: the cluster says how many there are; leave it or --ray out")
     if bands or radiometry is not None:
         others = {"--benchmark": benchmark, "--shards": shards, "--check-only": check_only, "--max-blur": max_blur}
-        others |= {"--max-blockiness": max_blockiness, "--workers": workers, "--shrink": shrink}
+        others |= {"--max-blockiness": max_blockiness, "--workers": workers, "--shrink": shrink, "--ray": ray}
         for name, value in others.items():
             if value:
                 raise UserError(
@@ -106,13 +112,13 @@ def prepare(
         licence=licence,
         allow_huge=allow_huge,
     )
-    with progress_bar("checking, cutting") as progress:
+    with team_on(ray) as team, progress_bar("checking, cutting") as progress:
         result = run(
             folder,
             output,
             wish,
             benchmarks=benchmark or [],
-            workers=workers,
+            team=team or (Threads(workers) if workers else None),
             on_check=progress,
             on_cut=progress,
         )
@@ -132,6 +138,11 @@ def prepare(
     elif not check_only:
         say(f"sub-images: {result.sub_images} in {output}, listed with their licences in {output / 'manifest.csv'}")
     say(f"report: {result.report}")
+    for failure in result.failures:
+        complain(f"failed: {failure}")
+    if result.failures:
+        complain(f"{len(result.failures)} could not be cut; the same command again does what is missing")
+        raise typer.Exit(1)
 
 
 def _windows(

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gramgan.cli.options import with_settings
+from gramgan.cli.options import Ray, team_on, with_settings
 from gramgan.upscaling.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gramgan.team import Team
     from gramgan.upscaling.api import Upscaling
     from gramgan.upscaling.jobs import FolderJournal, Job
+    from gramgan.upscaling.spread import Outcome
 
 _FILES = "Files"
 _LONGEST_PAUSE = 10.0  # seconds between two looks at what another process is doing
@@ -62,6 +66,7 @@ def upscale(
         bool,
         typer.Option("--skip-existing", help="Leave out pictures whose result is there.", rich_help_panel=_FILES),
     ] = False,
+    ray: Ray = None,
 ) -> None:
     """Make pictures larger, with synthesised texture.
 
@@ -100,11 +105,19 @@ def upscale(
             target = str(stack.enter_context(output_file(sys.stdout.buffer, FORMATS[form or "png"])))
         jobs = plan_jobs(sources, target, form, template)
         alone = len(jobs) == 1 and Path(sources[0]) == jobs[0].source
-        _run(upscaling, jobs, None if alone else Path(target), start, skip_existing, quiet=output == STREAM)
+        team = stack.enter_context(team_on(ray, settings.device))
+        _run(upscaling, jobs, None if alone else Path(target), start, skip_existing, team, quiet=output == STREAM)
 
 
 def _run(
-    upscaling: "Upscaling", jobs: "list[Job]", folder: Path | None, start: float, skip_existing: bool, *, quiet: bool
+    upscaling: "Upscaling",
+    jobs: "list[Job]",
+    folder: Path | None,
+    start: float,
+    skip_existing: bool,
+    team: "Team | None",
+    *,
+    quiet: bool,
 ) -> None:
     """Do all jobs and say how it went; `folder` is None for a file by itself, `quiet` keeps standard output clean."""
     import time
@@ -130,7 +143,7 @@ def _run(
             tell(f"{folder}: going on with a job that was stopped; {_results(finished)} done already")
 
     try:
-        failures, elsewhere = _do(upscaling, waiting, journal)
+        failures, elsewhere = _do(upscaling, waiting, journal, folder, team)
     except KeyboardInterrupt:
         complain("stopped; the same command again goes on from here")
         raise typer.Exit(130) from None
@@ -161,8 +174,14 @@ def _run(
         raise typer.Exit(1)
 
 
-def _do(upscaling: "Upscaling", jobs: "list[Job]", journal: "FolderJournal | None") -> tuple[list[str], int]:
-    """Do the jobs; `journal` is None for a file by itself.
+def _do(
+    upscaling: "Upscaling",
+    jobs: "list[Job]",
+    journal: "FolderJournal | None",
+    folder: Path | None,
+    team: "Team | None",
+) -> tuple[list[str], int]:
+    """Do the jobs; `journal` and `folder` are None for a file by itself.
 
     What another process is doing, or has done since this one began, is left to it.
 
@@ -173,43 +192,95 @@ def _do(upscaling: "Upscaling", jobs: "list[Job]", journal: "FolderJournal | Non
         UserError: the file by itself could not be done.
     """
     import time
+    from itertools import chain
 
     from gramgan.cli.console import progress_bar
-    from gramgan.errors import BusyError, UserError, in_one_line
+    from gramgan.errors import UserError, in_one_line
 
+    if journal is None:
+        try:
+            with progress_bar(jobs[0].source.name) as progress:
+                upscaling.file(jobs[0].source, jobs[0].target, progress)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the log has the rest)
+            return [in_one_line(error, jobs[0].source)], 0
+        return [], 0
     before = {job: job.written() for job in jobs}
-    failures: list[str] = []
-    elsewhere, number, pause = 0, 0, 1.0
+    failures: dict[Job, str] = {}
+    elsewhere, pause = 0, 1.0
     waiting = jobs
+
+    def untouched(these: "Iterable[Job]") -> "Iterator[Job]":
+        nonlocal elsewhere
+        for job in these:
+            if job.written() == before[job]:
+                yield job
+            else:
+                elsewhere += 1
+
     while waiting:
         busy = []
-        for job in waiting:
-            if journal is not None and job.written() != before[job]:
-                elsewhere += 1
-                continue
-            number += 1
-            label = job.source.name if journal is None else f"[{number}/{len(jobs)}] {job.source.name}"
-            try:
-                with progress_bar(label) as progress:
-                    upscaling.file(job.source, job.target, progress)
-                if journal is not None:
-                    journal.add(job)
-            except BusyError:
-                if journal is None:
-                    raise
+        whole, cut = ([], waiting) if team is None else _divided(waiting, team, upscaling.settings.allow_huge)
+        outcomes = chain(
+            _by_workers(upscaling.settings, untouched(whole), len(whole), folder, team),
+            _here(upscaling, untouched(cut), len(jobs) - len(cut), len(jobs)),
+        )
+        for job, outcome in outcomes:
+            if outcome.busy:
                 busy.append(job)
-                number -= 1
-            except UserError as error:
-                if journal is None:
-                    raise
-                failures.append(in_one_line(error, job.source))
-            except Exception as error:  # noqa: BLE001 (one odd file must not end the job)
-                failures.append(in_one_line(error, job.source))
+            elif outcome.failed:
+                failures[job] = outcome.failed
+            else:
+                journal.add(job)
         if len(busy) == len(waiting):
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         waiting = busy
-    return failures, elsewhere
+    return [failures[job] for job in jobs if job in failures], elsewhere
+
+
+def _divided(jobs: "list[Job]", team: "Team", allow_huge: bool) -> "tuple[list[Job], list[Job]]":
+    """Pictures that are given to one worker each, and those that are cut among all of them."""
+    from gramgan.upscaling.spread import is_large
+
+    if len(jobs) < team.size:
+        return [], jobs
+    cut = [job for job in jobs if is_large(job)] if allow_huge else []
+    return [job for job in jobs if job not in cut], cut
+
+
+def _here(upscaling: "Upscaling", jobs: "Iterable[Job]", before: int, total: int) -> "Iterator[tuple[Job, Outcome]]":
+    """One picture after the other, with a bar for each."""
+    from gramgan.cli.console import progress_bar
+    from gramgan.upscaling.spread import done
+
+    for number, job in enumerate(jobs, start=before + 1):
+        with progress_bar(f"[{number}/{total}] {job.source.name}") as progress:
+            outcome = done(upscaling, job, progress)
+        yield job, outcome
+
+
+def _by_workers(
+    settings: Settings, jobs: "Iterable[Job]", total: int, folder: Path | None, team: "Team | None"
+) -> "Iterator[tuple[Job, Outcome]]":
+    """Pictures as they arrive from the workers, with one bar for all."""
+    from gramgan.cli.console import progress_bar
+    from gramgan.upscaling.spread import Pictures
+
+    if team is None or not total:
+        return
+    given: list[Job] = []
+
+    def noted() -> "Iterator[Job]":
+        for job in jobs:
+            given.append(job)
+            yield job
+
+    with progress_bar("upscaling") as progress:
+        for done, (number, outcome) in enumerate(team.arriving(Pictures(settings), noted(), into=folder), start=1):
+            progress(done, total)
+            yield given[number], outcome
 
 
 def _results(count: int) -> str:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gramgan.collect.collection import Collected, Collection
-from gramgan.collect.examine import examine
+from gramgan.collect.examine import Seen, examine
 from gramgan.collect.holdout import group_of
 from gramgan.collect.manifest import Entry, LeftOut, Side, known_licences, read_manifest
 from gramgan.collect.samples import SAMPLES, locate
@@ -15,6 +16,7 @@ from gramgan.files import atomic_path, sha256
 from gramgan.images import find_images
 from gramgan.names import fitting, in_utf8
 from gramgan.progress import Progress, silent
+from gramgan.team import Alone, Team, in_order
 
 MIN_SIZE = 192
 """Smallest width and height in pixels: one crop of the quick and of the paper's preset."""
@@ -55,7 +57,7 @@ def collect_samples(output: Path, *, min_size: int = MIN_SIZE, progress: Progres
         )
         for sample in SAMPLES
     ]
-    return _gather(candidates, output, min_size, False, progress)
+    return _gather(candidates, output, _Examine(min_size), progress, Alone())
 
 
 def collect_folder(
@@ -66,6 +68,7 @@ def collect_folder(
     licence: str = "not stated",
     allow_huge: bool = False,
     progress: Progress = silent,
+    team: Team | None = None,
 ) -> Collected:
     """Copy a user's photographs, byte for byte, into `output` and list them in its manifest.
 
@@ -73,7 +76,7 @@ def collect_folder(
     either direction are left out and listed in `left-out.csv`. If `source` has a manifest of this program, its
     licences, authors, groups and sides are taken over, and licences out of another program's (see
     `manifest.known_licences`); other photographs get `licence`. Nothing of the user's is changed: a name that is taken
-    in `output` gets a number.
+    in `output` gets a number. The `team` looks at the photographs (by default this process); they are taken in order.
 
     Raises:
         UserError: `source` is missing or holds no usable image, it is `output` or lies inside of it, `output` is not
@@ -90,7 +93,7 @@ def collect_folder(
     known = {entry.file: entry for entry in read_manifest(source) or []}
     licences = {} if known else known_licences(source)
     candidates = [_of_user(path, path.relative_to(source), known, licences.get(path, licence)) for path in paths]
-    return _gather(candidates, output, min_size, allow_huge, progress)
+    return _gather(candidates, output, _Examine(min_size, allow_huge), progress, team or Alone())
 
 
 def _of_user(path: Path, relative: Path, known: dict[str, Entry], licence: str) -> _Candidate:
@@ -111,37 +114,63 @@ def _of_user(path: Path, relative: Path, known: dict[str, Entry], licence: str) 
     )
 
 
-def _gather(
-    candidates: list[_Candidate], output: Path, min_size: int, allow_huge: bool, progress: Progress
-) -> Collected:
+@dataclass(frozen=True)
+class _Examine:
+    """The work on a photograph: what it is, or why it cannot be used."""
+
+    min_size: int
+    allow_huge: bool = False
+
+    def open(self) -> Callable[[Path], Seen | str]:
+        return self
+
+    def __call__(self, path: Path) -> Seen | str:
+        try:
+            return examine(path, min_size=self.min_size, allow_huge=self.allow_huge)
+        except Exception as error:  # noqa: BLE001 (one odd file must not end the collection)
+            return in_one_line(error, path).removeprefix(f"{path}: ")
+
+    def lost(self, task: Path, why: str) -> str:
+        return why
+
+
+def _gather(candidates: list[_Candidate], output: Path, work: _Examine, progress: Progress, team: Team) -> Collected:
     collection = Collection(output)
     left_out: list[LeftOut] = []
     new = 0
+    fresh = [one for one in candidates if one.path.is_file() and not _is_listed(one, collection)]
+    sources = {one.source for one in fresh}
+    seen = in_order(team, work, [one.path for one in fresh])
     progress(0, len(candidates))
     for done, candidate in enumerate(candidates, start=1):
-        outcome = _take(candidate, collection, min_size, allow_huge)
-        if isinstance(outcome, LeftOut):
-            left_out.append(outcome)
-        elif outcome is not None:
-            collection.entries.append(outcome)
-            new += 1
-            if candidate.split is not None:
-                collection.pin(outcome.group, candidate.split)
+        if candidate.source in sources:
+            outcome = _take(candidate, next(seen), collection, work.min_size)
+            if isinstance(outcome, LeftOut):
+                left_out.append(outcome)
+            elif outcome is not None:
+                collection.entries.append(outcome)
+                new += 1
+                if candidate.split is not None:
+                    collection.pin(outcome.group, candidate.split)
+        elif not candidate.path.is_file():
+            reason = "missing: the installed version of the package has no such file"
+            left_out.append(LeftOut(candidate.source, reason))
         progress(done, len(candidates))
     return collection.write(left_out, dict.fromkeys(candidate.source for candidate in candidates), new)
 
 
-def _take(candidate: _Candidate, collection: Collection, min_size: int, allow_huge: bool) -> Entry | LeftOut | None:
+def _is_listed(candidate: _Candidate, collection: Collection) -> bool:
+    """Whether this very file is in the collection already."""
+    return any(
+        entry.source == candidate.source and entry.sha256 == sha256(candidate.path) for entry in collection.entries
+    )
+
+
+def _take(candidate: _Candidate, seen: Seen | str, collection: Collection, min_size: int) -> Entry | LeftOut | None:
     """Copy one photograph: its new entry, or why it was left out, or None if it is there already."""
     path, source = candidate.path, candidate.source
-    if not path.is_file():
-        return LeftOut(source, "missing: the installed version of the package has no such file")
-    if any(entry.source == source and entry.sha256 == sha256(path) for entry in collection.entries):
-        return None
-    try:
-        seen = examine(path, min_size=min_size, allow_huge=allow_huge)
-    except Exception as error:  # noqa: BLE001 (one odd file must not end the collection)
-        return LeftOut(source, f"unreadable: {in_one_line(error, path).removeprefix(f'{path}: ')}")
+    if isinstance(seen, str):
+        return LeftOut(source, f"unreadable: {seen}")
     if min(seen.width, seen.height) < min_size:
         return LeftOut(source, f"too small: {seen.width}x{seen.height}, less than {min_size} pixels")
     twin = collection.twin(seen.pixels_sha256)

@@ -1,7 +1,9 @@
 """Scoring generators, or finished results, against the truth."""
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from gramgan.evaluation.entrants import (
     results_entrant,
     told_apart,
 )
-from gramgan.evaluation.protocols import Protocol, protocol_named
+from gramgan.evaluation.protocols import Metric, Protocol, protocol_named
 from gramgan.evaluation.report import EvaluationReport, ImageScores, LeftOut, ModelScores
 from gramgan.evaluation.scoring import MIN_SIZE, Scorer, left_out
 from gramgan.hardware.allocator import keep_memory
@@ -30,6 +32,7 @@ from gramgan.images import Raster, read_rgb
 from gramgan.images.info import RasterInfo
 from gramgan.images.pairing import Pair, pair_low, pair_with, truths
 from gramgan.progress import Progress, silent
+from gramgan.team import Alone, Team, in_order
 
 _LR_MADE = "made from HR by {}, rounded to 8 bits"
 
@@ -52,6 +55,7 @@ def evaluate(
     lr_name: str | None = None,
     strip_side: int = 0,
     progress: Progress | None = None,
+    team: Team | None = None,
 ) -> EvaluationReport:
     """Score models and folders of finished results on the images of a folder.
 
@@ -80,6 +84,7 @@ def evaluate(
         lr_name: what the LR image of `{stem}` is called, where the names do not say it (see `images.pairing`).
         strip_side: side in pixels of the square of each image that is kept for pictures; 0 for none.
         progress: called with (images done, all images) over all models.
+        team: who enlarges and scores; by default this process, one image after the other.
 
     Returns:
         Scores of each image and model, models before results. An image of which one file is damaged is left out for
@@ -97,12 +102,14 @@ def evaluate(
     if not specs and not folders:
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
     truths(hr_folder)
-    device = resolve_device(device)
+    judging = _Judging(
+        protocol, scale, specs, folders, device, precision, consistency, tuple(also), degradation, strip_side
+    )
+    team = team or Alone()
     # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
-    opened = [
-        spec if spec == BICUBIC else open_entrant(spec, device, precision, consistency=consistency) for spec in specs
-    ]
-    protocol = _protocol(protocol, [each for each in opened if isinstance(each, Entrant)], scale)
+    judges = next(in_order(team, judging, [None]))
+    assert isinstance(judges, _Judges)
+    protocol = judges.protocol
     make_low = build(degradation, protocol.scale)
     low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name, protocol.scale)
     if make_low.name != Bicubic.name and low[0].other is not None:
@@ -113,40 +120,26 @@ def evaluate(
         pairs = pair_with(hr_folder, folder, "result", protocol.scale)
         unreadable |= _check_sizes(pairs, protocol, 1)
         finished.append({pair.name: pair.other for pair in pairs})
-    scorer = Scorer.full(protocol, device, also)
-    entrants = [each if isinstance(each, Entrant) else bicubic(protocol.scale) for each in opened]
-    entrants = told_apart([*entrants, *(results_entrant(each) for each in folders)])
     if missing := left_out():
         _log.warning("left out, their weights are not here: %s", ", ".join(missing))
-    done, total = 0, len(low) * len(entrants)
+    done, total = 0, len(low) * len(judges.entrants)
     report = progress or silent
     report(done, total)
-    rows: list[list[ImageScores]] = [[] for _ in entrants]
+    rows: list[list[ImageScores]] = [[] for _ in judges.entrants]
     strips: list[Strip] = []
     left: list[LeftOut] = []
-    for pair in low:
-        try:
-            if pair.name in unreadable:
-                raise _UnreadableError(unreadable[pair.name])
-            hr = protocol.crop_to_scale(_read(pair.hr))
-            lr = _low(pair, hr, protocol, make_low)
-            made = [_read(_there(each[pair.name])) for each in finished]
-        except _UnreadableError as error:
-            left.append(LeftOut(pair.name, str(error)))
-            done += len(entrants)
-            report(done, total)
-            continue
-        shown: dict[str, Tensor] = {}
-        for number, entrant in enumerate(entrants):
-            sr = entrant.enlarge(lr) if entrant.enlarge is not None else made[number - len(specs)]
-            sr = protocol.crop_to_scale(sr)
-            scores = scorer.score(sr.to(device), hr.to(device), lr.to(device))[0]
-            rows[number].append(ImageScores(pair.name, scores))
-            shown[entrant.name] = sr
-            done += 1
-            report(done, total)
-        if strip_side:
-            strips.append(cut_strip(pair.name, hr, lr, shown, strip_side))
+    tasks = [
+        _Task(pair, tuple(_there(each[pair.name]) for each in finished), unreadable.get(pair.name)) for pair in low
+    ]
+    for pair, scored in zip(low, in_order(team, judging, tasks), strict=True):
+        if isinstance(scored, str):
+            left.append(LeftOut(pair.name, scored))
+        elif isinstance(scored, _Scored):
+            for row, scores in zip(rows, scored.scores, strict=True):
+                row.append(ImageScores(pair.name, scores))
+            strips += [scored.strip] if scored.strip is not None else []
+        done += len(judges.entrants)
+        report(done, total)
     if len(left) == len(low):
         raise UserError(f"{left[0].why}{f' (and {len(left) - 1} others, which are all there are)' * (len(left) > 1)}")
     scored = tuple(
@@ -158,11 +151,114 @@ def evaluate(
             tuple(images),
             entrant.back_projected,
         )
-        for entrant, images in zip(entrants, rows, strict=True)
+        for entrant, images in zip(judges.entrants, rows, strict=True)
     )
     made_by = "MATLAB's bicubic" if make_low.name == Bicubic.name else make_low.name
     origin = _LR_MADE.format(made_by) if low[0].other is None else str(lr_folder or hr_folder)
-    return EvaluationReport(protocol, scorer.metrics, scored, str(hr_folder), origin, tuple(strips), tuple(left))
+    return EvaluationReport(protocol, judges.metrics, scored, str(hr_folder), origin, tuple(strips), tuple(left))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One image: its files, its finished results, and why it cannot be read, if that is known."""
+
+    pair: Pair
+    made: tuple[Path, ...]
+    why: str | None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of each entrant, and the square of the image that is shown, if one is wanted."""
+
+    scores: list[dict[str, float]]
+    strip: Strip | None
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """What images are scored by: protocol and metrics, and whose: the entrants, without what makes results."""
+
+    protocol: Protocol
+    metrics: tuple[Metric, ...]
+    entrants: list[Entrant]
+
+
+_Answer = _Judges | _Scored | str
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """The work on an image: to enlarge it by every entrant and score what comes out, or say why it is left out.
+
+    The task None asks who judges.
+    """
+
+    protocol: str | Protocol
+    scale: int | None
+    specs: Sequence[str | Path | Entrant]
+    folders: Sequence[Path]
+    device: str
+    precision: PrecisionChoice
+    consistency: bool | None
+    also: tuple[str, ...]
+    degradation: str
+    strip_side: int
+
+    @functools.cached_property
+    def _judge(self) -> "_Judge":
+        return _Judge(self)
+
+    def open(self) -> Callable[[_Task | None], _Answer]:
+        return self._judge
+
+    def lost(self, task: _Task | None, why: str) -> _Answer:
+        if task is None:
+            raise UserError(f"evaluate: opening the weights {why}")
+        return f"{task.pair.hr}: {why}"
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), tuple(getattr(self, one.name) for one in fields(self))  # without what is open
+
+
+class _Judge:
+    """What does it, with all weights."""
+
+    def __init__(self, judging: _Judging) -> None:
+        keep_memory()
+        self._device, self._side = resolve_device(judging.device), judging.strip_side
+        opened = [
+            spec
+            if spec == BICUBIC
+            else open_entrant(spec, self._device, judging.precision, consistency=judging.consistency)
+            for spec in judging.specs
+        ]
+        generators = [each for each in opened if isinstance(each, Entrant)]
+        self._protocol = _protocol(judging.protocol, generators, judging.scale)
+        self._make_low = build(judging.degradation, self._protocol.scale)
+        self._scorer = Scorer.full(self._protocol, self._device, judging.also)
+        entrants = [each if isinstance(each, Entrant) else bicubic(self._protocol.scale) for each in opened]
+        self._entrants = told_apart([*entrants, *(results_entrant(each) for each in judging.folders)])
+
+    def __call__(self, task: _Task | None) -> _Answer:
+        if task is None:
+            known = [replace(each, enlarge=None) for each in self._entrants]
+            return _Judges(self._protocol, self._scorer.metrics, known)
+        try:
+            if task.why is not None:
+                raise _UnreadableError(task.why)
+            hr = self._protocol.crop_to_scale(_read(task.pair.hr))
+            lr = _low(task.pair, hr, self._protocol, self._make_low)
+            made = iter([_read(path) for path in task.made])
+        except _UnreadableError as error:
+            return str(error)
+        shown: dict[str, Tensor] = {}
+        scores = []
+        for entrant in self._entrants:
+            sr = self._protocol.crop_to_scale(entrant.enlarge(lr) if entrant.enlarge is not None else next(made))
+            scores += self._scorer.score(sr.to(self._device), hr.to(self._device), lr.to(self._device))
+            shown[entrant.name] = sr
+        return _Scored(scores, cut_strip(task.pair.name, hr, lr, shown, self._side) if self._side else None)
 
 
 def _protocol(wanted: str | Protocol, generators: Sequence[Entrant], scale: int | None) -> Protocol:

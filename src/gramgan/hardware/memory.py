@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from gramgan import own_process
+
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -18,12 +20,13 @@ def available_bytes() -> int:
     """Main memory that this process can take without making the system swap, in bytes.
 
     What the system reports as available; on Linux the least of that, of what the control groups (containers) still
-    allow, and of the process's own limit of address space.
+    allow, and of the process's own limit of address space. Where several workers of ours share the machine, it is this
+    one's part.
     """
     limits: list[int | None] = [psutil.virtual_memory().available]
     if sys.platform == "linux":
         limits += [*_cgroup_free(), _address_space_free()]
-    return max(min(limit for limit in limits if limit is not None), 0)
+    return max(min(limit for limit in limits if limit is not None), 0) // own_process.sharers()
 
 
 def _cgroup_free() -> list[int]:

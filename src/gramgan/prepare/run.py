@@ -1,16 +1,14 @@
 """One run of `gramgan prepare`: check a folder, report, cut."""
 
 import hashlib
-import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gramgan.collect.attribution import refuse_foreign_attribution, write_attribution
 from gramgan.collect.holdout import choose_sides, group_of
 from gramgan.collect.manifest import Entry, Side, known_licences, read_manifest, refuse_foreign_lists, write_manifest
-from gramgan.errors import UserError
+from gramgan.errors import UserError, in_one_line
 from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as, write_bytes
 from gramgan.hardware.processor import threads
 from gramgan.images import find_images
@@ -32,6 +30,7 @@ from gramgan.prepare.report import CSV, HTML, write_page, write_table
 from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
 from gramgan.progress import Progress, silent
 from gramgan.scientific.record import carry_record
+from gramgan.team import Team, Threads, in_order
 
 SIZE = 480
 """Pixels of a sub-image's side, with a step of half of it: what the field cuts DIV2K into."""
@@ -68,6 +67,7 @@ class Prepared:
     sub_images: int
     shards: int
     report: Path
+    failures: tuple[str, ...] = ()  # a line for each photograph or shard that could not be cut
 
     @property
     def usable(self) -> int:
@@ -81,7 +81,7 @@ def prepare(
     wish: Wish,
     *,
     benchmarks: Sequence[Path] = (),
-    workers: int | None = None,
+    team: Team | None = None,
     on_check: Progress = silent,
     on_cut: Progress = silent,
 ) -> Prepared:
@@ -95,7 +95,7 @@ def prepare(
         output: where report, sub-images and their manifest, or shards, are to be.
         wish: what is wanted.
         benchmarks: folders of images that will be judged by; what looks like one of them is not used.
-        workers: files that are worked on at the same time; by default one for each processor.
+        team: who works on the files; by default threads, one for each processor.
         on_check: told how many files have been checked, benchmarks included.
         on_cut: told how many sub-images have been cut.
 
@@ -112,33 +112,30 @@ def prepare(
     refuse_foreign_lists(output)
     refuse_foreign_attribution(output)
     state = ensure_own_folder(output / _STATE)
-    workers = workers or threads()
-    with exclusive(state / "lock"), ThreadPoolExecutor(workers, "gramgan-prepare") as pool:
-        try:
-            return _prepare(folder, output, wish, files, truths, _Work(pool, state, on_check, on_cut))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with exclusive(state / "lock"):
+        return _prepare(
+            folder, output, wish, files, truths, _Course(team or Threads(threads()), state, on_check, on_cut)
+        )
 
 
 @dataclass
-class _Work:
-    pool: ThreadPoolExecutor
+class _Course:
+    team: Team
     state: Path
     on_check: Progress
     on_cut: Progress
 
 
 def _prepare(
-    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], work: _Work
+    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: _Course
 ) -> Prepared:
     total = len(files) + len(truths)
     known = Lookalikes()
-    marks = work.pool.map(lambda truth: turned_marks(truth[1]), truths)
+    marks = in_order(course.team, _Marks(), [path for _, path in truths])
     for done, ((root, path), turned) in enumerate(zip(truths, marks, strict=True), start=1):
         known.add(f"{root.name}/{path.relative_to(root).as_posix()}", turned)
-        work.on_check(done, total)
-    checks = _check_all(folder, files, wish, work, len(truths))
+        course.on_check(done, total)
+    checks = _check_all(folder, files, wish, course, len(truths))
     checks = mark_poor(mark_duplicates(mark_leaks(checks, known)), wish.max_blur, wish.max_blockiness)
     photographs = _photographs(folder, checks, wish.licence)
     factors = sorted(set(wish.shrink))
@@ -156,48 +153,43 @@ def _prepare(
             f"{folder}: shrunk {factors[0]} times no photograph has {wish.size}x{wish.size} pixels; choose a smaller "
             "--size or --shrink"
         )
-    shards = 0
+    shards, failures = 0, []
     if wish.cut:
         write_attribution(output, [each.entry for each in photographs])
         carry_record(folder, output)
         if wish.shard is None:
-            _cut_files(photographs, spots, output, work)
+            failures = _cut_files(photographs, spots, output, course)
         else:
-            shards = _cut_shards([spot for each in spots.values() for spot in each], wish.shard, output, work)
-    return Prepared(checks, sum(counts.values()), shards, output / HTML)
+            every = [spot for each in spots.values() for spot in each]
+            shards, failures = _cut_shards(every, wish.shard, output, course)
+    return Prepared(checks, sum(counts.values()), shards, output / HTML, tuple(failures))
 
 
-def _check_all(folder: Path, files: list[Path], wish: Wish, work: _Work, before: int) -> list[Check]:
+def _check_all(folder: Path, files: list[Path], wish: Wish, course: _Course, before: int) -> list[Check]:
     """Check all files; those that an earlier run has checked and that are as they were are not looked at again."""
-    journal = work.state / "checks.jsonl"
+    journal = course.state / "checks.jsonl"
     known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}
-    lock = threading.Lock()
 
     def key_of(path: Path) -> str:
         status = path.stat()
         file = path.relative_to(folder).as_posix()
         return f"{VERSION} {file} {status.st_size} {status.st_mtime_ns} {wish.size} {wish.allow_huge}"
 
-    def look(path: Path) -> Check:
-        return check_file(path, path.relative_to(folder).as_posix(), wish.size, allow_huge=wish.allow_huge)
-
     def note(path: Path, check: Check) -> None:
-        with lock:
-            append_record(journal, {"key": key_of(path), "check": asdict(check)})
+        append_record(journal, {"key": key_of(path), "check": asdict(check)})
 
-    def one(path: Path) -> Check:
-        before = known.get(key_of(path))
-        if before is not None:
-            return before
-        check = look(path)
+    look = _Look(folder, wish)
+    found = {path: known.get(key_of(path)) for path in files}
+    unknown = [path for path in files if found[path] is None]
+    done = before + len(files) - len(unknown)
+    course.on_check(done, before + len(files))
+    for number, check in course.team.arriving(look, unknown):
+        found[unknown[number]] = check
         if not check.is_damaged:
-            note(path, check)
-        return check
-
-    checks = []
-    for done, check in enumerate(work.pool.map(one, files), start=before + 1):
-        checks.append(check)
-        work.on_check(done, before + len(files))
+            note(unknown[number], check)
+        done += 1
+        course.on_check(done, before + len(files))
+    checks = [check for check in found.values() if check is not None]
     for position, (path, check) in enumerate(zip(files, checks, strict=True)):
         if check.is_damaged and key_of(path) not in known:
             # libvips has one place for what it says of errors: only where nobody else fails is it of this file.
@@ -255,65 +247,80 @@ def _unlisted(check: Check, licence: str) -> Entry:
     )
 
 
-def _cut_files(photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, work: _Work) -> None:
-    journal = work.state / "cut.jsonl"
+def _cut_files(
+    photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: _Course
+) -> list[str]:
+    """Returns what failed, a line for each photograph."""
+    journal = course.state / "cut.jsonl"
     done: dict[str, list[Entry]] = {
         str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
     }
-    counter = _Counter(sum(map(len, spots.values())), work.on_cut)
-    lock = threading.Lock()
-
-    def one(photograph: Photograph) -> list[Entry]:
-        plan = _plan(spots[photograph.entry.file])
-        entries = done.get(plan, [])
+    total = sum(map(len, spots.values()))
+    finished: dict[str, list[Entry]] = {}
+    for photograph in photographs:
+        entries = done.get(_plan(spots[photograph.entry.file]), [])
         if entries and all((output / entry.file).is_file() for entry in entries):
-            counter.add(len(entries))
             # What the manifest says of the photograph may have changed since.
-            return [_renewed(entry, photograph) for entry in entries]
-        entries = []
-        for image in cut_sub_images(photograph, spots[photograph.entry.file]):
-            write_bytes(output / f"{image.spot.key}.png", image.png)
-            entries.append(image.entry())
-            counter.add(1)
-        with lock:
-            append_record(journal, {"plan": plan, "entries": [asdict(entry) for entry in entries]})
-        return entries
+            finished[photograph.entry.file] = [_renewed(entry, photograph) for entry in entries]
+    missing = [one for one in photographs if one.entry.file not in finished]
+    count = sum(map(len, finished.values()))
+    course.on_cut(count, total)
+    tasks = ((one, spots[one.entry.file]) for one in missing)
+    failures: list[str] = []
+    for number, entries in course.team.arriving(_Cut(output), tasks, into=output):
+        file = missing[number].entry.file
+        if isinstance(entries, str):
+            failures.append(entries)
+            continue
+        append_record(journal, {"plan": _plan(spots[file]), "entries": [asdict(entry) for entry in entries]})
+        finished[file] = entries
+        count += len(entries)
+        course.on_cut(count, total)
 
-    manifest = [entry for entries in work.pool.map(one, photographs) for entry in entries]
+    manifest = [entry for photograph in photographs for entry in finished.get(photograph.entry.file, [])]
     wanted = {entry.file for entry in manifest}
-    for entry in [*(read_manifest(output) or []), *(entry for entries in done.values() for entry in entries)]:
+    for entry in (
+        [] if failures else [*(read_manifest(output) or []), *(entry for entries in done.values() for entry in entries)]
+    ):
         if entry.file not in wanted:
             _remove(output, entry.file)
     write_manifest(output, manifest)
+    return failures
 
 
-def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, work: _Work) -> int:
-    journal = work.state / "shards.jsonl"
+def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Course) -> tuple[int, list[str]]:
+    """Returns the number of shards, and what failed, a line for each."""
+    journal = course.state / "shards.jsonl"
     done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
-    counter = _Counter(len(spots), work.on_cut)
-    lock = threading.Lock()
     sides: tuple[Side, ...] = ("train", "holdout")
     plans = {side: plan_shards(side, [s for s in spots if s.photograph.entry.split == side], samples) for side in sides}
-
-    def one(shard: Shard) -> int:
+    every = [shard for side in sides for shard in plans[side]]
+    sizes: dict[str, int] = {}
+    for shard in every:
         path, before = output / shard.file, done.get(shard.file)
         size = path.stat().st_size if path.is_file() else None
         if before and before.get("plan") == shard.plan and size is not None and size == before.get("size"):
-            counter.add(len(shard.spots))
-            return size
-        size = write_shard(shard, output, lambda: counter.add(1))
-        with lock:
-            append_record(journal, {"file": shard.file, "plan": shard.plan, "size": size})
-        return size
+            sizes[shard.file] = size
+    missing = [shard for shard in every if shard.file not in sizes]
+    count = len(spots) - sum(len(shard.spots) for shard in missing)
+    course.on_cut(count, len(spots))
+    failures: list[str] = []
+    for number, size in course.team.arriving(_CutShard(output), missing, into=output):
+        shard = missing[number]
+        if isinstance(size, str):
+            failures.append(size)
+            continue
+        append_record(journal, {"file": shard.file, "plan": shard.plan, "size": size})
+        sizes[shard.file] = size
+        count += len(shard.spots)
+        course.on_cut(count, len(spots))
 
-    every = [shard for side in sides for shard in plans[side]]
-    sizes = dict(zip((shard.file for shard in every), work.pool.map(one, every), strict=True))
-    for file in done.keys() - sizes.keys():
+    for file in done.keys() - {shard.file for shard in every}:
         _remove(output, file)
     for side in sides:
-        if plans[side]:
+        if plans[side] and all(shard.file in sizes for shard in plans[side]):
             write_index(side, plans[side], [sizes[shard.file] for shard in plans[side]], output)
-    return len(every)
+    return len(every), failures
 
 
 def _entries(values: object) -> list[Entry]:
@@ -347,16 +354,74 @@ def _renewed(entry: Entry, photograph: Photograph) -> Entry:
     )
 
 
-class _Counter:
-    """Counts for several threads and tells one `Progress`."""
+@dataclass(frozen=True)
+class _Marks:
+    """The work on a benchmark's image: by what its likes are found."""
 
-    def __init__(self, total: int, progress: Progress) -> None:
-        self._total, self._progress = total, progress
-        self._done = 0
-        self._lock = threading.Lock()
-        progress(0, total)
+    def open(self) -> Callable[[Path], list[str]]:
+        return turned_marks
 
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            self._progress(self._done, self._total)
+    def lost(self, task: Path, why: str) -> list[str]:
+        raise UserError(f"{task}: {why}")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The work on a file of `folder`: to check it."""
+
+    folder: Path
+    wish: Wish
+
+    def open(self) -> Callable[[Path], Check]:
+        return self
+
+    def __call__(self, path: Path) -> Check:
+        return check_file(path, self._name(path), self.wish.size, allow_huge=self.wish.allow_huge)
+
+    def lost(self, task: Path, why: str) -> Check:
+        return Check(self._name(task), problem=f"unreadable: {why}")
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The work on a photograph and its spots: to write its sub-images."""
+
+    output: Path
+
+    def open(self) -> Callable[[tuple[Photograph, list[Spot]]], list[Entry] | str]:
+        return self
+
+    def __call__(self, task: tuple[Photograph, list[Spot]]) -> list[Entry] | str:
+        entries = []
+        try:
+            for image in cut_sub_images(*task):
+                write_bytes(self.output / f"{image.spot.key}.png", image.png)
+                entries.append(image.entry())
+        except Exception as error:  # noqa: BLE001 (one file that has gone since must not end the job)
+            return in_one_line(error, task[0].path)
+        return entries
+
+    def lost(self, task: tuple[Photograph, list[Spot]], why: str) -> str:
+        return f"{task[0].path}: {why}"
+
+
+@dataclass(frozen=True)
+class _CutShard:
+    """The work on a shard: to write it; its size."""
+
+    output: Path
+
+    def open(self) -> Callable[[Shard], int | str]:
+        return self
+
+    def __call__(self, task: Shard) -> int | str:
+        try:
+            return write_shard(task, self.output)
+        except Exception as error:  # noqa: BLE001 (as above)
+            return in_one_line(error, self.output / task.file)
+
+    def lost(self, task: Shard, why: str) -> str:
+        return f"{self.output / task.file}: {why}"

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def plan_shards(name: str, spots: Iterable[Spot], samples: int) -> list[Shard]:
     ]
 
 
-def write_shard(shard: Shard, folder: Path, on_cut: Callable[[], None]) -> int:
+def write_shard(shard: Shard, folder: Path) -> int:
     """Cut what belongs in a shard and write it, atomically; its size in bytes.
 
     Raises:
@@ -53,9 +53,7 @@ def write_shard(shard: Shard, folder: Path, on_cut: Callable[[], None]) -> int:
         by_photograph.setdefault(spot.photograph, []).append(spot)
     images: list[SubImage] = []
     for photograph, spots in by_photograph.items():
-        for image in cut_sub_images(photograph, spots):
-            images.append(image)
-            on_cut()
+        images.extend(cut_sub_images(photograph, spots))
     images.sort(key=lambda image: _shuffled(image.spot.key))
     with atomic_path(folder / shard.file) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as archive:

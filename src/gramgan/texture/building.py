@@ -1,10 +1,8 @@
-"""From photographs to a table's rows: decoded, sampled and described by several threads, in a fixed order."""
+"""From photographs to a table's rows: decoded, sampled and described by several at once, in a fixed order."""
 
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import torch
 from gramgan.errors import in_one_line
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress
+from gramgan.team import Team, Threads, in_order
 from gramgan.texture.descriptors import Descriptor, DescriptorName
 from gramgan.texture.sampling import Patches, photograph_key, sample_patches
 from gramgan.texture.sources import Source
@@ -67,7 +66,7 @@ class ScaleEstimate:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a thread made of one photograph; `moments` are the number, sum and sum of squares of its vectors."""
+    """What was made of one photograph; `moments` are the number, sum and sum of squares of its vectors."""
 
     source: Source
     source_id: str
@@ -82,28 +81,31 @@ def sampled(
     sampling: Sampling,
     progress: Progress,
     known: Callable[[np.ndarray], bool] = lambda patch_ids: False,
+    team: Team | None = None,
 ) -> Iterator[Sampled]:
     """The patches of one photograph after the other, as many as `shares` says.
 
     Photographs that are unreadable, too small, or copies of another one are logged and left out; so are those with
-    patch ids that are `known`. What comes out depends on the photographs and on `sampling`, and not on the number of
-    threads, which is the number that torch would use for one operation.
+    patch ids that are `known`. What comes out depends on the photographs and on `sampling`, and not on the `team`: by
+    default as many threads as torch would use for one operation.
     """
     seen: dict[int, Path] = {}
     work = [(source, share) for source, share in zip(sources, shares, strict=True) if share]
     idle = len(sources) - len(work)
-    for number, (source, result) in enumerate(_ahead(work, sampling)):
-        if isinstance(result, str):
-            log.warning("left out of the texture database: %s", result)
-        elif (twin := seen.setdefault(result.key, source.path)) != source.path:
-            log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
-        elif not len(result.patches):
-            log.warning("left out of the texture database: %s: too small or without any texture", source.path)
-        elif known(result.patches.patch_id):
-            log.warning("left out of the texture database: %s: a picture that it holds already", source.path)
-        else:
-            yield result
-        progress(number + 1 + idle, len(sources))
+    with _one_thread_each() as threads:
+        results = in_order(team or Threads(threads), _Sample(sampling), work)
+        for number, ((source, _), result) in enumerate(zip(work, results, strict=True)):
+            if isinstance(result, str):
+                log.warning("left out of the texture database: %s", result)
+            elif (twin := seen.setdefault(result.key, source.path)) != source.path:
+                log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
+            elif not len(result.patches):
+                log.warning("left out of the texture database: %s: too small or without any texture", source.path)
+            elif known(result.patches.patch_id):
+                log.warning("left out of the texture database: %s: a picture that it holds already", source.path)
+            else:
+                yield result
+            progress(number + 1 + idle, len(sources))
 
 
 def record_batch(sampled: Sampled, schema: "pa.Schema") -> "pa.RecordBatch":
@@ -125,32 +127,27 @@ def record_batch(sampled: Sampled, schema: "pa.Schema") -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([columns[field.name] for field in schema], schema=schema)
 
 
-def _ahead(work: Sequence[tuple[Source, int]], sampling: Sampling) -> Iterator[tuple[Source, Sampled | str]]:
-    """Results in order, while the threads work on the next photographs."""
-    waiting: deque[tuple[Source, Future[Sampled | str]]] = deque()
-    with _one_thread_each() as threads, ThreadPoolExecutor(threads, thread_name_prefix="texture") as pool:
+@dataclass(frozen=True)
+class _Sample:
+    """The work on a photograph, of which so many patches are wanted."""
+
+    sampling: Sampling
+
+    def open(self) -> Callable[[tuple[Source, int]], Sampled | str]:
+        return self._sampled
+
+    def lost(self, task: tuple[Source, int], why: str) -> str:
+        return f"{task[0].path}: {why}"
+
+    def _sampled(self, task: tuple[Source, int]) -> Sampled | str:
+        source, share = task
         try:
-            for source, share in work:
-                waiting.append((source, pool.submit(_sample, source, share, sampling)))
-                if len(waiting) > threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _sample(source: Source, share: int, sampling: Sampling) -> Sampled | str:
-    try:
-        photograph = read_rgb8(source.path)
-        key = photograph_key(photograph)
-        patches = sample_patches(photograph, share, key=key, **vars(sampling))
-        return Sampled(source, source.source_id, key, patches, _moments(patches.gram))
-    except Exception as error:  # noqa: BLE001 (one odd file must not end the build)
-        return in_one_line(error, source.path)
+            photograph = read_rgb8(source.path)
+            key = photograph_key(photograph)
+            patches = sample_patches(photograph, share, key=key, **vars(self.sampling))
+            return Sampled(source, source.source_id, key, patches, _moments(patches.gram))
+        except Exception as error:  # noqa: BLE001 (one odd file must not end the build)
+            return in_one_line(error, source.path)
 
 
 def _moments(vectors: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

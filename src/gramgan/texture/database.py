@@ -9,6 +9,7 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.progress import Progress, silent
+from gramgan.team import Team
 from gramgan.texture.building import Sampling, record_batch, sampled
 from gramgan.texture.commits import append_rows, changing, delete, drop_fragments, newest_of
 from gramgan.texture.descriptors import Descriptor, DescriptorName
@@ -76,6 +77,7 @@ class TextureDatabase:
         seed: int = 0,
         overwrite: bool = False,
         progress: Progress = silent,
+        team: Team | None = None,
     ) -> "TextureDatabase":
         """Build a table from photographs, the same number of patches from each.
 
@@ -93,12 +95,13 @@ class TextureDatabase:
             seed: not negative; two builds with the same photographs and seed are equal.
             overwrite: replace a texture database that is there.
             progress: told the number of photographs done.
+            team: who works on the photographs; by default threads of this process.
 
         Raises:
             UserError: no photograph gave a patch, something stands at `path`, or it cannot be written.
         """
         sampling = Sampling(descriptor, k, flat_share, warp_share, seed)
-        build_table(Path(path), sources, patches, sampling, overwrite=overwrite, progress=progress)
+        build_table(Path(path), sources, patches, sampling, overwrite=overwrite, progress=progress, team=team)
         return cls.open(path)
 
     @classmethod
@@ -244,6 +247,7 @@ class TextureDatabase:
         warp_share: float | None = None,
         seed: int | None = None,
         progress: Progress = silent,
+        team: Team | None = None,
     ) -> "TextureDatabase":
         """Add photographs to the newest version; what is there is neither read again nor rewritten.
 
@@ -257,6 +261,7 @@ class TextureDatabase:
             warp_share: see `build`.
             seed: see `build`.
             progress: told the number of photographs done.
+            team: see `build`.
 
         Returns:
             The new version.
@@ -283,7 +288,7 @@ class TextureDatabase:
 
         def batches() -> "Iterator[pa.RecordBatch]":
             schema = schema_of(newest.metadata)
-            for one in sampled(fresh, shares_of(total, len(fresh)), sampling, progress, known=added.any_known):
+            for one in sampled(fresh, shares_of(total, len(fresh)), sampling, progress, added.any_known, team):
                 added.note(one.patches.patch_id)
                 yield record_batch(one, schema)
 

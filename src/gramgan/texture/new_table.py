@@ -8,6 +8,7 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.progress import Progress
+from gramgan.team import Team
 from gramgan.texture.building import Sampling, new_estimate, record_batch, sampled
 from gramgan.texture.commits import create, new_table
 from gramgan.texture.descriptors import Descriptor
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 
 def build_table(
-    path: Path, sources: Iterable[Source], patches: int, sampling: Sampling, *, overwrite: bool, progress: Progress
+    path: Path,
+    sources: Iterable[Source],
+    patches: int,
+    sampling: Sampling,
+    *,
+    overwrite: bool,
+    progress: Progress,
+    team: Team | None,
 ) -> None:
     """A table of patches from photographs; for arguments and errors see `TextureDatabase.build`."""
     _check_free(path, overwrite)
@@ -34,7 +42,7 @@ def build_table(
     schema = schema_of(Metadata.new(shipped, {}))
 
     def batches() -> "Iterator[pa.RecordBatch]":
-        for one in sampled(ordered, shares_of(patches, len(ordered)), sampling, progress):
+        for one in sampled(ordered, shares_of(patches, len(ordered)), sampling, progress, team=team):
             estimate.add_moments(one.moments)
             yield record_batch(one, schema)
 

@@ -1,0 +1,116 @@
+"""Many like tasks, and who does them: this process, its threads, or the processes of a cluster (`gramgan.cluster`).
+
+What is done is a `Work`, which goes to other processes by pickling. Its tasks can be repeated without harm, and its
+results do not depend on who does them, or in what order they arrive.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+HELD = 2
+"""Tasks that are given to each at a time: one in work, and the next one, so that nobody waits for us."""
+_AHEAD = 4  # results for each that may wait for an earlier one
+
+
+class Work(Protocol[T_contra, R_co]):
+    """What is done to each of many tasks."""
+
+    def open(self) -> Callable[[T_contra], R_co]:
+        """What does it; called once in each process, so it may load weights."""
+        ...
+
+    def lost(self, task: T_contra, why: str) -> R_co:
+        """The result of a task that has ended every process which tried it; `why` is part of a sentence."""
+        ...
+
+
+class Team(Protocol):
+    """Who does the tasks."""
+
+    @property
+    def size(self) -> int:
+        """How many tasks are worked on at the same time."""
+        ...
+
+    def arriving(
+        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, R]]:
+        """Do all tasks.
+
+        Args:
+            work: what is done.
+            tasks: taken from the iterable as they are needed.
+            ahead: how far a task may be ahead of the oldest one that has no result yet; None for any distance.
+            into: the folder that the tasks write to.
+
+        Yields:
+            (number of the task from 0, its result), as they arrive.
+        """
+        ...
+
+
+def in_order(team: Team, work: Work[T, R], tasks: Iterable[T]) -> Iterator[R]:
+    """The results in the order of the tasks; of those that come too early a bounded number is kept."""
+    early: dict[int, R] = {}
+    due = 0
+    for number, result in team.arriving(work, tasks, ahead=_AHEAD * team.size):
+        early[number] = result
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+class Alone:
+    """This process, one task after the other."""
+
+    size = 1
+
+    def arriving(
+        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, R]]:
+        """See `Team`."""
+        function = work.open()
+        for number, task in enumerate(tasks):
+            yield number, function(task)
+
+
+class Threads:
+    """So many threads of this process."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def arriving(
+        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, R]]:
+        """See `Team`."""
+        function, pending = work.open(), enumerate(tasks)
+        running: dict[Future[R], int] = {}
+        with ThreadPoolExecutor(self.size, thread_name_prefix="gramgan") as pool:
+            try:
+                while True:
+                    while len(running) < HELD * self.size and may_begin(running.values(), ahead):
+                        number, task = next(pending, (None, None))
+                        if number is None:
+                            break
+                        running[pool.submit(function, task)] = number  # pyright: ignore[reportArgumentType]
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield running.pop(future), future.result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+
+def may_begin(running: Iterable[int], ahead: int | None) -> bool:
+    """Whether the tasks of these numbers are few enough, from the oldest to the newest, for another one to begin."""
+    numbers = list(running)
+    return ahead is None or not numbers or max(numbers) - min(numbers) + 1 < ahead
