@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gram-GAN needs Python 3.11 or newer; give one: make PYTHON=python3.12 TARGET")'
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy,studio]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,samples,faiss,openvino,onnx,geo,medical,microscopy,studio,cluster]'
 	@# Without what it asks for: torchvision, which no generator needs (see networks/foreign.py).
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps spandrel einops
 	@touch $(STAMP)
@@ -63,7 +63,7 @@ soak: $(STAMP)
 # platform and every build of torch but the one with CUDA, of several GB. The images of containers/ have no tools of developers, and
 # each its own build of torch.
 LOCKED = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
-IN_IMAGES = samples faiss openvino geo medical microscopy studio spandrel
+IN_IMAGES = samples faiss openvino geo medical microscopy studio spandrel cluster
 lock: $(STAMP)
 	$(LOCKED) --all-extras --no-emit-package torchvision --constraint constraints.txt pyproject.toml --output-file requirements.lock
 	printf 'hatchling\nuv\n' | $(LOCKED) $(IN_IMAGES:%=--extra %) --excludes containers/apart.txt --constraint requirements.lock \

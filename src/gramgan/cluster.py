@@ -20,6 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,7 +188,7 @@ class RayTeam:
             UserError: no node can take part.
         """
         with _token(into) as token:
-            yield from _Job(self, work, token).results(enumerate(tasks), ahead)
+            yield from _Job(self, work, token).results(iter(tasks), ahead)
 
     def _places(self) -> dict[str, int]:
         """How many workers each living node has room for."""
@@ -217,27 +218,27 @@ class _Job:
             hand.held.clear()
             self._open(hand)
 
-    def results(self, pending: Iterator[tuple[int, Any]], ahead: int | None) -> Iterator[tuple[int, Any]]:
-        looked, begun = -_LOOK, time.monotonic()
+    def results(self, pending: Iterator[Any], ahead: int | None) -> Iterator[tuple[int, Any]]:
+        looked, begun = -_LOOK, 0
+        idle: float | None = time.monotonic()
         places: dict[str, int] = {}
         while True:
             if time.monotonic() - looked >= _LOOK:
                 places, looked = self._team._places(), time.monotonic()
-            while len(self._tasks) < HELD * max(sum(places.values()), 1) and may_begin(self._tasks, ahead):
-                number, task = next(pending, (None, None))
-                if number is None:
-                    break
-                self._tasks[number] = task
-                self._waiting.append(number)
+            room = HELD * max(sum(places.values()), 1) - len(self._tasks)
+            for task in islice(pending, may_begin(begun, self._tasks, room, ahead)):
+                self._tasks[begun] = task
+                self._waiting.append(begun)
+                begun += 1
             if not self._tasks:
                 return
             self._staff(places)
             self._hand_out()
-            if begun is not None and any(hand.ready for hand in self._hands):
-                begun = None
-            elif begun is not None and time.monotonic() - begun > _PATIENCE:
+            if any(hand.ready for hand in self._hands):
+                idle = None
+            elif idle is not None and time.monotonic() - idle > _PATIENCE:
                 _log.info("--ray: all processors of the cluster are taken; waiting for one")
-                begun = None
+                idle = None
             done, _ = self._ray.wait(list(self._running), timeout=_LOOK)
             for reference in done:
                 yield from self._take(reference)

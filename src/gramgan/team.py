@@ -6,6 +6,7 @@ results do not depend on who does them, or in what order they arrive.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -91,16 +92,15 @@ class Threads:
         self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
     ) -> Iterator[tuple[int, R]]:
         """See `Team`."""
-        function, pending = work.open(), enumerate(tasks)
+        function, pending, begun = work.open(), iter(tasks), 0
         running: dict[Future[R], int] = {}
         with ThreadPoolExecutor(self.size, thread_name_prefix="gramgan") as pool:
             try:
                 while True:
-                    while len(running) < HELD * self.size and may_begin(running.values(), ahead):
-                        number, task = next(pending, (None, None))
-                        if number is None:
-                            break
-                        running[pool.submit(function, task)] = number  # pyright: ignore[reportArgumentType]
+                    room = HELD * self.size - len(running)
+                    for task in islice(pending, may_begin(begun, running.values(), room, ahead)):
+                        running[pool.submit(function, task)] = begun
+                        begun += 1
                     if not running:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -110,7 +110,14 @@ class Threads:
                     future.cancel()
 
 
-def may_begin(running: Iterable[int], ahead: int | None) -> bool:
-    """Whether the tasks of these numbers are few enough, from the oldest to the newest, for another one to begin."""
-    numbers = list(running)
-    return ahead is None or not numbers or max(numbers) - min(numbers) + 1 < ahead
+def may_begin(begun: int, running: Iterable[int], room: int, ahead: int | None) -> int:
+    """How many more tasks may begin after the first `begun`.
+
+    Args:
+        begun: how many have.
+        running: the numbers of those that have no result yet.
+        room: how many more can be worked on.
+        ahead: see `Team.arriving`.
+    """
+    most = room if ahead is None else min(room, ahead - (begun - min(running, default=begun)))
+    return max(0, most)

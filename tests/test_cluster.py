@@ -1,0 +1,196 @@
+"""A real Ray cluster on this machine: the same results as without, whoever dies."""
+
+import importlib.util
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from gramgan import cluster
+from gramgan.cli.app import run
+from gramgan.errors import UserError
+from gramgan.images import write_image
+from gramgan.prepare.run import Wish, prepare
+from gramgan.team import in_order
+from gramgan.texture.database import TextureDatabase, sources_of
+
+if TYPE_CHECKING:
+    from gramgan.cluster import RayTeam
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'gramgan[cluster]'"
+)
+STORE = 200 << 20  # bytes for objects on each node
+COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
+
+
+def start_cluster(nodes: int, processors: int) -> Any:
+    """A cluster of so many nodes: separate processes that speak over loopback."""
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": processors, "object_store_memory": STORE, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=options, shutdown_at_exit=True)
+    for _ in range(nodes - 1):
+        found.add_node(num_cpus=processors, object_store_memory=STORE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a cluster of one node with two processors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        found = start_cluster(1, 2)
+        yield found.address
+        found.shutdown()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for seed in range(6):
+        noise = np.random.default_rng(seed).random((3, 160, 200 + seed), dtype=np.float32)
+        write_image(folder / f"{seed}.png", noise)
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:999])
+    return folder
+
+
+class Square:
+    """The square of a number; `ends` ends the process that tries it, `marks` is where each attempt leaves a file."""
+
+    def __init__(self, marks: Path, ends: int | None = None, once: bool = False) -> None:
+        self._marks, self._ends, self._once = marks, ends, once
+
+    def open(self) -> Callable[[int], int | str]:
+        (self._marks / f"opened-{os.getpid()}").touch()
+        return self.square
+
+    def square(self, task: int) -> int | str:
+        before = len(list(self._marks.glob(f"{task}-*")))
+        (self._marks / f"{task}-{os.getpid()}").touch()
+        if task == self._ends and not (self._once and before):
+            os._exit(1)
+        logging.getLogger("gramgan.test").warning("task %d", task)
+        return task * task
+
+    def lost(self, task: int, why: str) -> str:
+        return f"{task}: {why}"
+
+
+def rows(database: TextureDatabase) -> list[bytes]:
+    return [database.numbers(column).tobytes() for column in COLUMNS]
+
+
+def said(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in log.records if record.name.startswith("gramgan")]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@needs_ray
+def test_results_are_the_same_on_a_cluster(
+    address: str, photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = sources_of(photographs, sorted(photographs.glob("*.png")))
+    plain = TextureDatabase.build(tmp_path / "plain.lance", sources, patches=3000)
+    prepare(photographs, tmp_path / "plain", Wish(size=96, step=48))
+    here = said(caplog)
+    caplog.clear()
+    register_by_value()
+    with cluster.connect(address) as team:
+        assert team.size == 2
+        spread = TextureDatabase.build(tmp_path / "spread.lance", sources, patches=3000, team=team)
+        prepare(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
+        assert said(caplog) == here  # what a worker says is said here, in the same order
+        a_worker_dies(team, tmp_path)
+    assert rows(spread) == rows(plain)
+    assert spread.words("source_id")[1] == plain.words("source_id")[1]
+    assert spread.descriptor == plain.descriptor
+    assert contents(tmp_path / "spread") == contents(tmp_path / "plain")
+
+
+def register_by_value() -> None:
+    """Workers cannot import this file."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def a_worker_dies(team: "RayTeam", tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    assert list(in_order(team, Square(marks, ends=3, once=True), range(12))) == [number**2 for number in range(12)]
+    tries = {number: len(list(marks.glob(f"{number}-*"))) for number in range(12)}
+    assert tries[3] == 2
+    assert all(count == 1 for number, count in tries.items() if number != 3)
+
+
+COMMANDS = (
+    ["db", "build", "{folder}", "-o", "{out}/t.lance"],
+    ["prepare", "{folder}", "-o", "{out}/p"],
+    ["upscale", "{folder}", "-o", "{out}/u", "--model", "gramgan-x4-lite"],
+    ["evaluate", "{folder}", "-o", "{out}/e", "--model", "bicubic"],
+    ["collect", "--from", "{folder}", "-o", "{out}/c"],
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_without_ray_the_option_is_one_line(
+    command: list[str],
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = [word.format(folder=photographs, out=tmp_path) for word in command]
+    assert run([*words, "--ray", "auto"]) == 2
+    assert capsys.readouterr().err == "error: --ray: Ray is not installed; pip install 'gramgan[cluster]'\n"
+
+
+@needs_ray
+def test_bad_addresses_are_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = server.getsockname()[1]
+    for address, wrong in (
+        (f"127.0.0.1:{silent}", "no Ray cluster answers there"),
+        ("no-such-host.invalid:6379", "no Ray cluster answers there"),
+        ("127.0.0.1", "no address"),
+        ("ray://127.0.0.1:10001", "no address"),
+        ("127.0.0.1:ray", "no address"),
+    ):
+        start = time.monotonic()
+        with pytest.raises(UserError, match=f"^--ray {address}: {wrong}"), cluster.connect(address):
+            pass
+        assert time.monotonic() - start < 10
+    with pytest.raises(UserError, match="one GPU each"), cluster.connect("auto", "cuda:1"):
+        pass
+
+
+@needs_ray
+def test_no_gpu_in_the_cluster_is_one_line(address: str) -> None:
+    with pytest.raises(UserError, match="no node of the cluster has a GPU"), cluster.connect(address, "cuda"):
+        pass
+
+
+@needs_ray
+def test_a_node_that_cannot_take_part_says_why(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    register_by_value()
+    monkeypatch.setattr(cluster, "__version__", "0.0")
+    with (
+        cluster.connect(address) as team,
+        pytest.raises(UserError, match=r"--ray: node \S+: has gramgan \S+, not 0\.0; install that everywhere"),
+    ):
+        list(team.arriving(Square(tmp_path), range(3)))
