@@ -45,7 +45,6 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
     results = in_order(Threads(2), Square(), tasks())
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     assert len(taken) <= 3 + 4 * 2 + HELD * 2
-    results.close()
 
 
 def test_a_slow_task_holds_the_others_back_at_a_bounded_distance() -> None:

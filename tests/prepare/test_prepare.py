@@ -7,6 +7,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -294,6 +295,33 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def visible(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("shards", [[], ["--shards", "--shard-size", "16"]])
+def test_a_photograph_that_is_gone_when_it_is_to_be_cut_is_said_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shards: list[str]
+) -> None:
+    folder, out, whole = photos(tmp_path / "in", 3), tmp_path / "out", tmp_path / "whole"
+    command = ["prepare", str(folder), "--size", "96", "--step", "48", *shards, "-o"]
+    assert run([*command, str(whole)]) == 0
+    kept = (folder / "photo 1.png").read_bytes()
+    check = prepare_run.check_file
+
+    def check_and_take_away(path: Path, *arguments: Any, **more: Any) -> prepare_run.Check:
+        found = check(path, *arguments, **more)
+        if path.name == "photo 1.png":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(prepare_run, "check_file", check_and_take_away)
+    capsys.readouterr()
+    assert run([*command, str(out)]) == 1
+    assert "failed: " in capsys.readouterr().err
+    assert len(set(visible(out)) & {name for name in visible(whole) if name.endswith((".png", ".tar"))}) > 0
+    monkeypatch.setattr(prepare_run, "check_file", check)
+    (folder / "photo 1.png").write_bytes(kept)
+    assert run([*command, str(out)]) == 0
+    assert visible(out) == visible(whole)
 
 
 def test_another_size_replaces_what_was_cut(tmp_path: Path) -> None:

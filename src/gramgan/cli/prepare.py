@@ -138,8 +138,6 @@ def prepare(
     elif not check_only:
         say(f"sub-images: {result.sub_images} in {output}, listed with their licences in {output / 'manifest.csv'}")
     say(f"report: {result.report}")
-    for failure in result.failures:
-        complain(f"failed: {failure}")
     if result.failures:
         complain(f"{len(result.failures)} could not be cut; the same command again does what is missing")
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
 """One run of `gramgan prepare`: check a folder, report, cut."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ SIZE = 480
 
 _STATE = ".prepare"
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -61,13 +64,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run did: what it found of each file, how many sub-images there are, where the report is."""
+    """What a run did: what it found of each file, how many sub-images there are, where the report is.
+
+    `failures` has a line for each photograph or shard that could not be cut, which the log has too.
+    """
 
     checks: list[Check]
     sub_images: int
     shards: int
     report: Path
-    failures: tuple[str, ...] = ()  # a line for each photograph or shard that could not be cut
+    failures: tuple[str, ...] = ()
 
     @property
     def usable(self) -> int:
@@ -162,6 +168,8 @@ def _prepare(
         else:
             every = [spot for each in spots.values() for spot in each]
             shards, failures = _cut_shards(every, wish.shard, output, course)
+    for failure in failures:
+        _log.warning("failed: %s", failure)
     return Prepared(checks, sum(counts.values()), shards, output / HTML, tuple(failures))
 
 
@@ -171,18 +179,24 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, course: _Course, bef
     known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}
 
     def key_of(path: Path) -> str:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError:  # it is gone by now, as its check will say
+            return ""
         file = path.relative_to(folder).as_posix()
         return f"{VERSION} {file} {status.st_size} {status.st_mtime_ns} {wish.size} {wish.allow_huge}"
 
-    def note(path: Path, check: Check) -> None:
-        append_record(journal, {"key": key_of(path), "check": asdict(check)})
-
+    keys = {path: key_of(path) for path in files}
     look = _Look(folder, wish)
-    found = {path: known.get(key_of(path)) for path in files}
+    found = {path: known.get(keys[path]) for path in files}
     unknown = [path for path in files if found[path] is None]
     done = before + len(files) - len(unknown)
     course.on_check(done, before + len(files))
+
+    def note(path: Path, check: Check) -> None:
+        if keys[path] and keys[path] == key_of(path):
+            append_record(journal, {"key": keys[path], "check": asdict(check)})
+
     for number, check in course.team.arriving(look, unknown):
         found[unknown[number]] = check
         if not check.is_damaged:
@@ -191,7 +205,7 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, course: _Course, bef
         course.on_check(done, before + len(files))
     checks = [check for check in found.values() if check is not None]
     for position, (path, check) in enumerate(zip(files, checks, strict=True)):
-        if check.is_damaged and key_of(path) not in known:
+        if check.is_damaged and keys[path] not in known:
             # libvips has one place for what it says of errors: only where nobody else fails is it of this file.
             checks[position] = look(path)
             note(path, checks[position])
