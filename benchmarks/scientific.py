@@ -1,4 +1,4 @@
-"""One file of every scientific kind, enlarged and drawn: the picture and the figures of docs/scientific-images.md.
+"""One file of every scientific kind, enlarged and drawn: picture and figures of docs/how-to/scientific-images.md.
 
     python benchmarks/scientific.py --folder OUT [--photos FOLDER] [--model realsr-df2k]
         [--picture docs/images/scientific.jpg]

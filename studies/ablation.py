@@ -6,7 +6,7 @@ row leaves out what it does not name. Rows with a discriminator begin with the s
 start. The weights scored are the average (EMA) at the end: none is chosen by a validation.
 
     python studies/ablation.py run [--rows pixel perceptual …] [--seeds 0] [--steps 220]
-    python studies/ablation.py table [--page docs/ablation.md]
+    python studies/ablation.py table [--page docs/explanation/ablation.md]
 
 `run` goes on where it was stopped; `table` scores what is finished on Set5 and Set14 (protocol `sr-y-crop4`, fp32), the
 networks alone and back-projected (`gramgan upscale --consistency`), and writes the tables, with a picture whose crops
@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="for run: only these")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=load_config(PRESET).stages.adversarial)
-    parser.add_argument("--page", type=Path, help="for table: put tables and pictures into this page, docs/ablation.md")
+    parser.add_argument("--page", type=Path, help="for table: docs/explanation/ablation.md, to fill in")
     parser.add_argument("--device", default="auto", help="for table")
     arguments = parser.parse_args()
 
@@ -285,7 +285,7 @@ def main() -> None:
         picture = strips_picture(shown(report, alone, projected), evenly_spread(report.strips, STRIPS))
         write_bytes(arguments.folder / f"{key(name)}.png", to_png(picture))
         if arguments.page:
-            target = f"images/ablation-{key(name)}.webp"
+            target = f"../images/ablation-{key(name)}.webp"
             write_bytes(arguments.page.parent / target, to_webp(picture))
             parts.append(f"![{name}, crops of the start, of some rows and of the truth]({target})")
         for suffix, scores in (("", alone), ("_projected", projected)):

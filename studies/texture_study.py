@@ -18,7 +18,7 @@ Distances are between standardised Gram vectors; "gap" is the distance between e
     opposed    share of patches whose gradient points away from where the plain Gram distance pulls (cos < 0)
 
     python studies/texture_study.py run [--patches 10000000] [--only rgb:4 rgb-centred:8]
-    python studies/texture_study.py figures      pictures for docs/texture-study.md
+    python studies/texture_study.py figures      pictures for docs/explanation/texture-study.md
     python studies/texture_study.py table        Markdown tables of what is there
 
 What is in the results file is not computed again. Without an argument the tables are printed. The last line's values
@@ -443,7 +443,7 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=1_000_000, help="size of the largest database")
     parser.add_argument("--only", nargs="+", help="such as rgb:4; default: every descriptor with k = 4 and 8")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="where figures go")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/texture-study.md")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/explanation/texture-study.md")
     parser.add_argument("--keep", action="store_true", help="keep the databases")
     arguments = parser.parse_args()
 

@@ -1,13 +1,13 @@
-"""A worked example for each page of docs/use-cases: from files of a field to a generator that has seen its texture.
+"""A worked example for each field of docs/tutorials: from files of a field to a generator that has seen its texture.
 
     python studies/use_cases.py --start runs/lite/gramgan_G_best.safetensors --art FOLDER [--only NAME ...]
-        [--folder runs/use-cases] [--pages docs/use-cases]
+        [--folder runs/use-cases] [--pages docs/tutorials]
 
 For each field: files to train on and a picture that is held out (another one, or another part of the same); the
 commands of its page, `gramgan collect --from` or `gramgan prepare`, `gramgan db build`, `gramgan train`, with a small
 generator and few steps; then bicubic enlargement (the peer), the generator at its start and the one that was trained,
-scored on the held-out picture. With --pages a picture goes into `images` beside the pages, and the table into their
-README.md.
+scored on the held-out picture. With --pages a picture goes into docs/images/fields, and the table into
+own-domain.md.
 
 The files come with scikit-image and matplotlib, but for the paintings: --art names a folder of them (written with
 those of the story of "The Battle for Wesnoth", Debian package wesnoth-1.16-data). A third of the first is held out.
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(EXAMPLES), default=list(EXAMPLES))
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "use-cases")
     parser.add_argument("--steps", type=int, default=100, help="of the adversarial stage")
-    parser.add_argument("--pages", type=Path, help="docs/use-cases, for pictures and the table")
+    parser.add_argument("--pages", type=Path, help="docs/tutorials, for pictures and the table")
     arguments = parser.parse_args()
 
     reports = {}
@@ -209,11 +209,12 @@ def main() -> None:
         reports[name] = report
         write_bytes(folder / "crops.png", to_png(strips_picture(report, report.strips[:2])))
         if arguments.pages:
-            write_bytes(arguments.pages / "images" / f"{EXAMPLES[name].page}.png", (folder / "crops.png").read_bytes())
+            target = arguments.pages.parent / "images" / "fields" / f"{EXAMPLES[name].page}.png"
+            write_bytes(target, (folder / "crops.png").read_bytes())
     text = table(reports)
     print(text)
     if arguments.pages:
-        fill(arguments.pages / "README.md", "examples", text)
+        fill(arguments.pages / "own-domain.md", "examples", text)
     values = [
         f"{name.replace('-', '_')}_{label}_{metric}={model.mean()[metric]:.4f}"
         for name, report in reports.items()

@@ -103,7 +103,7 @@ def test_the_images_have_the_versions_of_the_lock() -> None:
 def test_the_images_have_what_their_extras_need(torch: str) -> None:
     locked = {*pins(ROOT / "containers/requirements.lock"), *pins(ROOT / "containers" / torch)}
     extras = PROJECT["optional-dependencies"]
-    left_out = {"dev", "onnx"}  # ONNX Runtime is slower than OpenVINO here; it is one `pip install` away
+    left_out = {"dev", "docs", "onnx"}  # ONNX Runtime is slower than OpenVINO here; it is one `pip install` away
     wanted = [*PROJECT["dependencies"], *(entry for name in extras if name not in left_out for entry in extras[name])]
     assert {canonicalize_name(Requirement(entry).name) for entry in wanted} - locked == set()
     assert not {"pytest", "ruff", "pyright", "playwright"} & locked

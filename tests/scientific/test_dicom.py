@@ -232,7 +232,7 @@ def test_simpleitk_reads_the_same_values(tmp_path: Path, enlarge: Enlarge, name:
 
 @pytest.mark.slow
 def test_the_documented_table_is_true(tmp_path: Path, enlarge: Enlarge) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "scientific-images.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "scientific-images.md").read_text(encoding="utf-8")
     section = page[page.index("pydicom brings test files") : page.index("## OME-TIFF and ImageJ")]
     said_done, said_refused = (set(re.findall(r"`([^`]+\.dcm)`", part)) for part in section.split("| refused | why |"))
     assert said_done | said_refused == {path.name for path in FILES.glob("*.dcm")}

@@ -1,7 +1,7 @@
 """What of each format comes through into each other one, measured, and the page that says so.
 
-`python tests/upscaling/formats_page.py` writes the tables of docs/formats.md anew. Sources are made and results read by
-Pillow and tifffile or by hand; what is not kept must be said in the log.
+`python tests/upscaling/formats_page.py` writes the tables of docs/reference/formats.md anew. Sources are made and
+results read by Pillow and tifffile or by hand; what is not kept must be said in the log.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from nearest import upscale
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "formats.md"
 TARGETS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp", "TIFF": ".tif", "AVIF": ".avif", "GIF": ".gif"}
 
 _SEED = np.random.default_rng(5)

@@ -1,4 +1,4 @@
-"""docs/formats.md says what was measured, and nothing is lost without a word."""
+"""docs/reference/formats.md says what was measured, and nothing is lost without a word."""
 
 from pathlib import Path
 

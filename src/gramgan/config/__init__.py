@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from gramgan.config.sections import (
     DatabaseConfig,
@@ -35,7 +35,7 @@ _REPLACED_BY = {"texture.databases": ("database", "database_version"), "texture.
 class Config(Section):
     """Everything that a training run needs to know."""
 
-    preset: str = "paper"
+    preset: str = Field(default="paper", description="the name of the preset that the settings began with")
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()

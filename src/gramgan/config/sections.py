@@ -54,7 +54,7 @@ class DataConfig(Section):
     augment: bool = Field(default=True, description="random flips and quarter turns")
     degradation: str = Field(
         default="bicubic",
-        description="how LR is made from HR: bicubic, photo, realphoto or satellite, see docs/degradations.md; or "
+        description="how LR is made from HR: bicubic, photo, realphoto or satellite (`gramgan degrade` shows them); or "
         "module:function of your own, called as (hr) or (hr, seeds)",
     )
 
@@ -99,11 +99,12 @@ class GeneratorConfig(Section):
         default="rrdb",
         description="rrdb: the method's own, of dense blocks; span: small and fast, nf 48 and nb 6 are usual",
     )
-    nf: Positive = Field(default=64, description="channels of its features")
-    nb: Positive = Field(default=23, description="blocks")
-    gc: Positive = Field(default=32, description="growth channels of rrdb's dense blocks")
+    nf: Positive = Field(default=64, description="channels between its blocks")
+    nb: Positive = Field(default=23, description="how many blocks")
+    gc: Positive = Field(default=32, description="channels that each convolution of rrdb's dense blocks adds")
     upsampler: Literal["pixelshuffle", "nearest"] = Field(
-        default="pixelshuffle", description="of rrdb: sub-pixel convolutions, or nearest-neighbour and a convolution"
+        default="pixelshuffle",
+        description="how rrdb enlarges: by sub-pixel convolutions, or by nearest neighbour and a convolution, as ESRGAN",
     )
     scale: Literal[1, 2, 3, 4, 8] = Field(
         default=4,
@@ -176,16 +177,23 @@ class DatabaseConfig(Section):
 
 
 class TextureConfig(Section):
-    """Where the target texture of each patch comes from (see docs: α pulls towards HR, β towards SR).
+    """Where the target texture of each patch comes from; α pulls it towards HR, β towards SR.
 
     `database: NAME.lance` (with `database_version`) is short for `databases` with that one entry.
     """
 
-    candidates: Literal["local", "database", "both"] = "local"
+    candidates: Literal["local", "database", "both"] = Field(
+        default="local",
+        description="local: patches of the same photograph; database: those of texture.databases; both: the nearer one",
+    )
     databases: tuple[DatabaseConfig, ...] = Field(
         default=(), description="texture databases, the first one's scale is used; with weights they are mixed"
     )
-    descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = "rgb"
+    descriptor: Literal["rgb", "rgb-centred", "rgb-gradient"] = Field(
+        default="rgb",
+        description="what counts as the same texture: rgb, colour and brightness; rgb-centred, contrast; rgb-gradient, "
+        "edges and their direction too",
+    )
     k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
     alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
     beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
@@ -243,8 +251,12 @@ class TextureConfig(Section):
 class MaskConfig(Section):
     """Which part of the images the discriminator sees: where luma deviates by at least `threshold` in a `window`."""
 
-    threshold: Annotated[float, Field(ge=0, le=0.5)] = 0.005
-    window: Annotated[int, Field(ge=3)] = 11
+    threshold: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.005, description="smallest standard deviation of luma, of [0, 1]; 0: the discriminator sees everything"
+    )
+    window: Annotated[int, Field(ge=3)] = Field(
+        default=11, description="side in pixels of the square in which it is measured, odd"
+    )
 
 
 class OwnLossConfig(Section):
@@ -344,16 +356,20 @@ class ScheduleConfig(Section):
     rate: Rate = Field(default=1e-4, description="of the generator")
     rate_discriminator: Rate = Field(default=1e-4, description="of the discriminator")
     rate_pretrain: Rate = Field(default=2e-4, description="of the generator while it learns L_C alone")
-    warmup: NotNegative = 500
-    restart_every: Positive = 200_000
-    minimum: Annotated[float, Field(ge=0)] = 1e-7
+    warmup: NotNegative = Field(default=500, description="iterations in which the rate rises from 0, in each stage")
+    restart_every: Positive = Field(
+        default=200_000, description="iterations in which it falls along a cosine, then starts from the top again"
+    )
+    minimum: Annotated[float, Field(ge=0)] = Field(default=1e-7, description="the lowest rate, where the cosine ends")
 
 
 class TrainConfig(Section):
     """The machine's part."""
 
     batch_size: Positive = Field(default=8, description="images for each step, of all devices together")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="of all random numbers: the first weights, crops, degradations, warps"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.999, description="of the averaged generator, the one that is kept"
     )
@@ -390,7 +406,7 @@ class GuardConfig(Section):
     """What happens when losses are no longer finite, and when the collapse watch judges; in iterations."""
 
     patience: Positive = Field(default=3, description="so many skipped steps within `window` send the run back")
-    window: Positive = 100
+    window: Positive = Field(default=100, description="iterations within which skipped steps are counted together")
     roll_backs: NotNegative = Field(default=2, description="to the last checkpoint, before the run stops")
     rate_factor: Rate = Field(default=0.5, description="all learning rates are multiplied by it at each of them")
     watch: Positive = Field(default=500, description="over how many iterations the collapse watch judges")
@@ -399,9 +415,9 @@ class GuardConfig(Section):
 class LogConfig(Section):
     """Intervals in iterations."""
 
-    every: Positive = 100
-    validate_every: Positive = 5000
-    checkpoint_every: Positive = 5000
+    every: Positive = Field(default=100, description="between two records of the log")
+    validate_every: Positive = Field(default=5000, description="between two validations")
+    checkpoint_every: Positive = Field(default=5000, description="between two checkpoints")
     keep: Positive = Field(default=3, description="how many checkpoints are kept, besides that of the best validation")
     validation_images: Positive = Field(default=8, description="at most so many are validated on")
     validation_crop: Positive = Field(default=512, description="their centre, at most so many HR pixels a side")

@@ -15,7 +15,7 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 def build(name: str, scale: int = SCALE) -> Degradation:
-    """The degradation of a profile, with the numbers of `docs/degradations.md`; LR is `scale` times smaller than HR.
+    """The degradation of a profile, for LR `scale` times smaller than HR; numbers: `docs/explanation/degradations.md`.
 
     Raises:
         UserError: there is no such profile.

@@ -2,7 +2,7 @@
 
 Real-ESRGAN's degradation (`realphoto`) is built to cover the worst; what is trained on it takes every picture for a bad
 one and paints over its texture. This profile draws each fault by itself, mild ones more often than strong ones, and
-leaves a part of the pictures clean. The source of every number is in `docs/degradations.md`.
+leaves a part of the pictures clean. The source of every number is in `docs/explanation/degradations.md`.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 The second-order degradation of Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with
 Pure Synthetic Data", ICCVW 2021, arXiv 2107.10833), with the numbers of its published ×4 training. Where this differs,
-`docs/degradations.md` says why.
+`docs/explanation/degradations.md` says why.
 """
 
 import math

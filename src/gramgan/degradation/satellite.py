@@ -1,6 +1,6 @@
 """Pictures as a push-broom satellite takes them: optics, sampling, shot noise, quantisation, resampling.
 
-The model and the source of every number are in `docs/degradations.md`. Frequencies are those of the LR grid: its
+`docs/explanation/degradations.md` has the model and the source of every number. Frequencies are of the LR grid: its
 Nyquist frequency is half a cycle for every LR pixel, an eighth for every HR pixel.
 """
 

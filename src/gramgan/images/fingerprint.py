@@ -12,7 +12,7 @@ import numpy as np
 from gramgan.images.strips import luma
 
 NEAR = 40
-"""Fingerprints that differ in no more bits (of 255) are of the same picture: see docs/collecting.md for the figures."""
+"""Fingerprints that differ in at most so many of 255 bits are of one picture; figures: docs/how-to/collecting.md."""
 
 _GRID = 64
 _SIDE = 16

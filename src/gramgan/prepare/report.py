@@ -18,7 +18,7 @@ CSV = "report.csv"
 HTML = "report.html"
 
 BLURRED = 0.6
-"""Blur above which a photograph is worth a look: 39 sharp ones lay between 0.19 and 0.58 (docs/collecting.md)."""
+"""Blur above which a photograph is worth a look: 39 sharp ones had 0.19 to 0.58 (docs/how-to/collecting.md)."""
 
 BLOCKY = 3.0
 """Blockiness above which it is: JPEG of quality 50 has 2.7, of 30 4.1, in the middle of the same photographs."""

@@ -2,7 +2,7 @@
 
 Of a clean picture that is every pixel. Of a compressed one JPEG has kept intervals of its cosine coefficients, and of a
 noisy one only what is coarse enough for the noise to average out: to hold on to more brings the damage back into the
-result. Which of it may be held was measured on Real-ESRGAN's results and our own (docs/photographs.md).
+result. Which of it may be held was measured on Real-ESRGAN's results and our own (docs/explanation/photographs.md).
 """
 
 import math
