@@ -1,4 +1,4 @@
-"""Every command of the fields in docs/tutorials is run, as it stands there: small networks, few steps, small pictures."""
+"""Every command of the fields in docs/tutorials runs as it stands there: small networks, few steps, small pictures."""
 
 import re
 import shlex

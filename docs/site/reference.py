@@ -156,7 +156,8 @@ def _kind(annotation: Any, bounds: Iterable[Any] = ()) -> str:
         return f"by name: {_kind(inner[1])}"
     words = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
     limits = "".join(f", {sign} {getattr(one, name):g}" for one in bounds for name, sign in SIGNS if hasattr(one, name))
-    return words.get(annotation, "[entries](#" + annotation.__name__.lower() + ")") + escape(limits)
+    named = words[annotation] if annotation in words else f"[entries](#{annotation.__name__.lower()})"
+    return named + escape(limits)
 
 
 def _standard(field: FieldInfo) -> str:

@@ -104,7 +104,7 @@ class GeneratorConfig(Section):
     gc: Positive = Field(default=32, description="channels that each convolution of rrdb's dense blocks adds")
     upsampler: Literal["pixelshuffle", "nearest"] = Field(
         default="pixelshuffle",
-        description="how rrdb enlarges: by sub-pixel convolutions, or by nearest neighbour and a convolution, as ESRGAN",
+        description="how rrdb enlarges: by sub-pixel convolutions, or by nearest neighbour and a convolution",
     )
     scale: Literal[1, 2, 3, 4, 8] = Field(
         default=4,
@@ -252,7 +252,8 @@ class MaskConfig(Section):
     """Which part of the images the discriminator sees: where luma deviates by at least `threshold` in a `window`."""
 
     threshold: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.005, description="smallest standard deviation of luma, of [0, 1]; 0: the discriminator sees everything"
+        default=0.005,
+        description="smallest standard deviation of luma, of [0, 1]; 0: the discriminator sees everything",
     )
     window: Annotated[int, Field(ge=3)] = Field(
         default=11, description="side in pixels of the square in which it is measured, odd"
