@@ -109,6 +109,12 @@ def test_every_preset_has_a_table_of_what_it_changes() -> None:
     assert "mask" not in finetune.split("| --- |")[1]
 
 
+def test_the_help_of_train_names_every_preset() -> None:
+    train = dict(reference.all_commands())["gramgan train"]
+    (preset,) = [one for one in train.params if one.name == "preset"]
+    assert set(preset_names()) <= set(re.findall(r"\w+", preset.help))
+
+
 def test_an_option_without_help_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
 

@@ -16,7 +16,7 @@ _SHOWN = 10  # lines about files left out; all of them are in left-out.csv
 
 
 def collect(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to fill; what is in it already stays.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to fill; files that are there stay.")] = Path(
         "downloaded_images"
     ),
     source: Annotated[
@@ -58,7 +58,7 @@ def collect(
         typer.Option(
             "--limit",
             min=1,
-            help="With --search, --urls: end with this many photographs (default: 100; all of --urls).",
+            help="With --search, --urls: stop at so many photographs (default: 100; all of --urls).",
         ),
     ] = None,
     min_size: Annotated[
@@ -71,7 +71,8 @@ def collect(
     contact: Annotated[
         str,
         typer.Option(
-            "--contact", help="Your mail address or page, sent along as Wikimedia asks of programs that fetch much."
+            "--contact",
+            help="Your mail address or page, sent with each request: Wikimedia asks that of programs that fetch much.",
         ),
     ] = "",
     allow_huge: Annotated[
@@ -79,7 +80,7 @@ def collect(
     ] = False,
     ray: Ray = None,
 ) -> None:
-    """Fill a folder with photographs to train on, and list their sources and licences in manifest.csv."""
+    """Fill a folder with photographs to train on; manifest.csv lists their sources and licences."""
     from gramgan.cli.console import progress_bar, say
     from gramgan.collect import collect_folder, collect_samples
     from gramgan.errors import UserError

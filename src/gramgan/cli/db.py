@@ -1,4 +1,4 @@
-"""`gramgan db`: build texture databases, change them and look into them."""
+"""`gramgan db`: build, change and inspect texture databases."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +42,7 @@ class MergedScale(StrEnum):
 
 @app.command()
 def build(
-    photos: Annotated[Path, typer.Argument(help="Folder of photographs; a manifest's training part is used.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of photographs; of those in a manifest, the training part.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")] = Path(
         "texture.lance"
     ),
@@ -54,7 +54,7 @@ def build(
     domain: Annotated[str, typer.Option(help=_DOMAIN)] = "photo",
     licence: Annotated[str, typer.Option(help=_LICENCE)] = "unknown",
     seed: Annotated[int, typer.Option(min=0, help="Two builds with the same photographs and seed are equal.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
     ray: Ray = None,
 ) -> None:
     """Build a texture database from a folder of photographs."""
@@ -94,19 +94,20 @@ def add(
         Path, typer.Argument(help="Folder of photographs, or another database.", metavar="PHOTOS", show_default=False)
     ],
     patches: Annotated[
-        int | None, typer.Option(min=1, help="How many in all; none: from each photograph as many as from the others.")
+        int | None,
+        typer.Option(min=1, help="How many patches in all; none: as many from each photograph as the others gave."),
     ] = None,
     flat_share: Annotated[float | None, typer.Option(min=0, max=1, help=_FLAT)] = None,
     warp_share: Annotated[float | None, typer.Option(min=0, max=1, help=_WARP)] = None,
     domain: Annotated[str, typer.Option(help=_DOMAIN)] = "photo",
     licence: Annotated[str, typer.Option(help=_LICENCE)] = "unknown",
-    seed: Annotated[int | None, typer.Option(min=0, help="None: that of the build.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the drawing; none: that of the build.")] = None,
     scale: Annotated[
-        AddScale, typer.Option(help="Another database must have the same scale; or the first one's is kept.")
+        AddScale, typer.Option(help="same: another database must have the same scale; first: this one's is kept.")
     ] = AddScale.same,
     ray: Ray = None,
 ) -> None:
-    """Add photographs, or another database's patches, as a new version; nothing that is there is rebuilt."""
+    """Add photographs, or another database's patches, as a new version; existing patches stay as they are."""
     from gramgan.collect import split
     from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase, sources_of
@@ -139,7 +140,7 @@ def remove(
     source: Annotated[list[str] | None, typer.Option(help="Patches of this photograph; may be repeated.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="Patches with this licence; may be repeated.")] = None,
 ) -> None:
-    """Remove patches by domain, photograph or licence (where several are given, all must hold), as a new version."""
+    """Remove patches by domain, photograph or licence, as a new version; several conditions must all hold."""
     from gramgan.texture.database import TextureDatabase
 
     before = TextureDatabase.open(path)
@@ -154,11 +155,14 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")],
     scale: Annotated[
         MergedScale,
-        typer.Option(help="Scale of the vectors' components: all must have the same; the first one's; a new estimate."),
+        typer.Option(
+            help="Scale of the vectors' components: same, all databases must have one; first, that of the "
+            "first; new, a new estimate."
+        ),
     ] = MergedScale.same,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> None:
-    """Make one texture database of several; patches that are in two of them are taken once."""
+    """Merge several texture databases into one; a patch that two of them hold is taken once."""
     from gramgan.texture.database import TextureDatabase
 
     opened = [TextureDatabase.open(path) for path in databases]
@@ -170,12 +174,12 @@ def merge(
 @app.command()
 def info(
     path: Annotated[Path, typer.Argument(help="NAME.lance, or a snapshot NAME.safetensors.", show_default=False)],
-    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Write the mixture of domains and licences as a PNG, SVG or PDF too.")
+        Path | None, typer.Option(help="Draw the shares of domains and licences into this PNG, SVG or PDF too.")
     ] = None,
 ) -> None:
-    """What a texture database holds, and under which licences."""
+    """Show what a texture database holds, and under which licences."""
     from gramgan.texture.database import TextureDatabase
 
     found = TextureDatabase.open(path, version).info()
@@ -194,12 +198,12 @@ def info(
 @app.command()
 def verify(
     path: Database,
-    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
     drop_damaged: Annotated[
         bool, typer.Option("--drop-damaged", help="Make a new version without the damaged fragments.")
     ] = False,
 ) -> None:
-    """Read everything in a texture database: checksums, vectors, patch ids."""
+    """Check everything in a texture database: checksums, vectors, patch ids."""
     from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase
 
@@ -228,13 +232,13 @@ def versions(
     path: Database,
     tag: Annotated[str | None, typer.Option(help="Keep a version from clean-up under this name.")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Which version --tag is for; none: the newest.")] = None,
-    untag: Annotated[str | None, typer.Option(help="Take this name away.")] = None,
+    untag: Annotated[str | None, typer.Option(help="Remove this name from its version.")] = None,
     clean: Annotated[
         bool, typer.Option("--clean", help="Remove all old versions without a tag, and what crashes left behind.")
     ] = False,
-    keep: Annotated[int, typer.Option(min=1, help="So many of the newest versions stay.")] = 1,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions --clean keeps.")] = 1,
 ) -> None:
-    """Show the versions of a texture database; tag them, and clean up. A training run tags the version it uses."""
+    """Show, tag and clean up the versions of a texture database. A training run tags the version that it uses."""
     from rich.console import Console
     from rich.table import Table
 
@@ -258,12 +262,13 @@ def versions(
 def snapshot(
     path: Database,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.safetensors.")],
-    version: Annotated[int | None, typer.Option(min=1, help="Version; none: the newest.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
     pixels: Annotated[
-        bool, typer.Option("--pixels/--no-pixels", help="The patches too, which reports show; search needs none.")
+        bool,
+        typer.Option("--pixels/--no-pixels", help="Store the patches too; reports show them, searching does without."),
     ] = True,
 ) -> None:
-    """Write one version into one file that is searched, and trained with, where Lance is not installed."""
+    """Write one version into one file, for searching and training where Lance is not installed."""
     from gramgan.texture.database import TextureDatabase
 
     taken = TextureDatabase.open(path, version).snapshot(output, patches=pixels)

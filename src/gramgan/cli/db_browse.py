@@ -9,7 +9,7 @@ import typer
 def browse(
     database: Annotated[Path, typer.Argument(help="A texture database, NAME.lance.", show_default=False)],
     run: Annotated[
-        Path | None, typer.Option("--run", help="Folder of a training run: shows which patches it used, and how often.")
+        Path | None, typer.Option("--run", help="Folder of a training run: show which patches it used, and how often.")
     ] = None,
     photos: Annotated[
         list[Path] | None,

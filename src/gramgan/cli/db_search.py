@@ -8,9 +8,7 @@ import typer
 
 def search(
     database: Annotated[Path, typer.Argument(help="A texture database, NAME.lance.", show_default=False)],
-    image: Annotated[
-        Path, typer.Option("--image", help="The image to find textures for; the true one if --sr is given.")
-    ],
+    image: Annotated[Path, typer.Option("--image", help="The image to find textures for; with --sr, the true one.")],
     at: Annotated[
         list[str] | None,
         typer.Option("--at", metavar="X,Y", help="A pixel of the image to look at; may be repeated."),
@@ -21,7 +19,9 @@ def search(
     neighbours: Annotated[int, typer.Option(min=1, max=50, help="How many textures to show for each spot.")] = 5,
     sr: Annotated[
         Path | None,
-        typer.Option("--sr", help="A generator's result of the same size: shows where training would have pulled it."),
+        typer.Option(
+            "--sr", help="A generator's result of the same size, to show where training would have pulled it."
+        ),
     ] = None,
     alpha: Annotated[float, typer.Option(min=0, help="With --sr: α, how much the texture should resemble IMAGE.")] = 1,
     beta: Annotated[float, typer.Option(min=0, help="With --sr: β, how much it should resemble the result.")] = 1,
@@ -34,7 +34,7 @@ def search(
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The page to write; a PNG of the same name is put beside it.")
+        Path, typer.Option("--output", "-o", help="The page to write, and a PNG of the same name beside it.")
     ] = Path("textures.html"),
 ) -> None:
     """Show the real textures nearest to spots of an image, with their photographs and licences."""

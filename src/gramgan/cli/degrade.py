@@ -14,14 +14,18 @@ def degrade(
         "degradation.png"
     ),
     profile: Annotated[str, typer.Option("--profile", help="bicubic, photo, realphoto or satellite.")] = "realphoto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first sample; the next one's is 1 higher.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the first sample; each further one's is 1 higher.")
+    ] = 0,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="How many LR images to make.")] = 6,
     crop: Annotated[
         int,
-        typer.Option("--crop", min=32, max=1024, help="Side of the crop in pixels: the most textured one is taken."),
+        typer.Option(
+            "--crop", min=32, max=1024, help="Side in pixels of the crop that is shown: the most textured one."
+        ),
     ] = 192,
 ) -> None:
-    """Show what a degradation does: a sheet with the picture, LR samples, and what was done to each."""
+    """Draw what a degradation does: a sheet with the picture, LR samples, and the parameters of each."""
     from gramgan.cli.console import say
     from gramgan.degradation import SCALE, build
     from gramgan.errors import UserError

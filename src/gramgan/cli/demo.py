@@ -12,11 +12,11 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything that the demo makes.")] = Path(
         "runs/demo"
     ),
-    photos: Annotated[Path, typer.Option(help="Where sample photographs are, or are collected to.")] = Path(
-        "downloaded_images"
-    ),
+    photos: Annotated[
+        Path, typer.Option(help="Folder of the sample photographs; they are collected into it if it has none.")
+    ] = Path("downloaded_images"),
 ) -> None:
-    """Upscale a sample photograph, train a small generator for 75 steps, write a report: some minutes on two cores."""
+    """Upscale a sample photograph, train a generator for 75 steps, write a report: some minutes on two cores."""
     from gramgan.cli.live import LiveView
     from gramgan.demo import Screen, run_demo
 

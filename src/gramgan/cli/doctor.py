@@ -16,18 +16,16 @@ _PRESETS = ("paper", "lite")
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure speed again; else what was measured is kept.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure speed again, in place of the kept figures.")] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder of photographs or shards: measure how fast crops come from it."),
+        typer.Option(help="Folder of photographs or shards: measure how fast crops are read from it."),
     ] = None,
-    low: Annotated[Path | None, typer.Option(help="With --data: the folder of the LR images, paired by name.")] = None,
+    low: Annotated[Path | None, typer.Option(help="With --data: folder of the LR images, paired by name.")] = None,
 ) -> None:
-    """Show versions, devices, measured speed, extras, weights, and what batch fits into memory.
+    """Show versions, devices, measured speed, extras, weights, and the batch that fits into memory.
 
-    The first time it measures for some seconds. The exit code is 0 whatever is found.
+    The first call measures for some seconds. The exit code is always 0.
     """
     import json
 

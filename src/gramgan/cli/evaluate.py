@@ -29,8 +29,8 @@ def evaluate(
         Path | None,
         typer.Option(
             "--lr",
-            help="Folder of the low-resolution images, for one HR_FOLDER. Left out: the files in HR_FOLDER whose names "
-            "say LR, or else they are made from the true images (see --degradation).",
+            help="Folder of the low-resolution images, for one HR_FOLDER. Without it: the files in HR_FOLDER whose "
+            "names say LR, or images made from the true ones (--degradation).",
         ),
     ] = None,
     lr_name: Annotated[
@@ -46,13 +46,13 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--model",
-            help="A name of `gramgan weights list`, a weight file, or `bicubic`; may be repeated. Left out together "
-            "with --results: `bicubic` and the default model.",
+            help="A name of `gramgan weights list`, a weight file, or `bicubic`; may be repeated. Without it and "
+            "--results: `bicubic` and the default model.",
         ),
     ] = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option("--results", help="Folder of images that some program has enlarged already; may be repeated."),
+        typer.Option("--results", help="Folder of images that any program has enlarged; may be repeated."),
     ] = None,
     compare: Annotated[
         bool,
@@ -83,16 +83,18 @@ def evaluate(
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", help="lpips-vgg: LPIPS with VGG-16 too, which takes as long as all others."),
+        typer.Option(
+            "--also", help="lpips-vgg adds LPIPS with VGG-16, which takes as long as all other metrics together."
+        ),
     ] = None,
     pictures: Annotated[
-        int, typer.Option("--pictures", min=0, help="Images at most that the page shows; 0 for none.")
+        int, typer.Option("--pictures", min=0, help="Largest number of images that the page shows; 0: none.")
     ] = 6,
     consistency: Annotated[
         bool | None,
         typer.Option(
             "--consistency/--no-consistency",
-            help="Back-project what generators make, as `gramgan upscale` does. (default: as their cards say)",
+            help="Back-project the results of generators, as `gramgan upscale` does. (default: as their cards say)",
             show_default=False,
         ),
     ] = None,
@@ -100,8 +102,8 @@ def evaluate(
         str,
         typer.Option(
             "--degradation",
-            help="How LR images are made where there are none: bicubic (MATLAB's), realphoto or satellite; alike for "
-            "all models and in every run.",
+            help="How missing LR images are made: bicubic (MATLAB's), photo, realphoto or satellite; the same for "
+            "all models and runs.",
         ),
     ] = "bicubic",
     output: Annotated[
@@ -109,17 +111,17 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for scores.csv, .json and .md, and for report.html; with several HR_FOLDERs a folder for each "
-            "in it.",
+            help="Folder for scores.csv, .json and .md and report.html; with several HR_FOLDERs, one subfolder for "
+            "each.",
         ),
     ] = Path("evaluation"),
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[
-        str, typer.Option("--precision", help="Of the generators: auto, fp32, bf16 or fp16.")
+        str, typer.Option("--precision", help="Precision of the generators: auto, fp32, bf16 or fp16.")
     ] = "auto",
     ray: Ray = None,
 ) -> None:
-    """Score models or results: fidelity, perception, consistency and colour, for each image and on average."""
+    """Score models or finished results: fidelity, perception, consistency and colour, per image and on average."""
     from typing import cast
 
     from gramgan.cli.console import complain, progress_bar, say

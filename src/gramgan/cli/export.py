@@ -27,35 +27,37 @@ def export(
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", help="safetensors, pth, onnx or xml, where the file's suffix does not say.", metavar="FORMAT"
+            "--format",
+            help="safetensors, pth, onnx or xml, where the suffix of the file does not say it.",
+            metavar="FORMAT",
         ),
     ] = None,
     fp16: Annotated[
-        bool, typer.Option("--fp16", help="Store weights in half precision: half the size, a little off.")
+        bool, typer.Option("--fp16", help="Store weights in half precision: half the size, slightly rounded.")
     ] = False,
     old_keys: Annotated[
         bool, typer.Option("--old-keys", help="For .pth: the names of ESRGAN's first release, which old programs want.")
     ] = False,
     name: Annotated[
-        str | None, typer.Option(help="What the card is to call the generator (default: as it does).", metavar="TEXT")
+        str | None, typer.Option(help="Name of the generator in the card (default: unchanged).", metavar="TEXT")
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(help="The licence that you give the weights (default: as the card says).", metavar="TEXT"),
+        typer.Option(help="Licence of the weights in the card (default: unchanged).", metavar="TEXT"),
     ] = None,
     consistency: Annotated[
         bool | None,
         typer.Option(
             "--consistency/--no-consistency",
-            help="Say in the card that `gramgan upscale` and `gramgan evaluate` are to back-project what it makes "
-            "(default: as the card says).",
+            help="Let the card say that `gramgan upscale` and `gramgan evaluate` back-project the generator's "
+            "results (default: unchanged).",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Write a generator for other programs: safetensors, PyTorch, ONNX or OpenVINO.
 
-    What is written is read again, run on a test picture and compared with the original; the difference is reported.
+    The command reads the written file again, runs it on a test picture and prints the difference from the original.
     """
     from gramgan.cli.console import say
     from gramgan.upscaling.export import export_generator

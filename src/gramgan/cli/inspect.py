@@ -11,11 +11,11 @@ def inspect(
         list[Path], typer.Argument(metavar="FILE...", help="Images, or folders with images.", show_default=False)
     ],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, with every figure and table.")
+        bool, typer.Option("--json", help="Print one JSON object for each file, with every figure and table.")
     ] = False,
     allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
 ) -> None:
-    """Say what a picture is like: size, depth, profile, and its noise, JPEG quality and sharpness."""
+    """Show size, depth and profile of pictures, and their noise, JPEG quality and sharpness."""
     import json
 
     from gramgan.cli.console import say

@@ -11,7 +11,9 @@ _SHOWN = 10  # lines about files with a problem; all of them are in the report
 
 
 def prepare(
-    folder: Annotated[Path, typer.Argument(help="Folder with photographs; it is only read.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with photographs; nothing in it is changed.", show_default=False)
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the report and the sub-images.", show_default=False)
     ],
@@ -19,7 +21,10 @@ def prepare(
         int, typer.Option("--size", min=16, help="Side of a sub-image in pixels; the paper trains on crops of 192.")
     ] = 480,
     step: Annotated[
-        int | None, typer.Option("--step", min=1, help="From one sub-image to the next (default: half the size).")
+        int | None,
+        typer.Option(
+            "--step", min=1, help="Distance from one sub-image to the next in pixels (default: half the size)."
+        ),
     ] = None,
     shrink: Annotated[
         list[int] | None,
@@ -29,7 +34,7 @@ def prepare(
             max=8,
             metavar="N",
             help="Shrink the photographs N times before cutting, which makes soft ones sharp (1: as they are, the "
-            "default). May be repeated: 1 and 2 cut both.",
+            "default). May be repeated: with 1 and 2 both are cut.",
         ),
     ] = None,
     benchmark: Annotated[
@@ -37,19 +42,26 @@ def prepare(
         typer.Option(
             "--benchmark",
             metavar="FOLDER",
-            help="Images that you will judge by: what looks like one of them is left out. May be repeated.",
+            help="Folder of images that you will judge by: photographs that look like one of them are left out. "
+            "May be repeated.",
         ),
     ] = None,
     shards: Annotated[
         bool, typer.Option("--shards", help="Write WebDataset shards (train-000000.tar, …) instead of files.")
     ] = False,
-    shard_size: Annotated[int | None, typer.Option("--shard-size", min=1, help="Sub-images in a shard (256).")] = None,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, help="Sub-images in each shard (default: 256).")
+    ] = None,
     check_only: Annotated[bool, typer.Option("--check-only", help="Write the report and cut nothing.")] = False,
     max_blur: Annotated[
-        float | None, typer.Option("--max-blur", min=0, max=1, help="Leave out what is more blurred, such as 0.6.")
+        float | None,
+        typer.Option("--max-blur", min=0, max=1, help="Leave out photographs of more blur than this; 0.6, say."),
     ] = None,
     max_blockiness: Annotated[
-        float | None, typer.Option("--max-blockiness", min=1, help="Leave out what shows more JPEG blocks, such as 3.")
+        float | None,
+        typer.Option(
+            "--max-blockiness", min=1, help="Leave out photographs with stronger JPEG blocks than this; 3, say."
+        ),
     ] = None,
     licence: Annotated[
         str, typer.Option("--licence", help="Licence of photographs that no manifest lists.")
@@ -68,11 +80,14 @@ def prepare(
         typer.Option(
             "--radiometry",
             metavar="NAME|LOW,HIGH",
-            help="Of scientific files: the values that are black and white, as for `gramgan upscale`.",
+            help="For scientific files: which values are black and white, as for `gramgan upscale`.",
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Files at the same time (default: one for each processor).")
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="How many files are worked on at the same time (default: one for each processor)."
+        ),
     ] = None,
     allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
     ray: Ray = None,

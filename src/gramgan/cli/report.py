@@ -17,7 +17,7 @@ def report(
 ) -> None:
     """Write a self-contained HTML page: scores, curves, samples, settings, data licences, hardware, speed.
 
-    Unfinished runs, and runs that are being made, are shown as far as they are.
+    A run that is not finished is shown as far as it has come.
     """
     from gramgan.cli.console import say
 

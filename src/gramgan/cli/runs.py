@@ -9,9 +9,9 @@ _LISTED = 5  # runs that cannot be read
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where runs are looked for, also in its subfolders.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="Folder to search for runs, with all its subfolders.")] = Path("runs"),
 ) -> None:
-    """List training runs: preset, how far they are, best score, warnings, when they last wrote."""
+    """List training runs: preset, progress, best score, warnings, time of the last record."""
     import shutil
     import sys
     from datetime import datetime

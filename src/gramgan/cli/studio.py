@@ -11,12 +11,12 @@ def studio(
         list[Path] | None,
         typer.Option(
             "--folder",
-            help="A folder that the page may read and write, with all its subfolders; may be repeated. Without it the "
-            "page sees only what is uploaded, and the runs.",
+            help="A folder that the page may read and write, with all its subfolders; may be repeated. Without it "
+            "the page sees uploads and runs only.",
         ),
     ] = None,
     runs: Annotated[
-        Path, typer.Option("--runs", help="Where trainings are started and looked for, and databases are built.")
+        Path, typer.Option("--runs", help="Folder for new trainings and databases; the page lists the runs in it.")
     ] = Path("runs"),
     host: Annotated[
         str,
@@ -31,9 +31,9 @@ def studio(
         typer.Option("--port", min=0, max=65535, help="Port to listen at. (default: 7860, or the next free one)"),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
-    max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="MiB of one uploaded file.")] = 1024,
+    max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Largest uploaded file, in MiB.")] = 1024,
 ) -> None:
-    """Open a page that upscales, trains, and shows textures and scores. Ctrl-C ends it; trainings go on.
+    """Open a page that upscales, trains, and shows textures and scores. Ctrl-C ends it; trainings continue.
 
     Nothing leaves this machine, and nothing is loaded from elsewhere.
     """

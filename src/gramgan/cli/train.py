@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 def train(
     preset: Annotated[
         str | None,
-        typer.Option(help="Named settings: paper (default), classic, realphoto, finetune, lite, quick, reference."),
+        typer.Option(
+            help="Named settings: paper (default), classic, finetune, lite, photo, quick, realphoto or reference."
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file of settings, on top of --preset where both are given.")
+        Path | None, typer.Option(help="A YAML file of settings; with --preset too, they change the preset's.")
     ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of photographs; short for --set data.photos=FOLDER.")
@@ -28,7 +30,7 @@ def train(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One setting, KEY=VALUE, for example train.batch_size=8. Repeatable."),
+        typer.Option("--set", help="One setting, KEY=VALUE, for example train.batch_size=8; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run's folder (default: runs/PRESET).")
@@ -41,7 +43,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="A run's folder to go on with; --set may change stages, schedule, devices and some more."),
+        typer.Option(help="Continue the run in this folder; --set may change stages, schedule, devices and some more."),
     ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")
@@ -49,8 +51,8 @@ def train(
 ) -> None:
     """Train a generator with texture supervision.
 
-    Three stages: L1 alone, the discriminator alone, then all five losses. Ctrl-C saves a checkpoint and stops;
-    --resume goes on.
+    Three stages: L1 alone, the discriminator alone, then all losses. Ctrl-C saves a checkpoint and stops; --resume
+    continues.
     """
     from gramgan.config import load_config
     from gramgan.errors import UserError

@@ -25,8 +25,8 @@ def upscale(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders that are searched with all their subfolders, patterns such as 'in/**/*.jpg', or "
-            "- for standard input.",
+            help="Image files, folders (with all their subfolders), patterns such as 'in/**/*.jpg', or - for "
+            "standard input.",
             metavar="INPUT",
             show_default=False,
         ),
@@ -36,9 +36,9 @@ def upscale(
         typer.Option(
             "--output",
             "-o",
-            help="For one input file: a file whose suffix chooses the format, or - for standard output. Otherwise, or "
-            "without a suffix: a folder where results keep their names and places in the tree and are PNG, or TIFF or "
-            "an animation if the input is.",
+            help="For one input file: a file, whose suffix chooses the format, or - for standard output. "
+            "Otherwise, or without a suffix: a folder, where results keep their names and places in the tree. "
+            "There TIFFs stay TIFF, animations stay animations, and everything else becomes PNG.",
             metavar="OUT",
             show_default=False,
         ),
@@ -56,23 +56,22 @@ def upscale(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Names of the results in a folder, of {stem}, {scale}, {model} and {suffix}: "
-            '"{stem}_x{scale}{suffix}".',
+            help="Names of the results in a folder, made of {stem}, {scale}, {model}, {source_suffix} and "
+            '{suffix}: "{stem}_x{scale}{suffix}".',
             rich_help_panel=_FILES,
             metavar="TEMPLATE",
         ),
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Leave out pictures whose result is there.", rich_help_panel=_FILES),
+        typer.Option("--skip-existing", help="Skip pictures whose result exists.", rich_help_panel=_FILES),
     ] = False,
     ray: Ray = None,
 ) -> None:
-    """Make pictures larger, with synthesised texture.
+    """Enlarge pictures with synthesised texture.
 
-    Depth, transparency, pages and frames, colour profile and EXIF are kept. An input is never overwritten. The same
-    command again goes on where a stopped or crashed one was. Exit code 1: some pictures of several could not be done
-    (they are listed at the end).
+    Results keep depth, transparency, pages, frames, colour profile and EXIF. No input is overwritten. After a stop or
+    a crash, the same command continues. Exit code 1: some of several pictures failed; they are listed at the end.
     """
     import contextlib
     import sys

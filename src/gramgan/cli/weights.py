@@ -66,7 +66,7 @@ def path(name: Name) -> None:
 
 @app.command("clear")
 def clear(
-    name: Annotated[str | None, typer.Argument(help="Only these weights; all if left out.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only these weights; without it: all.", metavar="NAME")] = None,
 ) -> None:
     """Delete cached weights; they can be downloaded again."""
     from gramgan.cli.console import say

@@ -67,15 +67,15 @@ class Settings:
 
     model: str | Path | None = _setting(  # noqa: RUF009 (a field)
         None,
-        "Known weights (`gramgan weights list`) or a weight file. (default: gramgan-x4 for clean, sharp pictures, "
-        "gramgan-x4-photo for those with noise, blur or JPEG, chosen for each picture)",
+        "Known weights (`gramgan weights list`) or a weight file. (default: chosen for each picture: gramgan-x4 "
+        "for clean, sharp ones, gramgan-x4-photo for those with noise, blur or JPEG)",
         decides="weights",
         metavar="NAME|PATH",
     )
     scale: float | None = _setting(
         None,
-        "How many times larger, 1 to 64; what the network does not do by itself is repeated passes and shrinking. "
-        "(default: what the weights do; the project's own: 4)",
+        "How many times larger, 1 to 64. Other scales than the network's own take several passes and a resize. "
+        "(default: the scale of the weights; the shipped ones: 4)",
         group=_SIZE,
         metavar="FACTOR",
         bounds=(1, 64),
@@ -83,13 +83,13 @@ class Settings:
     )
     size: str | None = _setting(
         None,
-        "Size of the results in pixels instead; 1920x or x1080 keeps the proportions.",
+        "Size of the results in pixels, instead of --scale; 1920x or x1080 keeps the proportions.",
         group=_SIZE,
         metavar="WxH",
     )
     strength: float | None = _setting(
         None,
-        "From 0, the PSNR-oriented generator, to 1, all texture: the weights are interpolated.",
+        "0: the PSNR-oriented generator; 1: all texture; between: the weights of both are interpolated.",
         decides="weights",
         group=_CONTROL,
         metavar="0…1",
@@ -98,80 +98,83 @@ class Settings:
     )
     psnr_model: str | Path | None = _setting(  # noqa: RUF009
         None,
-        "The PSNR-oriented generator for --strength, if the weights' card names none.",
+        "The PSNR-oriented generator for --strength, where the card of the weights names none.",
         decides="weights",
         group=_CONTROL,
         metavar="NAME|PATH",
     )
     texture_mask: bool = _setting(
         False,
-        "Texture only where the input has some; what is smooth or out of focus is enlarged bicubically.",
+        "Add texture only where the input has some; enlarge smooth and unfocused regions bicubically.",
         group=_CONTROL,
     )
     texture_threshold: float | None = _setting(
         None,
-        "Grey levels of fine detail in the input where texture begins for --texture-mask; more for noisy pictures. "
+        "Smallest fine detail, in grey levels, that --texture-mask takes for texture; raise it for noisy pictures. "
         "(default: 1)",
         group=_CONTROL,
         metavar="LEVELS",
     )
     consistency: bool | None = _setting(
         None,
-        "Make results that, shrunk again, are the input (back-projection), noise and JPEG blocks too; "
-        "--no-consistency leaves what the network made. (default: agree with what was measured: all of a scientific "
-        "file, and of a clean picture if the weights' card says so; else what is coarser than noise and compression)",
+        "Correct each result until it equals the input when it is shrunk again (back-projection), noise and JPEG "
+        "blocks included; --no-consistency keeps what the network made. (default: agree with what was measured: "
+        "all of a scientific file, all of a clean picture if the card of the weights says so, otherwise what is "
+        "coarser than noise and compression)",
         group=_CONTROL,
         negation="--no-consistency",
     )
     denoise: float = _setting(
         1.0,
-        "How much of the noise and grain of a picture that is not clean is taken away: 1 all, 0 none.",
+        "How much noise and grain to remove from a picture that is not clean: 1 all, 0 none.",
         group=_CONTROL,
         metavar="0…1",
         bounds=(0, 1),
     )
     bands: Sequence[str] = _setting(
         (),
-        "Bands that the network sees as red, green and blue (3,2,1), one by itself (4), or classes that are repeated "
-        "and not drawn (5:nearest); give it once for each group, the others stand alone. (default: what the file says)",
+        "Bands that the network sees together as red, green and blue (3,2,1), one band alone (4), or a band of "
+        "classes that is repeated and not drawn (5:nearest). Once for each group; all other bands stand alone. "
+        "(default: what the file says)",
         group=_SCIENTIFIC,
         metavar="R,G,B|N",
     )
     radiometry: str | None = _setting(
         None,
-        "Stored values that are black and white: LOW,HIGH, full, reflectance, sentinel-2 (offset since baseline "
-        "04.00), minmax or percentile. (default: what the file says, or all of an unsigned type)",
+        "Which stored values are black and white: LOW,HIGH, full, reflectance, sentinel-2 (with the offset since "
+        "baseline 04.00), minmax or percentile. (default: what the file says, or the whole range of an unsigned "
+        "type)",
         group=_SCIENTIFIC,
         metavar="NAME|LOW,HIGH",
     )
     cog: bool = _setting(False, "Write cloud-optimized GeoTIFFs.", decides="file", group=_SCIENTIFIC)
     plain: bool = _setting(
         False,
-        "Take GeoTIFF, OME and ImageJ files for ordinary pictures and lose what they say besides.",
+        "Treat GeoTIFF, OME and ImageJ files as ordinary pictures; what else they say is lost.",
         group=_SCIENTIFIC,
     )
     quality: int = _setting(
-        95, "Of JPEG, WebP and AVIF, 1 to 100.", decides="file", group=_FILES, metavar="Q", bounds=(1, 100)
+        95, "Quality of JPEG, WebP and AVIF, 1 to 100.", decides="file", group=_FILES, metavar="Q", bounds=(1, 100)
     )
     icc: str = _setting(
         "keep",
-        "Colour profile: keep it, or convert to srgb.",
+        "Keep the colour profile, or convert to sRGB.",
         group=_FILES,
         metavar="keep|srgb",
         choices=("keep", "srgb"),
     )
     allow_huge: bool = _setting(
-        False, "Read images above the size limit, if you trust them.", decides="work", group=_FILES
+        False, "Read images above the size limit too: only files that you trust.", decides="work", group=_FILES
     )
     backend: str = _setting(
         "auto",
-        "torch, openvino or onnxruntime; auto takes the fastest that is right on this machine.",
+        "torch, openvino or onnxruntime; auto takes the fastest that computes correctly on this machine.",
         decides="work",
         group=_MACHINE,
     )
     precision: str = _setting(
         "auto",
-        "fp32, bf16 or fp16; auto takes what is fast and right on this machine.",
+        "fp32, bf16 or fp16; auto takes what is fast and correct on this machine.",
         decides="work",
         group=_MACHINE,
     )
@@ -184,7 +187,7 @@ class Settings:
     )
     overlap: int | None = _setting(
         None,
-        "Context around a tile in input pixels. (default: what the weights need)",
+        "Context around a tile in input pixels. (default: as much as the weights need)",
         decides="work",
         group=_MACHINE,
     )
