@@ -12,6 +12,7 @@ from gramgan.losses import (
     Relativistic,
     _directions,
     artifact_loss,
+    autoencoded_loss,
     consistency_loss,
     discriminator_adversarial_loss,
     discriminator_perceptual_loss,
@@ -301,3 +302,18 @@ def test_directions_are_unit_vectors_and_the_same_in_every_run() -> None:
     torch.testing.assert_close(directions.flatten(1).norm(dim=1), torch.ones(256))
     drawn = torch.randn(256, 7, 3, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(directions, drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None])
+
+
+def test_autoencoded_loss_sees_what_the_decoder_makes_of_both() -> None:
+    sr, hr = random(1, 3, 8, 8, grad=True), random(1, 3, 8, 8, seed=1, grad=True)
+
+    def decode(code: Tensor) -> Tensor:
+        return F.interpolate(code.square(), scale_factor=4, mode="nearest")
+
+    code_sr, code_hr = (matlab_bicubic_down(each, 4, quantise=False) for each in (sr, hr))
+    torch.testing.assert_close(autoencoded_loss(sr, hr, decode), (decode(code_sr) - decode(code_hr)).abs().mean())
+    assert torch.autograd.gradcheck(lambda x: autoencoded_loss(x, hr, decode), (sr,))
+    autoencoded_loss(sr, hr, decode).backward()
+    assert hr.grad is None
+    fine = (torch.arange(8) % 2 * 2.0 - 1).outer(torch.arange(8) % 2 * 2.0 - 1)  # a chequerboard: finer than LR
+    assert float(autoencoded_loss(hr.detach() + 0.1 * fine, hr, decode)) < 0.005

@@ -133,6 +133,25 @@ def consistency_loss(sr: Tensor, hr: Tensor, factor: int = 4) -> Tensor:
     )
 
 
+def autoencoded_loss(sr: Tensor, hr: Tensor, decode: Callable[[Tensor], Tensor], factor: int = 4) -> Tensor:
+    """L1 between SR and HR images `[B, 3, H, W]` after an auto-encoder: what LR holds of them, as a generator shows it.
+
+    Lee et al., "Auto-Encoded Supervision for Perceptual Image Super-Resolution" (AESOP), CVPR 2025, in place of L_C: of
+    what is finer than LR, the auto-encoder leaves the mean, so that nothing asks SR for a blurred texture. The paper
+    trains encoder and decoder together on L_C, with the encoder held near bicubic shrinking; here the encoder is that
+    shrinking itself, and the decoder a generator that was trained for PSNR, at rest.
+
+    Args:
+        sr: the generator's result; the gradient flows through it alone.
+        hr: the truth.
+        decode: `[B, 3, H/factor, W/factor]` → `[B, 3, H, W]`.
+        factor: how many times smaller the code is.
+    """
+    with torch.no_grad():
+        wanted = decode(matlab_bicubic_down(_precise(hr), factor, quantise=False))
+    return _l1(decode(matlab_bicubic_down(_precise(sr), factor, quantise=False)), wanted)
+
+
 def artifact_loss(sr: Tensor, hr: Tensor, steady: Tensor) -> Tensor:
     """L1 between SR and HR images `[B, 3, H, W]`, weighted by how much each pixel looks like an artifact.
 

@@ -30,34 +30,36 @@ def card(name: str, *data: TrainedOn, licence: str = "Apache-2.0", losses: dict[
 
 
 def test_from_noise_there_are_the_photographs_alone(tmp_path: Path) -> None:
-    found = card_of(settings(tmp_path), None, None, ITEMS)
+    found = card_of(settings(tmp_path), None, [], ITEMS)
     assert found.trained_on == [TrainedOn(name="mine", licence="CC0-1.0, unknown", count=2)]
     assert found.licences == ["CC0-1.0", "unknown"]
     assert (found.started_from, found.parents) == ("", {})
     assert found.consistent
-    assert not card_of(settings(tmp_path, **{"generator.consistent": False}), None, None, ITEMS).consistent
+    assert not card_of(settings(tmp_path, **{"generator.consistent": False}), None, [], ITEMS).consistent
 
 
-def test_start_and_teacher_bring_their_data_and_licences_once(tmp_path: Path) -> None:
-    start, teacher = tmp_path / "first" / "G.safetensors", tmp_path / "second" / "G.safetensors"
-    for path in (start, teacher):
+def test_start_teacher_and_decoder_bring_their_data_and_licences_once(tmp_path: Path) -> None:
+    start, teacher, decoder = (tmp_path / name / "G.safetensors" for name in ("first", "second", "third"))
+    for path in (start, teacher, decoder):
         path.parent.mkdir()
         path.write_bytes(path.parent.name.encode())
-    changes = {"generator.start": start, "generator.from_nearest": False, "generator.teacher": teacher}
-    config = settings(tmp_path, **changes, **{"losses.teacher": 1})
+    changes = {"generator.start": start, "generator.from_nearest": False}
+    changes |= {"generator.teacher": teacher, "generator.decoder": decoder}
+    config = settings(tmp_path, **changes, **{"losses.teacher": 1, "losses.autoencoded": 1})
     mine = TrainedOn(name="mine", licence="CC0-1.0, unknown", count=2)
-    found = card_of(config, card("a", mine), card("b", DIV2K, mine, licence="BSD-3-Clause"), ITEMS)
+    guides = [card("b", DIV2K, mine, licence="BSD-3-Clause"), card("c", mine, licence="MIT")]
+    found = card_of(config, card("a", mine), guides, ITEMS)
     assert found.trained_on == [mine, DIV2K]
-    assert found.licences == ["Apache-2.0", "BSD-3-Clause", "CC0-1.0", "unknown"]
+    assert found.licences == ["Apache-2.0", "BSD-3-Clause", "CC0-1.0", "MIT", "unknown"]
     assert (found.licence, found.overlap) == ("Apache-2.0", 20)
     assert found.started_from == "first/G.safetensors"
-    assert found.parents == {"first/G.safetensors": sha256(start), "second/G.safetensors": sha256(teacher)}
+    assert found.parents == {f"{path.parent.name}/G.safetensors": sha256(path) for path in (start, teacher, decoder)}
     assert str(tmp_path) not in found.model_dump_json()
 
 
 def test_the_psnr_generator_is_the_start_where_that_knew_l_c_alone(tmp_path: Path) -> None:
     config = settings(tmp_path, **{"stages.pretrain": 0})
-    own = card_of(config, None, None, ITEMS)
+    own = card_of(config, None, [], ITEMS)
     start = card("start", losses={"pixel": 1.0})
     assert psnr_card(config, start, own) == start
     assert psnr_card(config, card("start", losses={"pixel": 1.0, "perceptual": 1.0}), own) is None

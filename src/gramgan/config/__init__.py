@@ -96,6 +96,13 @@ class Config(Section):
                 "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "
                 "give both or neither"
             )
+        if self.losses.teacher_steps is not None and not self.losses.teacher:
+            raise ValueError("losses.teacher_steps: there is no teacher; set losses.teacher too, or leave it out")
+        if (self.generator.decoder is not None) != (self.losses.autoencoded > 0):
+            raise ValueError(
+                "generator.decoder and losses.autoencoded: one names the weights to decode with, the other says how "
+                "much; give both or neither"
+            )
         return self
 
     @property

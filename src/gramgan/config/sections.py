@@ -113,6 +113,10 @@ class GeneratorConfig(Section):
     teacher: str | None = Field(
         default=None, description="weights whose results losses.teacher compares with: a name or a file, as for start"
     )
+    decoder: str | None = Field(
+        default=None,
+        description="weights that losses.autoencoded decodes with, such as gramgan-x4-psnr: a name or a file",
+    )
     from_nearest: bool = Field(
         default=False, description="without start: begin as nearest-neighbour enlargement, for trainings of few steps"
     )
@@ -121,6 +125,11 @@ class GeneratorConfig(Section):
         description="its results are back-projected in validations and, unless users decide otherwise, in use: for LR "
         "images without noise and compression",
     )
+
+    @property
+    def weights(self) -> list[str]:
+        """The weights that are read: names of known ones, and files."""
+        return [spec for spec in (self.start, self.teacher, self.decoder) if spec is not None]
 
     @model_validator(mode="after")
     def _check(self) -> "GeneratorConfig":
@@ -280,6 +289,13 @@ class LossConfig(Section):
     pixel: Weight = Field(default=1.0, description="η₅ of L_C, L1")
     consistency: Weight = Field(default=0.0, description="of the L1 between SR and HR, both shrunk to LR's size")
     teacher: Weight = Field(default=0.0, description="of the L1 between SR and the result of generator.teacher")
+    teacher_steps: Positive | None = Field(
+        default=None,
+        description="in so many adversarial iterations what teacher compares with goes over to HR; none: never",
+    )
+    autoencoded: Weight = Field(
+        default=0.0, description="of the L1 between SR and HR, both shrunk and enlarged by generator.decoder (AESOP)"
+    )
     artifact: Weight = Field(
         default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
     )

@@ -29,6 +29,7 @@ _LOSSES = {
     "pixel": "pixel, L_C",
     "consistency": "consistency with LR",
     "teacher": "L1 to the teacher",
+    "autoencoded": "auto-encoded, AESOP",
     "artifact": "artifacts, LDL",
     "dists": "DISTS",
     "sliced": "sliced Wasserstein",

@@ -29,12 +29,13 @@ from gramgan.training.teacher import Teacher
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a training; those that its settings do not ask for are None. `teacher` maps LR to SR."""
+    """The networks of a training; None where its settings ask for none. `teacher` and `decoder` map LR to SR."""
 
     generator: nn.Module
     discriminator: nn.Module | None = None
     trunk: PerceptualTrunk | None = None
     teacher: nn.Module | None = None
+    decoder: nn.Module | None = None
     dists: Dists | None = None
 
 
@@ -63,13 +64,15 @@ def generator_config(config: Config) -> Architecture:
 def new_networks(config: Config) -> Networks:
     """New networks with random weights: a step with them costs what one with trained weights costs.
 
-    The teacher has the generator's architecture, as one that learns from its own start has it.
+    Teacher and decoder have the generator's architecture, as a teacher has that is the start, and a decoder that is the
+    PSNR-oriented generator.
     """
     return Networks(
         build_generator(generator_config(config)),
         new_discriminator(config),
         PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None,
         build_generator(generator_config(config)) if config.generator.teacher is not None else None,
+        build_generator(generator_config(config)) if config.generator.decoder is not None else None,
         Dists() if uses_dists(config) else None,
     )
 
@@ -122,12 +125,14 @@ def assemble(
     generator, discriminator, trunk = networks.generator, networks.discriminator, networks.trunk
     if trunk is not None and config.train.precision == "bf16":
         trunk.to(torch.bfloat16)  # once: autocast would cast the frozen weights again in every step
-    for network in (generator, discriminator, trunk, networks.teacher, networks.dists):
+    for network in (generator, discriminator, trunk, networks.teacher, networks.decoder, networks.dists):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     teacher = networks.teacher and Teacher(networks.teacher, consistent=config.data.degradation == "bicubic")
-    if isinstance(generator, RRDBNet):
-        generator.checkpointing = config.train.activation_checkpointing
+    decoder = networks.decoder and networks.decoder.eval().requires_grad_(False)
+    for network in (generator, decoder):
+        if isinstance(network, RRDBNet):
+            network.checkpointing = config.train.activation_checkpointing
     freeze(generator, config.generator.freeze, "generator.freeze")
     if discriminator is not None:
         freeze(discriminator, config.discriminator.freeze, "discriminator.freeze")
@@ -143,7 +148,7 @@ def assemble(
     discriminator_optimizer = None
     if discriminator is not None:
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator, *chosen)
-    guides = Guides(trunk, targets, teacher, ema.module, networks.dists)
+    guides = Guides(trunk, targets, teacher, decoder, ema.module, networks.dists)
     objective = Objective(fabric, config, guides, own_losses, own_weights)
     step = TrainingStep(
         fabric,

@@ -17,7 +17,14 @@ from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
 from gramgan.metrics.dists import Dists
-from gramgan.networks.build import Architecture, Generator, build_generator, card_values, load_generator
+from gramgan.networks.build import (
+    Architecture,
+    Generator,
+    LoadedGenerator,
+    build_generator,
+    card_values,
+    load_generator,
+)
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.networks.span import SPAN
 from gramgan.networks.trunks import load_trunk
@@ -115,7 +122,7 @@ def build(
     """
     torch.manual_seed(config.train.seed)
     processes = processes or Processes(torch.device(config.train.device))
-    networks, start_card, teacher_card = _networks(config, own)
+    networks, start_card, guide_cards = _networks(config, own)
     losses = {name: OwnLoss(part) for name, part in own.losses.items()}
     for loss in losses.values():
         loss.attempt(config.generator.scale)
@@ -139,7 +146,7 @@ def build(
     card = card_of(
         config,
         start_card,
-        teacher_card,
+        guide_cards,
         source.items,
         _architecture(config, networks.generator, own),
     )
@@ -202,8 +209,8 @@ def _architecture(config: Config, generator: nn.Module, own: OwnParts) -> dict[s
     return card_values(generator.config)
 
 
-def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Card | None]:
-    """The networks that settings ask for, from their files or new; the cards of the start and of the teacher."""
+def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, list[Card]]:
+    """The networks that settings ask for, from their files or new; the start's card, those of teacher and decoder."""
     generator, start_card = _generator(config) if own.generator is None else _own_generator(config, own.generator)
     discriminator = new_discriminator(config)
     if discriminator is not None and own.discriminator is not None:
@@ -212,10 +219,30 @@ def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, Car
     if discriminator is not None and config.discriminator.start is not None:
         load_strict(discriminator, read_weights(config.discriminator.start).state, config.discriminator.start)
     trunk = load_trunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
-    teacher = load_generator(config.generator.teacher) if config.generator.teacher is not None else None
+    teacher = _guide(config, "teacher", config.generator.teacher)
+    decoder = _guide(config, "decoder", config.generator.decoder)
     dists = Dists.load() if uses_dists(config) else None
-    networks = Networks(generator, discriminator, trunk, teacher and teacher.network, dists)
-    return networks, start_card, teacher and teacher.card
+    networks = Networks(
+        generator, discriminator, trunk, teacher and teacher.network, decoder and decoder.network, dists
+    )
+    return networks, start_card, [guide.card for guide in (teacher, decoder) if guide is not None]
+
+
+def _guide(config: Config, role: str, spec: str | None) -> LoadedGenerator | None:
+    """The teacher or the decoder, where there is one.
+
+    Raises:
+        UserError: it cannot be read, or enlarges by another factor.
+    """
+    if spec is None:
+        return None
+    guide = load_generator(spec)
+    if guide.config.scale != config.generator.scale:
+        raise UserError(
+            f"generator.{role}: {spec} enlarges {guide.config.scale} times, generator.scale is "
+            f"{config.generator.scale}; name weights of that scale"
+        )
+    return guide
 
 
 def _generator(config: Config) -> tuple[Generator, Card | None]:

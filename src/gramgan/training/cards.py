@@ -17,7 +17,7 @@ from gramgan.weights.locate import locate_generator
 def card_of(
     config: Config,
     start: Card | None,
-    teacher: Card | None,
+    guides: Sequence[Card],
     items: Sequence[Item],
     architecture: Mapping[str, int | str] | None = None,
 ) -> Card:
@@ -26,13 +26,13 @@ def card_of(
     Args:
         config: the run's settings.
         start: the card of `generator.start`; its data and licences went into these weights as well.
-        teacher: the card of `generator.teacher`, likewise.
+        guides: the cards of `generator.teacher` and `generator.decoder` where there are such, likewise.
         items: the images trained on.
         architecture: of the generator, with its name as `network`; None: as the settings say.
     """
     own = sorted({item.licence for item in items})
     databases = trained_on_databases(config.texture) if config.uses_database else {}
-    before = [card for card in (start, teacher) if card is not None]
+    before = [*([start] if start is not None else []), *guides]
     trained_on = [
         *(data for card in before for data in card.trained_on),
         TrainedOn(name=config.data.photos.resolve().name, licence=", ".join(own), count=len(items)),
@@ -51,11 +51,7 @@ def card_of(
         origin="trained with Gram-GAN",
         trained_on=[data for number, data in enumerate(trained_on) if data not in trained_on[:number]],
         started_from=_short(generator.start) if generator.start is not None else "",
-        parents={
-            _short(spec): locate_generator(spec).digest()
-            for spec in (generator.start, generator.teacher)
-            if spec is not None
-        },
+        parents={_short(spec): locate_generator(spec).digest() for spec in generator.weights},
         losses=config.losses.weights if config.stages.adversarial else {"pixel": 1.0},
         settings={
             "preset": config.preset,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gramgan.config import Config
 from gramgan.losses import (
     artifact_loss,
+    autoencoded_loss,
     consistency_loss,
     frequency_loss,
     patch_texture_loss,
@@ -42,12 +43,13 @@ class OwnLoss(Protocol):
 class Guides:
     """What losses look through and compare with, at rest; None where no loss needs it.
 
-    `average` is the averaged generator.
+    `decoder` maps LR to SR, as the teacher's network does; `average` is the averaged generator.
     """
 
     trunk: PerceptualTrunk | None = None
     targets: TargetSource | None = None
     teacher: Teacher | None = None
+    decoder: nn.Module | None = None
     average: nn.Module | None = None
     dists: Dists | None = None
 
@@ -79,13 +81,14 @@ class Objective:
         """η of every loss by name, those that need the discriminator among them."""
         self._own_losses = {name: loss for name, loss in (own_losses or {}).items() if self.weights[name]}
 
-    def __call__(self, lr: Tensor, sr: Tensor, hr: Tensor) -> Asked:
+    def __call__(self, lr: Tensor, sr: Tensor, hr: Tensor, number: int) -> Asked:
         """What the generator's result is worth.
 
         Args:
             lr: `[B, 3, H, W]` in [0, 1].
             sr: the generator's result `[B, 3, sH, sW]`; gradients flow through it alone.
             hr: the truth, of the same shape.
+            number: the iteration's.
         """
         weights, losses = self.weights, {}
         statistics = {"colour_drift": colour_drift(sr, hr)}
@@ -99,10 +102,9 @@ class Objective:
         if weights["consistency"]:
             losses["consistency"] = consistency_loss(sr, hr, self._config.generator.scale)
         if weights["teacher"]:
-            assert self._guides.teacher is not None
-            with self._autocast():
-                taught = self._guides.teacher.answer(lr)
-            losses["teacher"] = pixel_loss(sr, taught)
+            losses["teacher"] = pixel_loss(sr, self._taught(lr, hr, number))
+        if weights["autoencoded"]:
+            losses["autoencoded"] = autoencoded_loss(sr, hr, self._decoded, self._config.generator.scale)
         if weights["dists"]:
             assert self._guides.dists is not None
             with self._autocast():
@@ -113,6 +115,21 @@ class Objective:
         inputs = {"sr": sr.float(), "hr": hr, "lr": lr, "average": steady}
         losses |= {name: loss(inputs).float().reshape(()) for name, loss in self._own_losses.items()}
         return Asked(losses, statistics, patch_id)
+
+    def _taught(self, lr: Tensor, hr: Tensor, number: int) -> Tensor:
+        """What the teacher makes; with `losses.teacher_steps` on its way to HR, linearly in adversarial iterations."""
+        _, done = self._config.stages.at(number)
+        share = done / self._config.losses.teacher_steps if self._config.losses.teacher_steps else 0.0
+        if share >= 1:
+            return hr
+        assert self._guides.teacher is not None
+        with self._autocast():
+            return self._guides.teacher.answer(lr).lerp(hr, share)
+
+    def _decoded(self, code: Tensor) -> Tensor:
+        assert self._guides.decoder is not None
+        with self._autocast():
+            return self._guides.decoder(code)
 
     def _steady(self, lr: Tensor) -> Tensor:
         """What the averaged generator makes, where a loss wants it; else `lr`, which nobody looks at."""

@@ -139,7 +139,7 @@ class TrainingStep:
 
     def _adversarial(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         sr = self.generator(lr)
-        asked = self._objective(lr, sr, hr)
+        asked = self._objective(lr, sr, hr, number)
         losses, statistics = asked.losses, asked.statistics
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:

@@ -131,7 +131,7 @@ def _start(studio: Studio, body: Body) -> Answer:
 def _paths(config: Config) -> list[Path | str]:
     """Every file and folder that a training with these settings would read."""
     generator, data = config.generator, config.data
-    weights = [spec for spec in (generator.start, generator.teacher) if spec is not None and spec not in KNOWN]
+    weights = [spec for spec in generator.weights if spec not in KNOWN]
     others = [data.low, data.validation, config.discriminator.start]
     databases = [entry.path for entry in config.texture.databases] if config.uses_database else []
     return [data.photos, *weights, *(path for path in others if path is not None), *databases]
