@@ -38,10 +38,12 @@ def weights(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("untrained_dists")
-def test_a_run_with_every_loss(tiny: Tiny, weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["classifier", "unet", "semantic"])
+def test_a_run_with_every_loss(kind: str, tiny: Tiny, weights: str, tmp_path: Path) -> None:
     config = tiny(
         losses=dict.fromkeys(LOSS_NAMES, 0.5),
         generator={"teacher": weights, "decoder": weights},
+        discriminator={"kind": kind, "sees": "image" if kind == "unet" else "wavelets", "width": 8, "r1": 1.0},
         stages={"pretrain": 0, "warm_discriminator": 0, "adversarial": 2},
     )
     result = train(config, tmp_path / "run")
@@ -49,7 +51,7 @@ def test_a_run_with_every_loss(tiny: Tiny, weights: str, tmp_path: Path) -> None
     steps = [record for record in read_log(result.folder) if record["event"] == "step"]
     assert len(steps) == 2
     for step in steps:
-        assert set(step["losses"]) == {*LOSS_NAMES, "total", "discriminator"}
+        assert set(step["losses"]) == {*LOSS_NAMES, "total", "discriminator", *(["r1"] if step is steps[0] else [])}
         assert step["losses"]["total"] == pytest.approx(
             sum(0.5 * step["losses"][name] for name in LOSS_NAMES), rel=1e-4
         )
@@ -99,6 +101,6 @@ def test_the_teacher_goes_over_to_hr() -> None:
     taught = network(lr).clamp(0, 1).detach()
     asked.clear()
     for done, share in [(0, 0.0), (1, 0.25), (3, 0.75), (4, 1.0), (8, 1.0)]:
-        loss = objective(lr, sr, hr, 3 + done).losses["teacher"]
+        loss = objective(lr, sr, hr, {}, 3 + done).losses["teacher"]
         torch.testing.assert_close(loss, (sr - (1 - share) * taught - share * hr).abs().mean())
     assert len(asked) == 3

@@ -20,10 +20,13 @@ from gramgan.losses import (
     pixel_loss,
 )
 from gramgan.metrics.dists import Dists
-from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks import trunks
+from gramgan.networks.build import build_discriminator
+from gramgan.networks.discriminator import DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.ops.resize import back_project
+from gramgan.ops.wavelets import haar_details
 from gramgan.texture.candidates import LocalSource, Targets, combined_query
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.mask import texture_mask
@@ -59,7 +62,7 @@ class World:
 
     step: TrainingStep
     generator: RRDBNet
-    discriminator: Discriminator
+    discriminator: nn.Module
     trunk: PerceptualTrunk
     source: Source
     teacher: RRDBNet
@@ -70,11 +73,13 @@ class World:
 def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World:
     torch.manual_seed(0)
     generator = RRDBNet(RRDBConfig(8, 1, 4, "nearest"))
-    discriminator, trunk = Discriminator(DiscriminatorConfig()), PerceptualTrunk("vgg19")
     source = Source(Descriptor.default("rgb"), torch.Generator().manual_seed(0), warp=0)
     settings = {"losses": WEIGHTS, "data": {"crop": 64}} | sections
     named = {"teacher": "a file"} if settings["losses"].get("teacher") else {}
     config = Config.model_validate(settings | {"generator": named})
+    channels = trunks.SPECS["vgg19"].blocks[-1][-1]
+    discriminator = build_discriminator(DiscriminatorConfig(kind=config.discriminator.kind, channels=channels))
+    trunk = PerceptualTrunk("vgg19")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     g_wrapped, g_optimizer = fabric.setup(generator, torch.optim.SGD(generator.parameters(), RATE, fused=True))
     d_optimizer = torch.optim.SGD(discriminator.parameters(), RATE, fused=True)
@@ -289,3 +294,24 @@ def test_r1_is_the_squared_gradient_at_real_images(precision: str) -> None:
     torch.testing.assert_close(result.losses["r1"], expected, rtol=0.1 if precision == "bf16-mixed" else 1e-4, atol=0)
     assert moved(it.discriminator, before)
     assert "r1" not in it.step.adversarial(it.lr, it.hr, number=3).losses
+
+
+def test_wavelets_are_shown_without_what_has_no_texture() -> None:
+    it = world(discriminator={"sees": "wavelets"})
+    seen: list[Tensor] = []
+    it.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    it.step.warm_discriminator(it.lr, it.hr)
+    torch.testing.assert_close(seen[0], 0.5 + haar_details(it.hr) * texture_mask(it.hr) / 2)
+    assert float(seen[0].std()) > 0.05
+    assert (seen[0][..., :24] == 0.5).all()
+
+
+def test_a_semantic_discriminator_knows_the_features_of_hr_for_both() -> None:
+    it = world(discriminator={"kind": "semantic"}, losses=WEIGHTS | {"perceptual": 0})
+    known: list[Tensor] = []
+    it.discriminator.register_forward_pre_hook(lambda _, inputs: known.append(inputs[1]))
+    it.step.warm_discriminator(it.lr, it.hr)
+    deepest = it.trunk(it.hr)["conv5_4"]
+    assert len(known) == 2
+    for each in known:
+        torch.testing.assert_close(each, deepest)

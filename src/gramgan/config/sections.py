@@ -153,8 +153,13 @@ class DiscriminatorSettings(Section):
         default=None, description="module:function that makes a discriminator of your own, a torch.nn.Module"
     )
     freeze: tuple[str, ...] = Field(default=(), description="patterns of parameters that do not learn")
-    kind: Literal["classifier", "unet"] = Field(
-        default="classifier", description="classifier: the method's own, judges images; unet: judges every pixel"
+    kind: Literal["classifier", "unet", "semantic"] = Field(
+        default="classifier",
+        description="classifier: the method's own, judges images; unet: judges every pixel; semantic: judges patches "
+        "beside the features of HR in losses.trunk",
+    )
+    sees: Literal["image", "wavelets"] = Field(
+        default="image", description="wavelets: the three high bands of luma's Haar transform in place of RGB"
     )
     spectral_norm: bool = Field(default=False, description="bound the Lipschitz constant of every layer")
     r1: Weight = Field(default=0.0, description="γ of the R1 penalty on the gradient at real images; 0: none")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gramgan.errors import UserError
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
+from gramgan.networks.semantic_discriminator import SemanticDiscriminator
 from gramgan.networks.span import SPAN, SPANConfig, infer_span, is_span, without_training_branches
 from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.weights.card import Card
@@ -24,6 +25,7 @@ _TENSORS_PER_BLOCK = 30
 
 Architecture = RRDBConfig | SPANConfig
 Generator = RRDBNet | SPAN
+AnyDiscriminator = Discriminator | UNetDiscriminator | SemanticDiscriminator
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def card_values(config: Architecture) -> dict[str, int | str]:
     return {"network": config.network, **config.to_dict()}
 
 
-def build_discriminator(config: DiscriminatorConfig) -> Discriminator | UNetDiscriminator:
+def build_discriminator(config: DiscriminatorConfig) -> AnyDiscriminator:
     """A new discriminator of the kind that `config` names."""
-    return UNetDiscriminator(config) if config.kind == "unet" else Discriminator(config)
+    kinds = {"classifier": Discriminator, "unet": UNetDiscriminator, "semantic": SemanticDiscriminator}
+    return kinds[config.kind](config)
 
 
 def is_own(state: Mapping[str, Tensor]) -> bool:

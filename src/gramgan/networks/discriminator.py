@@ -10,11 +10,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 _WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512)
 _FEATURE_LAYERS = (5, 11)  # counted from 1; the paper's conv 5 and conv 11
 _HIDDEN = 256
-_SLOPE = 0.2
+SLOPE = 0.2
+"""Of the leaky ReLUs of all discriminators."""
+
 MINIMUM_SIZE = 64
 
 
-DiscriminatorKind = Literal["classifier", "unet"]
+DiscriminatorKind = Literal["classifier", "unet", "semantic"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class DiscriminatorConfig:
 
     `spectral_norm` bounds the Lipschitz constant of every layer (Miyato et al., ICLR 2018). `width` is the number of
     channels of the first layer, which all others follow; 64 is the method's own. `kind` is the method's own
-    `classifier`, one judgement for each image, or a `unet`, one for each pixel (see `networks.build`).
+    `classifier`, one judgement for each image; a `unet`, one for each pixel; or `semantic`, one for each patch beside
+    `channels` feature maps of what is true (see `networks.build`).
     """
 
     spectral_norm: bool = False
     width: int = 64
     kind: DiscriminatorKind = "classifier"
+    channels: int = 0
 
     def to_dict(self) -> dict[str, bool | int | str]:
         """Plain values for a card or a checkpoint; `DiscriminatorConfig(**values)` reads them back."""
@@ -39,7 +43,7 @@ class Critique(NamedTuple):
     """What a discriminator says: `logit` (larger: more real), and features before activation.
 
     Of a `Discriminator`, `logit` is `[B, 1]`, `early` conv 5's output `[B, 4 width, H/4, W/4]` and `late` conv 11's
-    `[B, 8 width, H/32, W/32]`; of a `UNetDiscriminator`, see there.
+    `[B, 8 width, H/32, W/32]`; of the others, see there.
     """
 
     logit: Tensor
@@ -86,16 +90,16 @@ class Discriminator(nn.Module):
             x = conv(x)
             if number in _FEATURE_LAYERS:
                 features.append(x)
-                x = F.leaky_relu(x, _SLOPE)  # not in place: the feature is a result
+                x = F.leaky_relu(x, SLOPE)  # not in place: the feature is a result
             else:
-                x = F.leaky_relu(x, _SLOPE, inplace=True)
+                x = F.leaky_relu(x, SLOPE, inplace=True)
         pooled = x.mean(dim=(-2, -1))
-        return Critique(self.logit(F.leaky_relu(self.hidden(pooled), _SLOPE)), *features)
+        return Critique(self.logit(F.leaky_relu(self.hidden(pooled), SLOPE)), *features)
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     # PyTorch's default gain shrinks the signal layer by layer: D would answer about 0 for everything and learn nothing.
-    nn.init.kaiming_normal_(layer.weight, a=_SLOPE)
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

@@ -114,6 +114,8 @@ class PerceptualTrunk(nn.Module):
         for _, index, width in convolutions:
             self.features[str(index)] = nn.Conv2d(channels, width, 3, padding=1)
             channels = width
+        self.channels = channels
+        """Feature maps of the deepest layer."""
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)

@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gramgan.networks.discriminator import Critique, DiscriminatorConfig, unchanged
+from gramgan.networks.discriminator import SLOPE, Critique, DiscriminatorConfig, unchanged
 
-_SLOPE = 0.2
 _MULTIPLE = 8
 """The three convolutions of stride 2 halve the sides; those of the images are multiples of it."""
 
@@ -58,7 +57,7 @@ class UNetDiscriminator(nn.Module):
 
 
 def _active(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, _SLOPE)  # not in place: features are results, and what goes up is added to what went down
+    return F.leaky_relu(x, SLOPE)  # not in place: features are results, and what goes up is added to what went down
 
 
 def _doubled(x: Tensor) -> Tensor:

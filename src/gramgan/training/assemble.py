@@ -11,12 +11,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from gramgan.config import Config
 from gramgan.metrics.dists import Dists
-from gramgan.networks.build import Architecture, build_discriminator, build_generator
-from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
+from gramgan.networks.build import AnyDiscriminator, Architecture, build_discriminator, build_generator
+from gramgan.networks.discriminator import DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.span import SPANConfig
 from gramgan.networks.trunks import PerceptualTrunk
-from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
@@ -67,26 +66,33 @@ def new_networks(config: Config) -> Networks:
     Teacher and decoder have the generator's architecture, as a teacher has that is the start, and a decoder that is the
     PSNR-oriented generator.
     """
+    trunk = PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
     return Networks(
         build_generator(generator_config(config)),
-        new_discriminator(config),
-        PerceptualTrunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None,
+        new_discriminator(config, trunk),
+        trunk,
         build_generator(generator_config(config)) if config.generator.teacher is not None else None,
         build_generator(generator_config(config)) if config.generator.decoder is not None else None,
         Dists() if uses_dists(config) else None,
     )
 
 
-def new_discriminator(config: Config) -> Discriminator | UNetDiscriminator | None:
-    """The discriminator that settings ask for, with random weights; None if no stage needs one."""
+def new_discriminator(config: Config, trunk: PerceptualTrunk | None) -> AnyDiscriminator | None:
+    """The discriminator that settings ask for, with random weights; None if no stage needs one.
+
+    `trunk`: what a semantic one looks at.
+    """
     if not config.uses_discriminator:
         return None
     settings = config.discriminator
-    return build_discriminator(DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind))
+    channels = trunk.channels if trunk is not None and settings.kind == "semantic" else 0
+    return build_discriminator(DiscriminatorConfig(settings.spectral_norm, settings.width, settings.kind, channels))
 
 
 def uses_trunk(config: Config) -> bool:
-    """Whether a stage has a loss of feature maps."""
+    """Whether a stage has a loss of feature maps, or a discriminator that looks at them."""
+    if config.uses_discriminator and config.discriminator.kind == "semantic":
+        return True
     return config.stages.adversarial > 0 and config.losses.looks_through_trunk
 
 

@@ -212,13 +212,13 @@ def _architecture(config: Config, generator: nn.Module, own: OwnParts) -> dict[s
 def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, list[Card]]:
     """The networks that settings ask for, from their files or new; the start's card, those of teacher and decoder."""
     generator, start_card = _generator(config) if own.generator is None else _own_generator(config, own.generator)
-    discriminator = new_discriminator(config)
+    trunk = load_trunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
+    discriminator = new_discriminator(config, trunk)
     if discriminator is not None and own.discriminator is not None:
         discriminator = OwnDiscriminator(own_network(own.discriminator), own.discriminator)
         try_discriminator(own.discriminator, discriminator.network, config)
     if discriminator is not None and config.discriminator.start is not None:
         load_strict(discriminator, read_weights(config.discriminator.start).state, config.discriminator.start)
-    trunk = load_trunk(config.losses.trunk, config.losses.layers) if uses_trunk(config) else None
     teacher = _guide(config, "teacher", config.generator.teacher)
     decoder = _guide(config, "decoder", config.generator.decoder)
     dists = Dists.load() if uses_dists(config) else None

@@ -81,13 +81,20 @@ class Objective:
         """η of every loss by name, those that need the discriminator among them."""
         self._own_losses = {name: loss for name, loss in (own_losses or {}).items() if self.weights[name]}
 
-    def __call__(self, lr: Tensor, sr: Tensor, hr: Tensor, number: int) -> Asked:
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """The trunk's feature maps of `[B, 3, H, W]` in [0, 1], by layer."""
+        assert self._guides.trunk is not None
+        with self._autocast():
+            return self._guides.trunk(images)
+
+    def __call__(self, lr: Tensor, sr: Tensor, hr: Tensor, known: Mapping[str, Tensor], number: int) -> Asked:
         """What the generator's result is worth.
 
         Args:
             lr: `[B, 3, H, W]` in [0, 1].
             sr: the generator's result `[B, 3, sH, sW]`; gradients flow through it alone.
             hr: the truth, of the same shape.
+            known: `features` of `hr`; empty where no loss looks at them.
             number: the iteration's.
         """
         weights, losses = self.weights, {}
@@ -96,7 +103,7 @@ class Objective:
         if weights["texture"]:
             losses["texture"], statistics["target_ratio"], patch_id = self._texture(sr, hr)
         if self._config.losses.looks_through_trunk:
-            losses |= self._through_trunk(sr, hr)
+            losses |= self._through_trunk(sr, known)
         if weights["pixel"]:
             losses["pixel"] = pixel_loss(sr, hr)
         if weights["consistency"]:
@@ -153,16 +160,12 @@ class Objective:
         patch_id = targets.patch_id if self._config.uses_database else None
         return patch_texture_loss(gram_sr, targets, source.descriptor), ratio, patch_id
 
-    def _through_trunk(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def _through_trunk(self, sr: Tensor, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses of feature maps, which are computed once for all of them."""
-        trunk = self._guides.trunk
-        assert trunk is not None
-        with self._autocast():
-            features = trunk(sr)
-            with torch.no_grad():
-                wanted = trunk(hr)
+        assert self._guides.trunk is not None
+        features, weights = self.features(sr), self._guides.trunk.weights
         each = {"perceptual": perceptual_loss, "sliced": sliced_loss, "frequency": frequency_loss}
-        return {name: loss(features, wanted, trunk.weights) for name, loss in each.items() if self.weights[name]}
+        return {name: loss(features, known, weights) for name, loss in each.items() if self.weights[name]}
 
     def _autocast(self) -> AbstractContextManager[None]:
         return self._fabric.autocast()

@@ -1,6 +1,6 @@
 """One update of the networks, for each of the three stages of a training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from gramgan.losses import (
     weighted_sum,
 )
 from gramgan.networks.discriminator import Critique
+from gramgan.networks.semantic_discriminator import SemanticDiscriminator
+from gramgan.ops.wavelets import haar_details
 from gramgan.texture.mask import texture_mask
 from gramgan.training.objective import Objective, colour_drift
 from gramgan.training.processes import Processes
@@ -87,6 +89,7 @@ class TrainingStep:
             [one for one in discriminator.parameters() if one.requires_grad] if discriminator is not None else []
         )
         self.weights = objective.weights
+        self._semantic = isinstance(discriminator, SemanticDiscriminator)
         self._accumulate = config.train.accumulate
 
     def pretrain(self, lr: Tensor, hr: Tensor, number: int = 0) -> StepResult:
@@ -134,16 +137,18 @@ class TrainingStep:
     def _warm_discriminator(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         with torch.no_grad():
             sr = self.generator(lr)
-        _, losses, statistics = self._judge(sr, hr, number, then_generator=False)
+        known = self._known(hr) if self._semantic else {}
+        _, losses, statistics = self._judge(sr, hr, known, number, then_generator=False)
         return StepResult(losses, statistics)
 
     def _adversarial(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         sr = self.generator(lr)
-        asked = self._objective(lr, sr, hr, number)
+        known = self._known(hr) if self._semantic or self._config.losses.looks_through_trunk else {}
+        asked = self._objective(lr, sr, hr, known, number)
         losses, statistics = asked.losses, asked.statistics
         report: dict[str, Tensor] = {}
         if self._config.losses.judged:
-            judged, report, more = self._judge(sr, hr, number, then_generator=True)
+            judged, report, more = self._judge(sr, hr, known, number, then_generator=True)
             losses |= judged
             statistics |= more
         total = weighted_sum(losses, self.weights)
@@ -151,8 +156,13 @@ class TrainingStep:
         logged = {name: value.detach() for name, value in losses.items()}
         return StepResult(logged | {"total": total.detach()} | report, statistics, asked.patch_id)
 
+    @torch.no_grad()
+    def _known(self, hr: Tensor) -> dict[str, Tensor]:
+        """The trunk's features of HR, once for losses and discriminator."""
+        return self._objective.features(hr)
+
     def _judge(
-        self, sr: Tensor, hr: Tensor, number: int, *, then_generator: bool
+        self, sr: Tensor, hr: Tensor, known: Mapping[str, Tensor], number: int, *, then_generator: bool
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Run D, do its backward pass, and return the generator's losses from it, D's losses and statistics.
 
@@ -160,11 +170,11 @@ class TrainingStep:
         """
         relativistic, settings = self._config.losses.relativistic, self._config.discriminator
         mask = self._mask(hr)
-        real = hr * mask
+        real = self._shown(hr, mask)
         penalised = settings.r1 > 0 and number % settings.r1_every == 0
         if penalised:
             real.requires_grad_()
-        on_hr, on_sr = self._critiques(real, sr * mask)
+        on_hr, on_sr = self._critiques(real, self._shown(sr, mask), known)
         logits = self._processes.gather(torch.cat((on_sr.logit, on_hr.logit), dim=1).float())
         sr_logit, hr_logit = logits[:, :1], logits[:, 1:]
         own = discriminator_adversarial_loss(sr_logit, hr_logit, relativistic)
@@ -181,14 +191,25 @@ class TrainingStep:
             losses["adversarial"] = generator_adversarial_loss(sr_logit, hr_logit, relativistic)
         return losses, report, _judgement(sr_logit, hr_logit) | {"mask_share": mask.mean()}
 
-    def _critiques(self, real: Tensor, fake: Tensor) -> tuple[Critique, Critique]:
-        """What D says of the textured parts of HR and SR.
+    def _shown(self, images: Tensor, mask: Tensor) -> Tensor:
+        """What D gets to see of images, in [0, 1]: their textured parts.
+
+        Wavelet bands are without brightness and colours, of which L_C takes care (Korkmaz et al., "Training Generative
+        Image Super-Resolution Models by Wavelet-Domain Losses", WGSR, CVPR 2024; there symlets, here Haar's wavelet).
+        """
+        if self._config.discriminator.sees == "image":
+            return images * mask
+        return (haar_details(images) * mask + 1) / 2
+
+    def _critiques(self, real: Tensor, fake: Tensor, known: Mapping[str, Tensor]) -> tuple[Critique, Critique]:
+        """What D says of HR and SR; a semantic one, beside the deepest features of HR.
 
         D is not wrapped by Fabric, which would refuse R1's gradient with respect to images in reduced precision.
         """
         assert self.discriminator is not None
         with self._fabric.autocast():  # around both calls: D's weights are cast once, and their gradients back once
-            return self.discriminator(real), self.discriminator(fake)
+            beside = list(known.values())[-1:] if self._semantic else []
+            return self.discriminator(real, *beside), self.discriminator(fake, *beside)
 
     def _mask(self, hr: Tensor) -> Tensor:
         return texture_mask(hr, self._config.mask.threshold, self._config.mask.window)

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from gramgan import __version__
+from gramgan.networks.build import AnyDiscriminator
 from gramgan.networks.context import SIDE, measure_overlap
-from gramgan.networks.discriminator import Discriminator
-from gramgan.networks.unet_discriminator import UNetDiscriminator
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.training.own import NOTHING_OWN, OwnDiscriminator, OwnParts
 from gramgan.weights.card import Card
@@ -40,7 +39,7 @@ def write_best(
             architecture: dict[str, Any] = {"network": "own discriminator", "build": own.discriminator.name}
             discriminator = discriminator.network
         else:
-            assert isinstance(discriminator, Discriminator | UNetDiscriminator)
+            assert isinstance(discriminator, AnyDiscriminator)
             architecture = {"network": "discriminator", **discriminator.config.to_dict()}
         _write(
             folder / BEST_DISCRIMINATOR,
