@@ -150,6 +150,11 @@ def test_every_public_name_is_documented() -> None:
             assert all(value.__doc__ for value in members.values()), path
 
 
+def test_no_docstring_only_points_elsewhere() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not re.search(r'"""(See|As in) `[^`]+`\.?(""")?$', path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
 class Links(HTMLParser):
     """What a page of the site loads, where its links go, and where it can be linked to."""
 

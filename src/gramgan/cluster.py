@@ -167,7 +167,7 @@ class _Hand:
 
 
 class RayTeam:
-    """See `connect`."""
+    """The workers of a Ray cluster, as `connect` returns them."""
 
     def __init__(self, ray: Any, gpu: bool) -> None:
         self._ray, self._gpu = ray, gpu
@@ -182,7 +182,7 @@ class RayTeam:
     def arriving(
         self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
     ) -> Iterator[tuple[int, R]]:
-        """See `Team`; what a worker has logged is logged here when its result arrives.
+        """Do all tasks, as `Team` says. What a worker has logged is logged here when its result arrives.
 
         Raises:
             UserError: no node can take part.

@@ -76,7 +76,7 @@ class Alone:
     def arriving(
         self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
     ) -> Iterator[tuple[int, R]]:
-        """See `Team`."""
+        """Do all tasks in their order, each when its result is asked for."""
         function = work.open()
         for number, task in enumerate(tasks):
             yield number, function(task)
@@ -91,7 +91,7 @@ class Threads:
     def arriving(
         self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
     ) -> Iterator[tuple[int, R]]:
-        """See `Team`."""
+        """Do all tasks, as many at a time as there are threads."""
         function, pending, begun = work.open(), iter(tasks), 0
         running: dict[Future[R], int] = {}
         with ThreadPoolExecutor(self.size, thread_name_prefix="gramgan") as pool:

@@ -172,7 +172,7 @@ class Dicom(ScientificFile):
         return tuple(BandChoice((first, first + 1, first + 2)) for first in range(1, 3 * self.frames + 1, 3))
 
     def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
-        """See `ScientificFile.read`."""
+        """Stored values `[len(layers), height, width]`, of frames that are decoded one by one."""
         rows = slice(window.y, window.y + window.height)
         columns = slice(window.x, window.x + window.width)
         planes = []
@@ -182,14 +182,14 @@ class Dicom(ScientificFile):
         return np.stack(planes)
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """See `ScientificFile.valid`."""
+        """Where values lie outside of the padding range; None where the file has no padding."""
         if self._padding is None:
             return None
         values, (low, high) = self.read(layers, window), self._padding
         return (values < low) | (values > high)
 
     def overview(self, layer: int) -> np.ndarray:
-        """See `ScientificFile.overview`; of frames all over the file, so that it is the same for all of them."""
+        """Values of some frames, spread over the file, so that every layer gets the same, `[n]`."""
         frames = np.unique(np.linspace(0, self.frames - 1, min(self.frames, _FRAMES_LOOKED_AT)).astype(int))
         step = max(1, max(self.width, self.height) // OVERVIEW)
         colour = layer % self._colours
@@ -200,12 +200,12 @@ class Dicom(ScientificFile):
         return values[(values < low) | (values > high)]
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
-        """See `ScientificFile.save`."""
+        """Write the result as uncompressed DICOM with this file's elements."""
         with lenient():
             write_dicom(self._untouched, self._colours, self.frames, result, temporary, note)
 
     def check_result(self, width: int, height: int, target: Path) -> None:
-        """See `ScientificFile.check_result`: an uncompressed image has at most 4 GiB, and sides of 16 bits."""
+        """Refuse results above 4 GiB uncompressed, or with sides that 16 bits do not count."""
         size = width * height * self.frames * self._colours * self.dtype.itemsize
         if size > MAX_BYTES or max(width, height) > 65535:
             raise UserError(
@@ -214,7 +214,7 @@ class Dicom(ScientificFile):
             )
 
     def close(self) -> None:
-        """See `ScientificFile.close`."""
+        """Forget the frame in memory; the file itself is not held open."""
         self._cached = None
 
     def _frame(self, index: int) -> np.ndarray:

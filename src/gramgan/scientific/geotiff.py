@@ -105,12 +105,12 @@ class GeoTiff(ScientificFile):
         return classes
 
     def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
-        """See `ScientificFile.read`."""
+        """Stored values `[len(layers), height, width]` of the bands."""
         with refusing(self.path):
             return self._data.read([layer + 1 for layer in layers], window=_windowed(window))
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """See `ScientificFile.valid`."""
+        """Where mask, alpha, no-data value and NaN leave data; None where nothing is missing."""
         known = None
         with refusing(self.path):
             if self._masked:
@@ -121,7 +121,7 @@ class GeoTiff(ScientificFile):
         return known
 
     def overview(self, layer: int) -> np.ndarray:
-        """See `ScientificFile.overview`; of rows and columns at equal distances.
+        """Valid values of rows and columns at equal distances, `[n]`.
 
         The file's own overviews play no part: it can say that they are in another file, or on a server.
         """
@@ -134,12 +134,12 @@ class GeoTiff(ScientificFile):
         return np.concatenate(found)
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
-        """See `ScientificFile.save`."""
+        """Write the result as GeoTIFF with this file's place, tags and masks."""
         with reachable(temporary) as path:
             write_geotiff(self._facts, self._mask, result, path, note, cloud_optimized=self._cloud_optimized)
 
     def close(self) -> None:
-        """See `ScientificFile.close`."""
+        """Close the dataset."""
         self._data.close()
 
     def _mask(self, window: Window) -> np.ndarray:

@@ -160,7 +160,7 @@ class _Stack(ScientificFile):
         return tuple(choices)
 
     def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
-        """See `ScientificFile.read`."""
+        """Stored values `[len(layers), height, width]`, of pages that are decoded one by one."""
         rows = slice(window.y, window.y + window.height)
         columns = slice(window.x, window.x + window.width)
         planes = []
@@ -170,11 +170,11 @@ class _Stack(ScientificFile):
         return np.stack(planes)
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """See `ScientificFile.valid`: floats that were not measured are holes."""
+        """Where floats were measured; None where every value is one."""
         return measured(self.read(layers, window)) if self.has_holes else None
 
     def overview(self, layer: int) -> np.ndarray:
-        """See `ScientificFile.overview`; of pages all over the file, so that it is the same for all of them."""
+        """Values of some pages, spread over the file, so that every layer gets the same, `[n]`."""
         pages = np.unique(np.linspace(0, self.pages - 1, min(self.pages, _LOOKED_AT)).astype(int))
         step = max(1, max(self.width, self.height) // OVERVIEW)
         sample = layer % self._samples
@@ -182,7 +182,7 @@ class _Stack(ScientificFile):
         return values[measured(values)]
 
     def close(self) -> None:
-        """See `ScientificFile.close`."""
+        """Close the file."""
         self._cached = None
         self._file.close()
 
@@ -299,7 +299,7 @@ class OmeTiff(_Stack):
         return Range(0, 2**bits - 1) if bits is not None and self.dtype.kind == "u" else None
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
-        """See `ScientificFile.save`; page by page in the source's order, deflated, in tiles."""
+        """Write an OME-TIFF page by page in the source's order, deflated, in tiles."""
         xml = enlarged_ome(
             self._file.pages.first.description,
             (self.width, self.height),
@@ -377,7 +377,7 @@ class ImageJTiff(_Stack):
         return handle.read_array(stored, self._stored // stored.itemsize)
 
     def check_result(self, width: int, height: int, target: Path) -> None:
-        """See `ScientificFile.check_result`: ImageJ reads nothing above 4 GB in its own kind of TIFF."""
+        """Refuse results above 4 GB: ImageJ reads no larger TIFF of its own kind."""
         if self._bytes(width, height) > _CLASSIC_LIMIT:
             raise UserError(
                 f"{target}: {width}x{height} in {self.pages} planes is more than the 4 GB that an ImageJ TIFF holds; "
@@ -385,7 +385,7 @@ class ImageJTiff(_Stack):
             )
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
-        """See `ScientificFile.save`; not compressed, as ImageJ wants it."""
+        """Write an ImageJ TIFF, uncompressed, as ImageJ wants it."""
         across, down = result.width / self.width, result.height / self.height
         before = str(self._metadata.get("Info", "") or "")
         metadata = {**self._metadata, "Info": f"{before}\n{note.sentence}" if before else note.sentence}

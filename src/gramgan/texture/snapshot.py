@@ -97,7 +97,7 @@ class Snapshot:
             return int(file.get_slice("patch_id").get_shape()[0])
 
     def numbers(self, column: str, domain: str | None = None) -> np.ndarray:
-        """See `Table.numbers`.
+        """A numeric column, `gram` (`[N, D]` float32) or `patch` (`[N, k*k*3]` uint8), all rows or one domain's.
 
         Raises:
             UserError: `patch` of a snapshot that was made without patches.
@@ -127,7 +127,7 @@ class Snapshot:
         return found
 
     def rows(self, patch_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """See `Table.rows`.
+        """Whole rows by patch id; ids that are not in the snapshot are left out.
 
         Raises:
             UserError: the snapshot was made without patches.

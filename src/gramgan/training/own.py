@@ -329,7 +329,7 @@ class OwnDegradation(Degradation):
         self._seeded = _count(part, (1, 2), "(hr), or (hr, seeds)") == 2
 
     def describe(self, seed: int) -> list[str]:
-        """See `Degradation.describe`."""
+        """The part's name; what it draws for a seed is known to it alone."""
         return [self._part.name]
 
     def _degrade(self, hr: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -368,7 +368,7 @@ class OwnCrops(CropSource):
         self._drawn(0)
 
     def next(self) -> Crops:
-        """See `CropSource.next`."""
+        """This process's share of the next batch, made by the part for its number."""
         taken = self._take(range(self.position, self.position + 1))
         number, batch, share = self.position, self.demand.batch, self.demand.share
         self.position += 1

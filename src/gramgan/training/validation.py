@@ -131,7 +131,7 @@ class Validator:
         return self._score(generator, consistent=self._consistent)
 
     def bicubic(self) -> Validation:
-        """The same for plain bicubic enlargement."""
+        """Score plain bicubic enlargement in the same way."""
         return self._score(partial(bicubic_up, factor=self._scale), consistent=False)
 
     def truth(self) -> dict[str, np.ndarray]:
@@ -189,11 +189,11 @@ class Validations:
         return self._first.metrics | others
 
     def __call__(self, generator: nn.Module) -> Validation:
-        """See `Validator`."""
+        """Score a generator on every set; the first set's scores have no prefix."""
         return self._joined(lambda validator: validator(generator))
 
     def bicubic(self) -> Validation:
-        """See `Validator`."""
+        """The scores of plain bicubic enlargement on every set."""
         return self._joined(Validator.bicubic)
 
     def _joined(self, score: Callable[[Validator], Validation]) -> Validation:
