@@ -316,7 +316,7 @@ def page_text(
 They are made with Pillow, SciPy and scikit-image and stored as files; none of that code makes a training's
 degradations. Every file is enlarged as `gramgan upscale` does it. "consistent" is with `--consistency`,
 `{AS_IT_COMES}` is the program as it comes. Protocol `{first.protocol.name}`; ± is the 95 % interval over pictures.
-Texture distance: see [metrics.md](metrics.md); 0 is the truth itself, and two samples of one texture are
+Texture distance: see [Metrics](metrics.md); 0 is the truth itself, and two samples of one texture are
 {noise:.3f} apart.
 
 {table(columns, models)}
