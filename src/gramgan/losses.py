@@ -1,7 +1,7 @@
 """Gram-GAN's five losses and their weighted sum (Song et al., 2023). All scalars, all in float32 (float64 stays).
 
 L = η₁ L_PT + η₂ L_DP + η₃ L_P + η₄ L_G + η₅ L_C, and further ones that the paper has not. (DISTS as a loss is
-`gramgan.metrics.dists.Dists.loss`.)
+`gramgan.metrics.dists.Dists.loss`, LPIPS `gramgan.metrics.lpips.Lpips.loss`.)
 """
 
 from collections.abc import Callable, Mapping

@@ -153,10 +153,12 @@ def test_dists_against_the_network_written_out(
     assert metric(b, b).abs().max() < 1e-5
 
 
-def test_dists_as_a_loss_is_its_mean_and_moves_sr_alone(
-    states: dict[str, tuple[dict[str, Tensor], Path]],
+@pytest.mark.parametrize("name", ["dists", "lpips"])
+def test_a_loss_is_the_score_s_mean_and_moves_sr_alone(
+    name: str, states: dict[str, tuple[dict[str, Tensor], Path]]
 ) -> None:
-    metric = Dists.from_files(states["dists"][1], states["vgg"][1])
+    vgg = states["vgg"][1]
+    metric = Dists.from_files(states["dists"][1], vgg) if name == "dists" else Lpips.from_file(vgg, "vgg")
     sr, hr = images((32, 40))
     sr.requires_grad_()
     hr.requires_grad_()

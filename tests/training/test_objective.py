@@ -12,6 +12,7 @@ from gramgan.config import Config
 from gramgan.config.sections import LOSS_NAMES
 from gramgan.errors import UserError
 from gramgan.metrics.dists import Dists
+from gramgan.metrics.lpips import Lpips
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.training.folder import read_log
@@ -24,9 +25,10 @@ Tiny = Callable[..., Config]
 
 
 @pytest.fixture
-def untrained_dists(monkeypatch: pytest.MonkeyPatch) -> None:
+def untrained_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr("gramgan.training.build.Dists.load", Dists)
+    monkeypatch.setattr("gramgan.training.build.Lpips.load", Lpips)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def weights(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.usefixtures("untrained_dists")
+@pytest.mark.usefixtures("untrained_distances")
 @pytest.mark.parametrize("kind", ["classifier", "unet", "semantic"])
 def test_a_run_with_every_loss(kind: str, tiny: Tiny, weights: str, tmp_path: Path) -> None:
     config = tiny(
@@ -63,14 +65,16 @@ def test_a_loss_of_weight_0_loads_no_weights(tiny: Tiny, tmp_path: Path, monkeyp
         raise AssertionError("loaded although no loss needs it")
 
     monkeypatch.setattr("gramgan.training.build.Dists.load", refuse)
+    monkeypatch.setattr("gramgan.training.build.Lpips.load", refuse)
     monkeypatch.setattr("gramgan.training.build.load_trunk", refuse)
     config = tiny(losses={"perceptual": 0}, stages={"pretrain": 0, "warm_discriminator": 0, "adversarial": 1})
     assert train(config, tmp_path / "run").finished
 
 
-def test_dists_as_a_loss_says_which_weights_it_needs(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gramgan weights get dists-vgg16"):
-        train(tiny(losses={"dists": 1}), tmp_path / "run")
+@pytest.mark.parametrize(("loss", "weights"), [("dists", "dists-vgg16"), ("lpips", "vgg16")])
+def test_learned_distances_say_which_weights_they_need(loss: str, weights: str, tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"gramgan weights get {weights}"):
+        train(tiny(losses={loss: 1}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("role", ["teacher", "decoder"])

@@ -20,6 +20,7 @@ from gramgan.losses import (
     pixel_loss,
 )
 from gramgan.metrics.dists import Dists
+from gramgan.metrics.lpips import Lpips
 from gramgan.networks import trunks
 from gramgan.networks.build import build_discriminator
 from gramgan.networks.discriminator import DiscriminatorConfig
@@ -94,7 +95,13 @@ def world(precision: str = "32-true", **sections: Mapping[str, object]) -> World
         g_optimizer,
         discriminator,
         d_optimizer,
-        Objective(fabric, config, Guides(trunk, source, Teacher(teacher, consistent=True), dists=Dists())),
+        Objective(
+            fabric,
+            config,
+            Guides(
+                trunk, source, Teacher(teacher, consistent=True), distances={"dists": Dists(), "lpips": Lpips("vgg")}
+            ),
+        ),
     )
     return World(step, generator, discriminator, trunk, source, teacher, lr, hr)
 

@@ -305,6 +305,7 @@ class LossConfig(Section):
         default=0.0, description="of the L1 where SR looks like an artifact to the averaged generator (LDL)"
     )
     dists: Weight = Field(default=0.0, description="of DISTS, similarity of structure and texture; needs its weights")
+    lpips: Weight = Field(default=0.0, description="of LPIPS with VGG-16; needs the weights vgg16")
     sliced: Weight = Field(
         default=0.0, description="of the sliced Wasserstein distance of the trunk's features: what, not where"
     )

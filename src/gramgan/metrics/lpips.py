@@ -4,6 +4,7 @@ Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual M
 of version 0.1 on torchvision's ImageNet networks. AlexNet is what super-resolution papers report.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -36,8 +37,8 @@ _ALEX_INDICES = (0, 3, 6, 8, 10)
 class Lpips(nn.Module):
     """LPIPS v0.1 with AlexNet or VGG-16; lower is better, 0 for identical images.
 
-    Freshly made it has random weights; `Lpips.load` gives the published ones. It is a score, not a loss: no gradient
-    flows.
+    Freshly made it has random weights; `Lpips.load` gives the published ones. Called, it is a score, through which no
+    gradient flows; `loss` is for training.
     """
 
     def __init__(self, network: LpipsNetwork = "alex") -> None:
@@ -109,8 +110,24 @@ class Lpips(nn.Module):
         """
         sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
         with torch.autocast(sr.device.type, enabled=False):
-            distance = torch.zeros(len(sr), device=sr.device)
-            for linear, a, b in zip(self.linear, self._features(sr), self._last.of(hr, self._features), strict=True):
+            return self._distance(self._features(sr), self._last.of(hr, self._features))
+
+    def loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Mean distance of the pairs, a scalar in float32 whose gradient flows to `sr` alone.
+
+        Feature maps are computed in the precision that autocast sets, the rest in float32. Arguments and errors as for
+        a score.
+        """
+        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        with torch.no_grad():
+            wanted = self._features(hr.detach())
+        return self._distance(self._features(sr), wanted).mean()
+
+    def _distance(self, sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
+        """`[B]` from the feature maps of both."""
+        distance = torch.zeros(len(sr[0]), device=sr[0].device)
+        with torch.autocast(sr[0].device.type, enabled=False):
+            for linear, a, b in zip(self.linear, sr, hr, strict=True):
                 distance = distance + linear((a - b).square()).mean(dim=(1, 2, 3))
         return distance
 
@@ -125,7 +142,7 @@ class Lpips(nn.Module):
             x3 = F.relu(conv3(F.max_pool2d(x2, 3, stride=2)))
             x4 = F.relu(conv4(x3))
             features = [x1, x2, x3, x4, F.relu(conv5(x4))]
-        return [_unit(each) for each in features]
+        return [_unit(each.float()) for each in features]
 
 
 def _unit(x: Tensor) -> Tensor:

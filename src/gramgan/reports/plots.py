@@ -32,6 +32,7 @@ _LOSSES = {
     "autoencoded": "auto-encoded, AESOP",
     "artifact": "artifacts, LDL",
     "dists": "DISTS",
+    "lpips": "LPIPS",
     "sliced": "sliced Wasserstein",
     "frequency": "frequency distribution, FDL",
     "total": "total of the generator",

@@ -1,8 +1,8 @@
 """The one place where networks become a training step: for `train`, the fit into memory, and benchmarks."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from lightning_fabric import Fabric
@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from gramgan.config import Config
 from gramgan.metrics.dists import Dists
+from gramgan.metrics.lpips import Lpips
 from gramgan.networks.build import AnyDiscriminator, Architecture, build_discriminator, build_generator
 from gramgan.networks.discriminator import DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -19,7 +20,7 @@ from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
-from gramgan.training.objective import Guides, Objective, OwnLoss
+from gramgan.training.objective import Distance, Guides, Objective, OwnLoss
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer, freeze
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
@@ -35,7 +36,7 @@ class Networks:
     trunk: PerceptualTrunk | None = None
     teacher: nn.Module | None = None
     decoder: nn.Module | None = None
-    dists: Dists | None = None
+    distances: Mapping[str, Distance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def new_networks(config: Config) -> Networks:
         trunk,
         build_generator(generator_config(config)) if config.generator.teacher is not None else None,
         build_generator(generator_config(config)) if config.generator.decoder is not None else None,
-        Dists() if uses_dists(config) else None,
+        distances_of(config, {"dists": Dists, "lpips": lambda: Lpips("vgg")}),
     )
 
 
@@ -96,9 +97,11 @@ def uses_trunk(config: Config) -> bool:
     return config.stages.adversarial > 0 and config.losses.looks_through_trunk
 
 
-def uses_dists(config: Config) -> bool:
-    """Whether a stage has DISTS as a loss."""
-    return config.stages.adversarial > 0 and config.losses.dists > 0
+def distances_of(config: Config, makers: Mapping[str, Callable[[], Distance]]) -> dict[str, Distance]:
+    """The learned distances that a stage has as losses, by the losses' names; each is made by its maker."""
+    if not config.stages.adversarial:
+        return {}
+    return {name: make() for name, make in makers.items() if config.losses.weights[name]}
 
 
 def assemble(
@@ -131,7 +134,7 @@ def assemble(
     generator, discriminator, trunk = networks.generator, networks.discriminator, networks.trunk
     if trunk is not None and config.train.precision == "bf16":
         trunk.to(torch.bfloat16)  # once: autocast would cast the frozen weights again in every step
-    for network in (generator, discriminator, trunk, networks.teacher, networks.decoder, networks.dists):
+    for network in (generator, discriminator, trunk, networks.teacher, networks.decoder, *networks.distances.values()):
         if network is not None:
             network.to(fabric.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     teacher = networks.teacher and Teacher(networks.teacher, consistent=config.data.degradation == "bicubic")
@@ -154,7 +157,7 @@ def assemble(
     discriminator_optimizer = None
     if discriminator is not None:
         discriminator_optimizer = build_optimizer(discriminator, config.schedule.rate_discriminator, *chosen)
-    guides = Guides(trunk, targets, teacher, decoder, ema.module, networks.dists)
+    guides = Guides(trunk, targets, teacher, decoder, ema.module, networks.distances)
     objective = Objective(fabric, config, guides, own_losses, own_weights)
     step = TrainingStep(
         fabric,

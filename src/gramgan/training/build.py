@@ -17,6 +17,7 @@ from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
 from gramgan.metrics.dists import Dists
+from gramgan.metrics.lpips import Lpips
 from gramgan.networks.build import (
     Architecture,
     Generator,
@@ -35,9 +36,9 @@ from gramgan.training.assemble import (
     Assembled,
     Networks,
     assemble,
+    distances_of,
     generator_config,
     new_discriminator,
-    uses_dists,
     uses_trunk,
 )
 from gramgan.training.cards import card_of, psnr_card
@@ -221,9 +222,9 @@ def _networks(config: Config, own: OwnParts) -> tuple[Networks, Card | None, lis
         load_strict(discriminator, read_weights(config.discriminator.start).state, config.discriminator.start)
     teacher = _guide(config, "teacher", config.generator.teacher)
     decoder = _guide(config, "decoder", config.generator.decoder)
-    dists = Dists.load() if uses_dists(config) else None
+    distances = distances_of(config, {"dists": Dists.load, "lpips": lambda: Lpips.load("vgg")})
     networks = Networks(
-        generator, discriminator, trunk, teacher and teacher.network, decoder and decoder.network, dists
+        generator, discriminator, trunk, teacher and teacher.network, decoder and decoder.network, distances
     )
     return networks, start_card, [guide.card for guide in (teacher, decoder) if guide is not None]
 

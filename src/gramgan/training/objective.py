@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -21,9 +21,12 @@ from gramgan.losses import (
     sliced_loss,
 )
 from gramgan.metrics.dists import Dists
+from gramgan.metrics.lpips import Lpips
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource, combined_query, target_ratio
 from gramgan.training.teacher import Teacher
+
+Distance = Dists | Lpips
 
 
 class OwnLoss(Protocol):
@@ -43,7 +46,8 @@ class OwnLoss(Protocol):
 class Guides:
     """What losses look through and compare with, at rest; None where no loss needs it.
 
-    `decoder` maps LR to SR, as the teacher's network does; `average` is the averaged generator.
+    `decoder` maps LR to SR, as the teacher's network does; `average` is the averaged generator; `distances` are losses
+    by name.
     """
 
     trunk: PerceptualTrunk | None = None
@@ -51,7 +55,7 @@ class Guides:
     teacher: Teacher | None = None
     decoder: nn.Module | None = None
     average: nn.Module | None = None
-    dists: Dists | None = None
+    distances: Mapping[str, Distance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,10 @@ class Objective:
             losses["teacher"] = pixel_loss(sr, self._taught(lr, hr, number))
         if weights["autoencoded"]:
             losses["autoencoded"] = autoencoded_loss(sr, hr, self._decoded, self._config.generator.scale)
-        if weights["dists"]:
-            assert self._guides.dists is not None
-            with self._autocast():
-                losses["dists"] = self._guides.dists.loss(sr, hr)
+        for name, distance in self._guides.distances.items():
+            if weights[name]:
+                with self._autocast():
+                    losses[name] = distance.loss(sr, hr)
         steady = self._steady(lr)
         if weights["artifact"]:
             losses["artifact"] = artifact_loss(sr, hr, steady)
