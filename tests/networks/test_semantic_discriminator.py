@@ -50,6 +50,16 @@ def test_its_attention_is_a_weighted_mean_of_what_is_known() -> None:
             torch.testing.assert_close(attended[0, :, row, column], value @ weights)
 
 
+def test_it_learns_in_bf16_and_channels_last() -> None:
+    semantic = network().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    images, known = torch.rand(2, 3, 64, 64), torch.randn(2, 6, 4, 4).bfloat16()
+    images, known = (each.contiguous(memory_format=torch.channels_last) for each in (images, known))
+    with torch.autocast("cpu", torch.bfloat16):
+        critique = semantic(images, known)
+    critique.logit.float().mean().backward()
+    assert all(parameter.grad is not None for parameter in semantic.parameters())
+
+
 def test_r1_can_take_its_gradient() -> None:
     semantic = network()
     images = torch.rand(1, 3, 64, 64, requires_grad=True)

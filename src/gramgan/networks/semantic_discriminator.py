@@ -31,7 +31,9 @@ class SemanticDiscriminator(nn.Module):
         self.conv0 = nn.Conv2d(3, width, 4, stride=2, padding=1)
         self.conv1 = wrap(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1))
         self.conv2 = wrap(nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1))
-        self.norm = nn.GroupNorm(math.gcd(_GROUPS, channels), channels)  # a VGG's features are large, and deeper larger
+        # A VGG's features are large, and deeper ones larger. Without weights of its own: torch 2.13 crashes in their
+        # backward pass where the input is channels-last and needs no gradient.
+        self.norm = nn.GroupNorm(math.gcd(_GROUPS, channels), channels, affine=False)
         self.query = nn.Conv2d(4 * width, width, 1)
         self.key = nn.Conv2d(channels, width, 1)
         self.value = nn.Conv2d(channels, width, 1)
