@@ -74,7 +74,7 @@ def read_entry(path: Path) -> Any:
 
 
 def keep_entry(path: Path, value: object) -> None:
-    """Write `value` as JSON to `path`; where that fails the work goes on without, and a warning says so."""
+    """Write `value` as JSON to `path`; if that fails, a warning says so and the work continues without it."""
     try:
         make_room(path)
         write_text(path, json.dumps(value, indent=2) + "\n")
@@ -125,7 +125,7 @@ def is_whole(path: Path) -> bool:
 
 
 def make_room(path: Path) -> None:
-    """Remove a folder that stands where an entry's file belongs, and files that stand where its folders belong."""
+    """Remove a folder in place of an entry's file, and files in place of its folders."""
     for place in (path, *path.parents):
         if place == path and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

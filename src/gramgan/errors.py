@@ -26,7 +26,7 @@ class BusyError(UserError):
 
 
 class ForeignFileError(OSError):
-    """Where a file of the program's own is to be stands something else: a link, or a file of somebody else."""
+    """In place of one of the program's own files stands a link, or a file of somebody else."""
 
 
 def in_one_line(error: Exception, name: object) -> str:

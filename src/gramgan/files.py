@@ -197,7 +197,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append a line of JSON to a journal; it is on the disk when this returns.
+    """Append a line of JSON to a journal. When this returns, the line is on the disk.
 
     Raises:
         UserError: the disk is full, or a link or a file of somebody else stands there.

@@ -41,7 +41,7 @@ def in_utf8(text: str) -> str:
 
 
 def leads_out(name: str, *kinds: type[PurePath]) -> bool:
-    """Whether a path in a list, which is to be below the list's folder, leads out of it.
+    """Whether a path in a list leads out of the folder of the list.
 
     `kinds` are the systems by whose rules; none: this one's and POSIX's.
     """

@@ -1,4 +1,4 @@
-"""What the program sets for a process of its own: the command line's, and those that it starts.
+"""The settings of the program's own processes: the command line's, and those that it starts.
 
 None of it is set by an import: in a process that belongs to somebody else, its logs, warnings and caches are theirs.
 """

@@ -53,7 +53,7 @@ class Pace:
             yield
 
     def hold(self, host: str, seconds: float) -> None:
-        """No request to `host` begins for so many seconds."""
+        """Let no request to `host` begin for `seconds`."""
         with self._lock:
             self._free_at[host] = max(self._free_at.get(host, 0.0), time.monotonic() + seconds)
 

@@ -63,7 +63,7 @@ def test_prepare(odd: Path, more: list[str], capfd: pytest.CaptureFixture[str]) 
     for _ in range(2):
         assert run(["prepare", str(odd), "-o", "out", "--size", "64", "--step", "64", *more]) == 0
         lines = said(capfd).splitlines()
-        assert "files: 8, of which 6 are photographs that can be used" in lines
+        assert "files: 8; usable photographs: 6" in lines
         assert any(line.startswith("sub-images: 54 in ") for line in lines)
     for name in ("report.csv", "report.html", "manifest.csv"):
         if (Path("out") / name).exists():

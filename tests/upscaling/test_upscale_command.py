@@ -314,7 +314,7 @@ def test_a_folder_job_that_was_stopped_goes_on(
 
     monkeypatch.setattr(Upscaling, "file", stopped)
     assert upscale("photos", "-o", "out") == 130
-    assert "the same command again goes on from here" in capsys.readouterr().err
+    assert "the same command continues from here" in capsys.readouterr().err
     monkeypatch.setattr(Upscaling, "file", original)
     times = {name: Path(f"out/{name}").stat().st_mtime_ns for name in done}
 

@@ -224,7 +224,7 @@ def verify(
         raise UserError(f"{path}: {problems}; {report.patches:,} patches can be read, {way}")
     after = database.drop_fragments(report.damaged)
     say(f"{path}: {problems}")
-    say(f"version {after.version} goes on without: {len(after):,} patches")
+    say(f"version {after.version} has {len(after):,} patches without them")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`gramgan doctor`: what is here, what is missing, and how fast this machine is."""
+"""`gramgan doctor`: show what is installed, what is missing, and how fast this machine is."""
 
 from collections.abc import Iterator
 from pathlib import Path

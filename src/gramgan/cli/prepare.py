@@ -147,7 +147,7 @@ def prepare(
         say(f"used, but: {file}: {note}")
     if len(odd) > _SHOWN:
         say(f"used, but: {len(odd) - _SHOWN} notes more, in the report")
-    say(f"files: {len(result.checks)}, of which {result.usable} are photographs that can be used")
+    say(f"files: {len(result.checks)}; usable photographs: {result.usable}")
     if result.shards:
         say(f"sub-images: {result.sub_images} in {result.shards} shards in {output}")
     elif not check_only:

@@ -144,7 +144,7 @@ def _run(
     try:
         failures, elsewhere = _do(upscaling, waiting, journal, folder, team)
     except KeyboardInterrupt:
-        complain("stopped; the same command again goes on from here")
+        complain("stopped; the same command continues from here")
         raise typer.Exit(130) from None
     if journal is not None and not failures:
         journal.finish()

@@ -43,7 +43,7 @@ def list_weights() -> None:
 
 @app.command("get")
 def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weights list`.", metavar="NAME…")]) -> None:
-    """Download weights into the cache; what is there already is checked and kept."""
+    """Download weights into the cache; files that are there already are checked and kept."""
     from gramgan.cli.console import progress_bar, say
     from gramgan.weights.catalog import expand, fetch_weights, weight_path
 

@@ -83,7 +83,7 @@ def fetch_archives(
     transport: Transport | None = None,
     progress: Progress = silent,
 ) -> list[Archive]:
-    """Download those archives of which photographs are missing in `output`; interrupted downloads are continued.
+    """Download the archives whose photographs are missing in `output`; interrupted downloads continue.
 
     Raises:
         UserError: an archive cannot be had, or its hash is wrong.

@@ -1,4 +1,4 @@
-"""What a collecting run keeps on disk while it lasts, so that a killed one goes on where it was.
+"""The files that a collecting run keeps while it lasts, so that it can continue after it was killed.
 
 All of it is in the hidden folder `.collect` beside the photographs: `journal.jsonl` with a line for each decision,
 `incoming/` with downloads, and `found-….jsonl` with the pages that a search has brought, which are asked for again only

@@ -56,7 +56,7 @@ def licence_of(code: str, version: str, url: str) -> Licence:
 
 
 def licence_from_url(url: str) -> Licence | None:
-    """The licence whose deed stands at an address of creativecommons.org; None for any other address."""
+    """The licence whose deed an address of creativecommons.org shows; None for any other address."""
     found = _URL.search(url)
     return licence_of(_DEEDS.get(found[1].lower(), found[1].lower()), "", url) if found else None
 

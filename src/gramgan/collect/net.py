@@ -52,7 +52,7 @@ _UNSETTLED = ("unreachable:", "licence:", "format:")  # may be otherwise the nex
 
 @dataclass(frozen=True)
 class Candidate:
-    """A photograph that may be taken: what is known of it, and `bring(path)`, which puts its file there.
+    """A photograph that may be taken: its known data, and `bring(path)`, which writes its file there.
 
     `split`: the side it belongs to by its own rules.
     """
@@ -186,7 +186,7 @@ class _Run:
         self._left_out[url] = LeftOut(url, reason)
 
     def take(self, candidates: Iterable[Candidate], limit: int, workers: int, progress: Progress) -> None:
-        """Bring and judge candidates until `limit` are there. Ctrl-C writes the lists of what is there by then."""
+        """Get and judge candidates until there are `limit`. Ctrl-C writes the lists of those that are there by then."""
         taken = 0
         waiting: deque[tuple[Candidate, Future[Seen] | None]] = deque()
         source = iter(candidates)

@@ -1,4 +1,4 @@
-"""What a JPEG file says of its own compression: the quantisation tables and the chroma subsampling in its header."""
+"""The quantisation tables and the chroma subsampling in the header of a JPEG file."""
 
 import struct
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Noise of a picture, from the smoothest places of it, with texture not mistaken for noise.
+"""The noise of a picture, measured in its smoothest places; texture is told from noise.
 
 8×8 patches at all positions are transformed by the cosine transform; the smoothest few of each hundred, by the energy
 of their lowest frequencies, are looked at in the frequencies above those, which the choice does not touch (Ponomarenko

@@ -1,4 +1,4 @@
-"""How sharp a picture's sharpest edges are: whether it is larger than its detail, and whether it was oversharpened.
+"""The sharpness of a picture's sharpest edges: is it larger than its detail, and was it oversharpened?
 
 Along rows and columns every monotone run of luma is an edge: its contrast is what it rises by, its width that contrast
 over its steepest step (Marziliano, Dufaux, Winkler and Ebrahimi, A no-reference perceptual blur metric, ICIP 2002,

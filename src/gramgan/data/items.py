@@ -11,7 +11,7 @@ from gramgan.images import Raster
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image lies: a file by itself, or the `member` of an archive, `size` bytes of it from `offset` on."""
+    """The place of an image: a file, or the `member` of an archive, `size` bytes from `offset` on."""
 
     path: Path
     member: str = ""
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """One image to train on, `name` is what messages and logs call it; `low` is its LR image, where there is one.
+    """One image to train on. Messages and logs use `name`; `low` is its LR image, if there is one.
 
     `licence` is "unknown" where nothing says it.
     """

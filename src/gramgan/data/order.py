@@ -34,7 +34,7 @@ class Draw:
 
 
 class Order:
-    """The course through `count` images: every epoch takes each of them once, in an order of its own."""
+    """The order of `count` images: every epoch takes each image once, in an order of its own."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count = count

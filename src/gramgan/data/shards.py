@@ -1,4 +1,4 @@
-"""The images of WebDataset shards: tar files with `KEY.png`, `KEY.jpg` or `KEY.webp`, and what is known in `KEY.json`.
+"""The images of WebDataset shards: tar files with `KEY.png`, `KEY.jpg` or `KEY.webp`, and their data in `KEY.json`.
 
 The shards are indexed once, when a training starts (some 20,000 samples a second), and an image is then read from its
 place. The library `webdataset` reads shards from front to back through a buffer that shuffles: fit for archives behind

@@ -13,7 +13,7 @@ SCALE = 4
 
 
 class Degradation(ABC):
-    """Makes LR images of HR images, each from a seed of its own.
+    """Makes LR images from HR images, each with its own seed.
 
     All that is random about an image follows from its seed and from nothing else: not from the other images of the
     batch, not from the global generators. The parameters are the same on every device; noise is drawn on the images'

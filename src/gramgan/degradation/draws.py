@@ -11,7 +11,7 @@ Range = tuple[float, float]
 
 
 class Draws:
-    """Draws from a generator of its own that begins with `seed`."""
+    """Random numbers from a generator of their own that begins with `seed`."""
 
     def __init__(self, seed: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)

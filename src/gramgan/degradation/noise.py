@@ -1,4 +1,4 @@
-"""Noise, drawn on the image's device from a seed of its own."""
+"""Noise, drawn on the image's device with a seed for each image."""
 
 import math
 
@@ -43,7 +43,7 @@ def poisson_noise(image: Tensor, levels: float, seed: int, *, scale: float = 1.0
 
 
 def sensor_noise(image: Tensor, sigma: float, shot: float, correlation: float, chroma: float, seed: int) -> Tensor:
-    """Add what is left of a sensor's noise after demosaicing to `[3, H, W]`; not clamped.
+    """Add a sensor's noise, as demosaicing leaves it, to `[3, H, W]`; not clamped.
 
     Its variance grows with the signal (Foi et al., "Practical Poissonian-Gaussian noise modeling", 2008): at value v it
     is sigma² ((1 - shot) + 2 shot v), so that `sigma` is the standard deviation at mid-grey. Demosaicing makes

@@ -1,4 +1,4 @@
-"""Photographs as cameras take them and the web passes them on, from none at all to twice compressed.
+"""Photographs as cameras take them and the web passes them on: from no damage at all to two compressions.
 
 Real-ESRGAN's degradation (`realphoto`) is built to cover the worst; what is trained on it takes every picture for a bad
 one and paints over its texture. This profile draws each fault by itself, mild ones more often than strong ones, and
@@ -28,7 +28,7 @@ _KERNEL = 13
 
 @dataclass(frozen=True)
 class Faults:
-    """The numbers of the profile. Noise is in grey levels of 255; every probability is of one fault by itself."""
+    """The numbers of the profile. Noise is in grey levels of 255; each fault has its own, independent probability."""
 
     clean: float = 0.15
     """Nothing but shrinking: half of them as the benchmarks are shrunk."""

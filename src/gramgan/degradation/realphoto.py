@@ -104,7 +104,7 @@ class Sinc:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise of so many grey levels, or Poisson noise of a scale."""
+    """Gaussian noise in grey levels, or Poisson noise with a scale."""
 
     kind: Literal["Gaussian", "Poisson"]
     strength: float

@@ -1,4 +1,4 @@
-"""Memory that stays: glibc's allocator is told to keep freed pages for the next computation. Imports no framework.
+"""Tells glibc's allocator to keep freed pages for the next computation. Imports no framework.
 
 By default glibc maps every large array afresh and gives it back when it is freed. A network's activations are such
 arrays: one picture then costs a hundred thousand page faults, each of which the kernel answers with a zeroed page. Here

@@ -126,7 +126,7 @@ class Canvas:
         return self._plan
 
     def follow(self, plan: WindowPlan, keep: Callable[[Window], bool] = lambda _: False) -> None:
-        """Say by what numbers the image is cut into windows; windows of another plan are forgotten.
+        """Set the plan that cuts the image into windows; windows of another plan are forgotten.
 
         They could neither be found again by `holds` nor told from those that are still to come. Those that are to be
         kept all the same, since they fill a part of the image for which there will be no others, `keep` tells.

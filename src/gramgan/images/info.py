@@ -56,7 +56,7 @@ class Cicp:
 
 @dataclass(frozen=True)
 class RasterInfo:
-    """What is known of an image without decoding it, after it has been turned upright.
+    """The facts about an image that need no decoding, for its upright orientation.
 
     `width`, `height` in pixels; `colour_channels` 1 (grey) or 3 (RGB); `dtype` of the file's samples; `icc`, `exif`
     (Orientation already reset to 1), `xmp` and `iptc` as raw blocks; `dpi` horizontal and vertical; `format` the

@@ -32,7 +32,7 @@ _NAMED = 5  # files that an error message lists
 
 @dataclass(frozen=True)
 class Pair:
-    """One truth with its partner: the LR image, or the finished result; None where the LR image is to be made."""
+    """One truth with its partner: the LR image, or the finished result; None if the LR image has to be made."""
 
     name: str
     hr: Path

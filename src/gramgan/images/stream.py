@@ -36,7 +36,7 @@ class Frontier:
 
 
 class EncodingAhead:
-    """Encodes an image in a thread of its own while its last rows are still being computed."""
+    """Encodes an image in a separate thread while its last rows are still being computed."""
 
     def __init__(
         self, scratch: Path, shape: tuple[int, int, int], itemsize: int, save: Callable[[pyvips.Image], None]

@@ -6,7 +6,7 @@ ENOUGH = 2 ** _DEPTHS[-1]
 
 
 def depth_note(highest: int) -> str | None:
-    """What is to be said of 16-bit samples none of which is above `highest`; None where they fill their range."""
+    """A remark on 16-bit samples of which none is above `highest`; None if they fill their range."""
     for bits in _DEPTHS:
         if 0 < highest < 2**bits:
             return (

@@ -39,7 +39,7 @@ class ForeignGenerator:
 
     @property
     def whole(self) -> bool:
-        """Whether the network takes pictures as a whole: it divides them by itself."""
+        """Whether the network divides pictures itself, so that it takes only whole ones."""
         return self.card.architecture["tiling"] == "internal"
 
     @property

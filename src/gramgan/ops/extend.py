@@ -1,4 +1,4 @@
-"""Values at the edge of what is known, carried on into what is not."""
+"""Extends known values over their edge into unknown regions."""
 
 import numpy as np
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` of the host on `device`; the host goes on while it is copied."""
+    """Copy `tensor` from the host to `device`; the host continues during the copy."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()  # from other memory even an asynchronous copy waits
     return tensor.to(device, non_blocking=True)

@@ -30,7 +30,7 @@ _PAGES = ("GIF", "WebP", "AVIF", "PNG")  # formats whose pages are frames
 
 @dataclass(frozen=True)
 class Check:
-    """One file of a folder, a line of the report.
+    """One file of a folder: a line of the report.
 
     `file` is relative to the folder. `width` and `height` are in pixels, upright, 0 where the header cannot be read;
     `bits` of a sample (32: float); `channels` in words. `blur` and `blockiness` are those of `Measures`. `problem` says

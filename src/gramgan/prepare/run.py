@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wish:
-    """What is wanted of a folder.
+    """What `prepare` shall do with a folder.
 
     `size`, `step`: of sub-images, in pixels. `shrink`: cut the photographs shrunk so many times, each of these.
     `shard`: so many sub-images in each WebDataset shard, None for files. `cut`: False for no more than the report.

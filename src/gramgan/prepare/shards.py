@@ -29,7 +29,7 @@ class Shard:
 
     @property
     def plan(self) -> str:
-        """A hash of what is to be in it."""
+        """A hash of its planned content."""
         return hashlib.sha256("\n".join(spot.key for spot in self.spots).encode()).hexdigest()
 
 

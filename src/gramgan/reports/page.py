@@ -105,7 +105,7 @@ class Page:
         self._parts.extend(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
 
     def note(self, text: str) -> None:
-        """A paragraph that stands out: a limit, a warning, how to read what follows."""
+        """A highlighted paragraph: a limit, a warning, or how to read what follows."""
         self._parts.append(f'<div class="note">{escape(text)}</div>')
 
     def table(self, columns: Sequence[str | Column], rows: Iterable[Sequence[Cell]], caption: str = "") -> None:

@@ -42,7 +42,7 @@ class _Look(NamedTuple):
 
 
 def write_run_report(run: Path, path: Path | None = None) -> Path:
-    """Write a self-contained page from what a training run has left in its folder so far.
+    """Write a self-contained page about a training run, from the files in its folder so far.
 
     A run that is unfinished, or has no weights yet, gets a page as well; it says what is missing.
 

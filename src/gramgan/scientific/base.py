@@ -25,7 +25,7 @@ NO_MEASUREMENT = 3.4e38
 
 @dataclass(frozen=True)
 class Reading:
-    """How scientific files are to be read and written.
+    """Settings for reading and writing scientific files.
 
     `bands` groups the layers, `radiometry` says what is black and white, `cloud_optimized` asks for a GeoTIFF with
     overviews in the order of the COG layout. `learned_by` names the weights that bring bands and radiometry with them,

@@ -28,7 +28,7 @@ _COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 
 
 class GeoTiff(ScientificFile):
-    """A GeoTIFF that is open for reading.
+    """An open GeoTIFF, for reading.
 
     Bands are valid where a no-data value, an alpha band, a mask, NaN or a float of `NO_MEASUREMENT` does not say
     otherwise. Bands with a colour table, alpha bands and bands of one bit are classes: they are repeated, not drawn.

@@ -33,7 +33,7 @@ _NOT_OF_GDAL = {271: "Make", 272: "Model", 285: "PageName"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a GeoTIFF says besides its values; all of it is read at once, so that damage shows before any work.
+    """All that a GeoTIFF says besides its values. It is read at once, so that damage shows before any work.
 
     `nodata` are the values of the bands, of which a result has only the first that is one; `bits` of a sample are given
     where they are not all of the type's.

@@ -1,4 +1,4 @@
-"""The description of an ImageJ TIFF: lines of `key=value`, of which only those that count pixels are changed."""
+"""The description of an ImageJ TIFF: lines of `key=value`; only those that count pixels are changed."""
 
 from pathlib import Path
 

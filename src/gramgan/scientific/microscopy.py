@@ -327,7 +327,7 @@ class OmeTiff(_Stack):
 
 
 class ImageJTiff(_Stack):
-    """A TIFF that ImageJ or Fiji wrote. What it says goes on but for regions of interest, which are left out."""
+    """A TIFF that ImageJ or Fiji wrote. The result keeps its metadata, except for regions of interest."""
 
     form = "ImageJ TIFF"
 

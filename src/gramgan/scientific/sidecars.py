@@ -105,9 +105,9 @@ def read_world(path: Path) -> World | None:
 
 
 def carry_place(source: Path, target: Path) -> None:
-    """What lies beside a picture that says where it is: its world file goes on beside the result, for larger pixels.
+    """Copy the place of a picture to its result: the world file, for the new size of pixels, and the projection.
 
-    A line in the log tells of everything that does not.
+    The log names every other file of its place, since the result lacks it.
     """
     written = []
     for beside in placing(source):

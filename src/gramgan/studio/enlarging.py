@@ -29,7 +29,7 @@ class Enlarging:
         self._measured: set[str] = set()
 
     def add(self, picture: Picture, settings: Settings, form: str | None, *, beside: bool) -> Job:
-        """Enlarge a picture when its turn comes.
+        """Queue a picture for enlarging.
 
         Args:
             picture: what is enlarged.
@@ -71,7 +71,7 @@ class Enlarging:
         return self._queue.add(KIND, title, work, clean=self.forget, **about)
 
     def measure(self, weights: str, settings: Settings) -> bool:
-        """Measure the speed of some weights while nothing else is to be done; whether that is to come."""
+        """Measure the speed of some weights while there is no other work; returns whether that is planned."""
         if self._pace.of(weights, 1) is not None or weights in self._measured:
             return False
         if all(job.state not in ("waiting", "running") for job in self._queue.all()):

@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 class CancelledError(Exception):
-    """Raised inside of a job's work, from where it tells its progress, once the job is to be cancelled."""
+    """Raised inside a cancelled job, at its next report of progress."""
 
 
 @dataclass
 class Job:
-    """A piece of work and how far it is.
+    """A piece of work and its progress.
 
     `about` is what the page knows of it before, `result` what its work returned; both go to the page as they are.
     """

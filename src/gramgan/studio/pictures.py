@@ -1,4 +1,4 @@
-"""The pictures that somebody has put on the page: what is known of each, and what enlarging it would come to."""
+"""The pictures on the page: the known facts of each, and the cost of enlarging it."""
 
 import itertools
 import threading

@@ -38,7 +38,7 @@ class Runs:
         self._started: dict[Path, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, config: Config, overrides: Sequence[str]) -> Path:
-        """Start a training with a preset and changes to it, in a folder of its own.
+        """Start a training with a preset and changes to it, in a new folder.
 
         Args:
             name: of the run's folder.

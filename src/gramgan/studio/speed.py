@@ -1,4 +1,4 @@
-"""How fast weights run here, measured in a process of its own: it can be given up at once when real work comes."""
+"""Measures how fast weights run here, in a separate process that can be stopped as soon as real work comes."""
 
 import subprocess
 import sys

@@ -96,7 +96,7 @@ def new_table(path: Path) -> Iterator[Staging]:
 
 
 def create(path: Path, staging: Staging, metadata: Metadata) -> None:
-    """Make what was staged version 1 of the table at `path`; a table that stands there is replaced.
+    """Make the staged data version 1 of the table at `path`; an existing table is replaced.
 
     Raises:
         UserError: the disk is full, or the old table cannot be replaced.

@@ -114,7 +114,7 @@ class TextureDatabase:
         overwrite: bool = False,
         progress: Progress = silent,
     ) -> "TextureDatabase":
-        """Make one table of several; a patch that is in two of them is taken once.
+        """Merge several tables into one; a patch that two of them hold is taken once.
 
         Args:
             path: where to, ending in `.lance`.
@@ -249,7 +249,7 @@ class TextureDatabase:
         progress: Progress = silent,
         team: Team | None = None,
     ) -> "TextureDatabase":
-        """Add photographs to the newest version; what is there is neither read again nor rewritten.
+        """Add photographs to the newest version; existing patches are neither read again nor rewritten.
 
         Descriptor, k and scale are the table's. Photographs that it holds already are logged and left out. Others may
         read meanwhile, and add: what a process adds is there when this returns, and if it fails or dies, nothing is.

@@ -31,7 +31,7 @@ class Metadata:
 
     @classmethod
     def new(cls, descriptor: Descriptor, build: dict[str, Any]) -> "Metadata":
-        """Of a table that is being made: with an identity of its own."""
+        """Metadata of a new table, with a new identity."""
         return cls(str(uuid.uuid4()), descriptor, build)
 
     @classmethod

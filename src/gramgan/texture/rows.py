@@ -92,7 +92,7 @@ def record_batches(storage: Table, schema: "pa.Schema") -> "Iterator[pa.RecordBa
 def condition_of(
     table: LanceTable, *, domains: Sequence[str] = (), sources: Sequence[str] = (), licences: Sequence[str] = ()
 ) -> str:
-    """An SQL condition for rows that are to be removed: of any of the domains *and* any of the sources *and* licences.
+    """An SQL condition for rows to remove: of any of the domains *and* any of the sources *and* licences.
 
     Raises:
         UserError: one of them is not there, no row is all of that, or every row is.

@@ -36,7 +36,7 @@ class Images:
 
 
 def settled_way(config: Config, device: str, processes: int = 1) -> Way:
-    """What `data.source: auto` stands for on this machine; anything else is returned as it is. Says so in the log.
+    """The way that `data.source: auto` means on this machine, also said in the log; any other value as it is.
 
     Raises:
         UserError: see `images_of`.

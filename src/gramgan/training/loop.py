@@ -152,7 +152,7 @@ class Loop:
                 break
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how the run goes on."""
+        """Everything that decides how the run continues."""
         parts = self._parts
         random = {
             "torch": torch.get_rng_state(),

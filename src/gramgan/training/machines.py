@@ -12,7 +12,7 @@ _NAME = "machines.json"
 
 
 def note_machine(run: Path, device: str, iteration: int) -> None:
-    """Note that the run goes on here from `iteration` on; the same machine as before is not noted twice.
+    """Note that the run continues here from `iteration` on, unless the machine is the one noted last.
 
     Raises:
         UserError: the folder is not writable, or the earlier note is damaged.

@@ -149,7 +149,7 @@ def _part(role: str, value: Any) -> Part:
 
 
 def resolve_reference(reference: str, what: str) -> Any:
-    """What `module:name` stands for; the module is looked for in the current folder too, and may be a `.py` file.
+    """The object that `module:name` names. The module may lie in the current folder, or be a `.py` file.
 
     Raises:
         UserError: it is not written so, cannot be imported, or holds no such name. `what` names the setting.

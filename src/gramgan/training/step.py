@@ -51,7 +51,7 @@ class _Learner:
 
 
 class TrainingStep:
-    """The networks with their optimisers, and one method for each stage.
+    """The networks and their optimisers, with one method for each stage.
 
     Every network runs as rarely as the mathematics allows: G once, D once on SR and once on HR. D's own loss and the
     generator's are two backward passes over the same graph, each with respect to its own parameters alone.

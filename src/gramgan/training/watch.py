@@ -1,4 +1,4 @@
-"""The collapse watch: says in words when a training goes wrong in one of the known ways.
+"""The collapse watch: warns in words when a training fails in one of the known ways.
 
 It judges the records of the log over the last so many iterations, and nothing else: what it says of a run can be
 found again from its `log.jsonl`, and a resumed run is told what it was about to be told.

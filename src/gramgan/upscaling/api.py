@@ -158,7 +158,7 @@ class Upscaling:
 
     @property
     def wanted(self) -> Scale:
-        """How much larger results are to be, as the weights do it where nothing was said.
+        """The scale of the results; by default that of the weights.
 
         Raises:
             UserError: see `model`.
@@ -176,7 +176,7 @@ class Upscaling:
         return json.dumps({"version": __version__, "weights": weights, **settings}, default=str)
 
     def open(self, source: Path, page: int = 0) -> Raster:
-        """A picture as it is to be enlarged. Raises what `Raster.open` raises."""
+        """Open a picture for enlarging. Raises what `Raster.open` raises."""
         settings = self.settings
         return Raster.open(source, page=page, allow_huge=settings.allow_huge, to_srgb=settings.icc == "srgb")
 
@@ -250,7 +250,7 @@ class Upscaling:
         return upscale_scientific(source, target, settings, self.model, self.enlarger(), progress)
 
     def enlarger(self, seen: Seen | None = None, name: str = "") -> Enlarger:
-        """What enlarges the pictures of one file: the weights, and a refinement of its own.
+        """The enlarger for the pictures of one file: weights and refinement.
 
         Args:
             seen: what the picture has been through; None for a scientific file, all of whose values were measured.

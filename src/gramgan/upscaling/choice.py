@@ -1,4 +1,4 @@
-"""Which backend runs given weights best on this machine: what the work itself has shown, remembered and doubted.
+"""Chooses the fastest backend for given weights on this machine, from the speed of the work itself.
 
 Speed alone does not decide: a backend or precision whose result is too far from torch's in fp32 is not used. The rest
 is decided on the tiles of jobs: whoever may be best takes turns, the fastest goes on, and the others get a turn again
@@ -117,7 +117,7 @@ class Choice:
         return bool(self._tried)
 
     def contenders(self, pixels: int = 2**20) -> list[Candidate]:
-        """Those that are right, and were fast enough on the cut to be given whole tiles of so many pixels."""
+        """The backends that compute correctly and were fast enough on a part to get whole tiles of so many pixels."""
         right = self._right()
         if not right:
             return self._all[:1]
@@ -149,7 +149,7 @@ class Choice:
         return min(self.contenders(), key=lambda one: self._tried[one].seconds if one in self._tried else 0.0)
 
     def next(self, pixels: int) -> Candidate:
-        """Who computes the next tile, of so many pixels."""
+        """The backend for the next tile, of so many pixels."""
         contenders, size = self.contenders(pixels), _size(pixels)
         if len(self._right()) < 2:
             return contenders[0]

@@ -146,7 +146,7 @@ class WeightsInUse:
         return path
 
     def card(self, graph: Path) -> Card:
-        """The card, out of the converted network `graph` where it came with none of its own."""
+        """The card of the generator if it is loaded; otherwise that in the converted network `graph`."""
         if "generator" in self.__dict__:
             return self.generator.card
         return read_graph_card(graph)

@@ -116,7 +116,7 @@ class Upscaler:
         overlap: int | None = None,
         tile: int | None = None,
     ) -> "Upscaler":
-        """For a network that is at hand, on torch; `precision` and `device` as in `open_model`.
+        """An upscaler for a network in memory, on torch; `precision` and `device` as in `open_model`.
 
         `overlap` None is what the card says.
         """

@@ -54,7 +54,7 @@ def export_generator(
     licence: str | None = None,
     consistency: bool | None = None,
 ) -> Exported:
-    """Write a generator to `target`, read it again with the program it is for, and compare results.
+    """Write a generator to `target`, read it with the program that it is for, and compare the results.
 
     The card goes into safetensors, ONNX and OpenVINO files; `.pth` has no place for it.
 

@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class NameTemplate:
-    """How results are called: `text` with the `NAME_FIELDS` in braces, of which `scale` and `model` are given here."""
+    """The template of the results' names: `text` with `NAME_FIELDS` in braces; `scale` and `model` are given here."""
 
     text: str
     scale: str

@@ -50,7 +50,7 @@ class Measured:
 
     @property
     def reach(self) -> int:
-        """Input pixels on each side that what is missing at a pixel depends on."""
+        """How many input pixels on each side decide what is missing at a pixel."""
         return 0 if self.fine == 1 else _REACH + (2 * _BLOCK if self.jpeg else 0)
 
     def missing(self, residual: np.ndarray, top: int, left: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How large a result is to be, and the passes of the network with the resizes between them that lead there."""
+"""The size of a result, and the passes of the network and resizes that lead to it."""
 
 import contextlib
 import hashlib
@@ -52,7 +52,7 @@ class PassPlan:
 
     @property
     def native(self) -> bool:
-        """Whether the last pass gives the result's size by itself."""
+        """Whether the last pass gives the result's size without a resize."""
         last = self.passes[-1]
         return (self.scale * last.width, self.scale * last.height) == (self.width, self.height)
 
@@ -105,7 +105,7 @@ class Scale:
         return self.network if self.factor is None else self.factor
 
     def on(self, network: int, name: str) -> "Scale":
-        """The same by a network that enlarges so many times; `name` is that of its weights.
+        """This scale for a network with its own factor; `name` is the name of its weights.
 
         Raises:
             UserError: the network keeps pictures as large as they are, and something else is asked for.
@@ -162,7 +162,7 @@ def parse_scale(scale: float | None, size: str | None) -> Scale:
         UserError: both are given, or the size is not readable.
     """
     if scale is not None and size is not None:
-        raise UserError(f"scale {scale:g} and size {size}: both say how large the result is to be; give one of them")
+        raise UserError(f"scale {scale:g} and size {size}: both say how large the result becomes; give one of them")
     if size is None:
         return Scale(factor=None if scale is None else float(scale))
     found = re.fullmatch(r"([1-9]\d{0,8})?[xX×]([1-9]\d{0,8})?", size.strip())
@@ -216,7 +216,7 @@ class TileCount:
 
 @dataclass(frozen=True)
 class Course:
-    """How the pictures of one file are gone through.
+    """What enlarging the pictures of one file takes.
 
     Attributes:
         plan: the passes of its first picture.
@@ -238,7 +238,7 @@ class NamedSink(Sink, Protocol):
 
 @dataclass(frozen=True)
 class Enlarger:
-    """What enlarges the pictures of one file.
+    """Enlarges the pictures of one file.
 
     Attributes:
         engine: the network.
@@ -415,7 +415,7 @@ def _copy(raster: Raster, sink: Sink) -> None:
 
 
 def comment(scale: Scale, origin: str = "") -> str:
-    """The description that every result carries; `origin` is what the input has been through."""
+    """The description in every result; `origin` says what the input has been through."""
     much = f"{scale}x" if scale.by_factor else f"to {scale}"
     said = f" Input: {origin}." if origin else ""
     return f"Upscaled {much} with Gram-GAN; fine texture is synthesised, not measured.{said}"

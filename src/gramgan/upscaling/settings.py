@@ -17,7 +17,7 @@ their name; or only whether and how fast the work is done."""
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a field of `Settings` besides its type and default.
+    """The facts about a field of `Settings` besides its type and default.
 
     Attributes:
         help: what it means, for users.

@@ -96,7 +96,7 @@ BUNDLES: dict[str, tuple[str, ...]] = {
 
 
 def expand(name: str) -> tuple[KnownWeights, ...]:
-    """The lines of the table that `name` stands for.
+    """The entries of the table for `name`.
 
     Raises:
         UserError: unknown; the nearest name is suggested.

@@ -1,4 +1,4 @@
-"""Reading an RRDBNet or a SPAN out of ncnn's pair of files: the network as text (`.param`), its numbers (`.bin`).
+"""Reads an RRDBNet or a SPAN from ncnn's pair of files: the network as text (`.param`), its numbers (`.bin`).
 
 The format is ncnn's own (Tencent, "ncnn", param and model file structure). The graph is followed far enough to know
 which network it is: the order, widths and activations of all convolutions, what is done between them, and the

@@ -21,7 +21,7 @@ _SCALE = ".scale"
 
 
 def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with every convolution's weight as int8 of its own shape, its scales beside it as `NAME.scale`."""
+    """`state` with the weight of every convolution as int8 in its shape, and its scales beside it as `NAME.scale`."""
     packed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if tensor.ndim != 4:

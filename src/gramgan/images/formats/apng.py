@@ -30,7 +30,7 @@ class _Frame:
 
 
 class Apng:
-    """The frames of an open PNG file; `frames` is empty where it is a picture that stands still."""
+    """The frames of an open PNG file; `frames` is empty if the file is no animation."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

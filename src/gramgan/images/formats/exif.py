@@ -73,7 +73,7 @@ def has_user_comment(exif: bytes | None) -> bool:
 
 
 def has_maker_note(exif: bytes) -> bool:
-    """Whether there is a camera's own note, whose offsets hold only where it stands."""
+    """Whether there is a maker note; its offsets are valid only at its place."""
     block = _open(exif)
     return block is not None and any(
         struct.unpack_from(f"{block.layout.order}H", entry)[0] == _MAKER_NOTE for entry in _inner(block).raw

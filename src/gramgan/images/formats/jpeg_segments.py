@@ -108,7 +108,7 @@ def read_segments(path: Path, data: bytes | None) -> Segments:
 
 
 def pack(beside: Beside) -> tuple[bytes, list[str]]:
-    """The segments that say what stands beside the pixels, and what of it is too large for them."""
+    """The segments for all that stands beside the pixels, and the names of what is too large for them."""
     result, lost = b"", []
     if beside.exif is not None:
         result += _segment(_APP1, beside.exif, "EXIF", lost)

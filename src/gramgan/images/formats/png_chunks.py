@@ -75,7 +75,7 @@ def beside_of(chunks: Iterable[Chunk], icc: bytes | None) -> Beside:
 
 
 def packed(beside: Beside) -> bytes:
-    """The chunks that say what stands beside the pixels; they go behind the header, before those of pixels."""
+    """The chunks for all that stands beside the pixels; they follow the header and precede the pixels."""
     colour = dict(beside.png_colour)
     if beside.cicp is not None:
         colour.setdefault(b"cICP", bytes([beside.cicp.primaries, beside.cicp.transfer, 0, 1]))  # RGB, full range

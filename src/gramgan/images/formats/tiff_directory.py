@@ -38,7 +38,7 @@ class Layout(NamedTuple):
 
 
 def read_header(file: BinaryIO) -> tuple[Layout, int, int]:
-    """Layout, offset of the first directory, and where in the header that offset stands."""
+    """Layout, offset of the first directory, and the position of that offset in the header."""
     file.seek(0)
     head = file.read(16)
     order = ">" if head[:2] == b"MM" else "<"

@@ -37,7 +37,7 @@ _MAX_PAGES = 100_000  # a TIFF's chain of directories, or a damaged header, can 
 
 
 def by_vips(image: pyvips.Image) -> Beside:
-    """What stands beside the pixels, as libvips has found it."""
+    """The metadata beside the pixels, as libvips reads it."""
     exif, xmp, iptc = (metadata.blob_of(image, f"{name}-data") for name in ("exif", "xmp", "iptc"))
     return Beside(metadata.icc_of(image), exif, xmp, iptc)
 

@@ -1,4 +1,4 @@
-"""Which index serves how many vectors of which dimension."""
+"""Chooses the index for a number of vectors and their dimension."""
 
 import importlib.util
 import logging
