@@ -1,8 +1,10 @@
 """Fixtures that every test may use."""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +14,9 @@ from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.catalog import fetch_weights
 from gramgan.weights.formats import write_safetensors
+
+if TYPE_CHECKING:
+    from s3_server import Bucket, Server
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -89,3 +94,35 @@ def small_generator(tmp_path: Path) -> Path:
     card = Card(name="small", architecture={"network": "rrdb", **config.to_dict()}, licence="CC0-1.0", overlap=20)
     write_safetensors(tmp_path / "small.safetensors", network.state_dict(), card)
     return tmp_path / "small.safetensors"
+
+
+@pytest.fixture(scope="session")
+def storage_server() -> "Iterator[tuple[Server, str]]":
+    from s3_server import Server
+
+    server = Server()
+    url = server.start()
+    yield server, url
+    server.server.shutdown()
+
+
+@pytest.fixture
+def bucket(
+    storage_server: "tuple[Server, str]", monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Bucket]":
+    import boto3
+    from s3_server import KEY_ID, SECRET, Bucket
+
+    server, url = storage_server
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    client = boto3.client("s3", endpoint_url=url)
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    client.create_bucket(Bucket=name)
+    server.requests.clear()
+    yield Bucket(client, name, server)
+    server.refuse = None

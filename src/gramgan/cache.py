@@ -6,7 +6,6 @@ Where the cache cannot be written to, the work goes on in a folder of this proce
 import functools
 import json
 import logging
-import os
 import shutil
 import tempfile
 import zlib
@@ -15,19 +14,10 @@ from typing import Any
 
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, write_bytes, write_text
+from gramgan.places import cache_folder
 
 _CHECK = 4  # bytes of a checksum
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for Gram-GAN; the environment variable `GRAMGAN_CACHE` moves it."""
-    override = os.environ.get("GRAMGAN_CACHE")
-    if override:
-        return Path(override).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("gramgan", appauthor=False))
 
 
 def working_cache() -> Path:

@@ -30,6 +30,7 @@ import psutil
 from gramgan import __version__, own_process
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, write_error
+from gramgan.places import ObjectPath
 from gramgan.team import HELD, Work, may_begin
 
 T = TypeVar("T")
@@ -335,7 +336,7 @@ class _Job:
 @contextlib.contextmanager
 def _token(folder: Path | None) -> Iterator[Path | None]:
     """A file in the folder where results go, by which workers tell whether they see it."""
-    if folder is None:
+    if folder is None or isinstance(folder, ObjectPath):  # object storage is the same for all
         yield None
         return
     folder, host = ensure_folder(folder).resolve(), platform.node()

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gramgan.errors import ForeignFileError, UserError, WriteFailedError
 from gramgan.names import cell, in_utf8, stand_in
+from gramgan.places import ObjectPath, check_writable, workplace
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # `atomic_path`'s, with mkstemp's eight characters
 _SUFFIX = re.compile(r"\.\w{1,16}", re.ASCII)  # that its names may end in
@@ -43,6 +44,9 @@ def ensure_folder(folder: Path) -> Path:
     Raises:
         UserError: it cannot be created or written to, or a file stands in its place.
     """
+    if isinstance(folder, ObjectPath):
+        check_writable(folder)
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -60,6 +64,8 @@ def ensure_own_folder(folder: Path) -> Path:
     Raises:
         UserError: it cannot be created or written to, or is a link or somebody else's.
     """
+    if isinstance(folder, ObjectPath):
+        raise UserError(f"{folder.parent}: this has to be a local folder; choose one, and copy it when it is finished")
     if folder.is_symlink():
         raise write_error(folder, _foreign(folder, _LINK))
     ensure_folder(folder)
@@ -80,6 +86,8 @@ def open_own(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     Raises:
         OSError: it cannot be opened; `ForeignFileError`: it is something else.
     """
+    if isinstance(path, ObjectPath):
+        raise UserError(f"{path}: this has to lie in a local folder; choose one, and copy it when it is finished")
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
         raise _foreign(path, _LINK)
     try:
@@ -106,21 +114,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary path is in UTF-8 and short, whatever `path` is called. It is synced before it is renamed.
 
-    If the block raises, the temporary file is removed and whatever stood at `path` before stays as it was.
+    If the block raises, the temporary file is removed and whatever stood at `path` before stays as it was. A path in
+    object storage has its temporary file in the user's cache (`workplace`), and is uploaded from there.
 
     Raises:
         UserError: the folder is not writable or the disk is full.
     """
-    ensure_folder(path.parent)
+    folder = ensure_folder(workplace(path).parent)
     try:
         suffix = path.suffix if _SUFFIX.fullmatch(path.suffix) else ".tmp"
-        handle, name = tempfile.mkstemp(prefix=f".{stand_in(path.stem)}.", suffix=suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{stand_in(path.stem)}.", suffix=suffix, dir=folder)
     except OSError as error:
         raise write_error(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
+        if isinstance(path, ObjectPath):
+            path.put(temporary)
+            return
         _keep_umask(temporary)
         with temporary.open("rb+") as file:
             sync(file.fileno())
@@ -129,7 +141,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    _sync_folder(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

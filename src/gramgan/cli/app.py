@@ -24,8 +24,9 @@ from gramgan.cli import (
     upscale,
     weights,
 )
+from gramgan.cli.options import Application
 
-app = typer.Typer(
+app = Application(
     name="gramgan",
     help="4x super-resolution that shows a GAN what real texture looks like.",
     no_args_is_help=True,

@@ -8,13 +8,13 @@ import typer
 
 from gramgan.cli import db_browse, db_search
 from gramgan.cli.console import plain, progress_bar, say
-from gramgan.cli.options import Ray, team_on
+from gramgan.cli.options import Application, Ray, team_on
 
 if TYPE_CHECKING:
     from gramgan.texture.database import DatabaseInfo
     from gramgan.texture.verify import Problem
 
-app = typer.Typer(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
+app = Application(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
 
 _DATABASE = typer.Argument(help="A texture database, NAME.lance.", show_default=False)
 _DOMAIN = "What the photographs show: photo, satellite, medical, art, face, fabric, industrial, or a word of yours."

@@ -48,9 +48,9 @@ def _examine(fresh: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
     from gramgan import __version__
-    from gramgan.cache import cache_folder
     from gramgan.hardware import doctor as examine
     from gramgan.hardware.allocator import keep_memory
+    from gramgan.places import cache_folder
     from gramgan.weights.catalog import KNOWN, is_cached
 
     python, system = examine.python_and_system()

@@ -32,6 +32,32 @@ _TYPES: dict[Any, Any] = {str | Path | None: str | None, Sequence[str]: list[str
 """What typer takes for types that it does not know."""
 
 
+class Application(typer.Typer):
+    """Commands whose paths may lie in object storage: typer makes a `Path` of a URL, and `as_place` what is meant."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """See `typer.Typer.command`."""
+        register = super().command(name, **options)
+
+        def decorator(command: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(command)
+            def with_places(**given: Any) -> Any:
+                return command(**{name: _placed(value) for name, value in given.items()})
+
+            register(with_places)
+            return command
+
+        return decorator
+
+
+def _placed(value: Any) -> Any:
+    from gramgan.places import as_place  # `--help` does without
+
+    if isinstance(value, list | tuple):
+        return type(value)(map(_placed, value))
+    return as_place(value) if isinstance(value, Path) else value
+
+
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with an option for every field of `Settings` in place of its parameter `settings`."""
     signature = inspect.signature(command)

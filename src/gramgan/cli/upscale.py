@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gramgan.team import Team
     from gramgan.upscaling.api import Upscaling
-    from gramgan.upscaling.jobs import FolderJournal, Job
+    from gramgan.upscaling.jobs import FolderJournal, Job, Stamp
     from gramgan.upscaling.spread import Outcome
 
 _FILES = "Files"
@@ -79,6 +79,7 @@ def upscale(
 
     from gramgan.cli.streams import STREAM, input_file, output_file
     from gramgan.errors import UserError
+    from gramgan.places import as_place
     from gramgan.upscaling.api import Upscaling
     from gramgan.upscaling.jobs import FORMATS, NameTemplate, plan_jobs
     from gramgan.upscaling.model import DEFAULT_MODEL
@@ -103,9 +104,9 @@ def upscale(
         if output == STREAM:
             target = str(stack.enter_context(output_file(sys.stdout.buffer, FORMATS[form or "png"])))
         jobs = plan_jobs(sources, target, form, template)
-        alone = len(jobs) == 1 and Path(sources[0]) == jobs[0].source
+        alone = len(jobs) == 1 and as_place(sources[0]) == jobs[0].source
         team = stack.enter_context(team_on(ray, settings.device))
-        _run(upscaling, jobs, None if alone else Path(target), start, skip_existing, team, quiet=output == STREAM)
+        _run(upscaling, jobs, None if alone else as_place(target), start, skip_existing, team, quiet=output == STREAM)
 
 
 def _run(
@@ -122,10 +123,11 @@ def _run(
     import time
 
     from gramgan.cli.console import complain, say
-    from gramgan.upscaling.jobs import FolderJournal
+    from gramgan.upscaling.jobs import FolderJournal, written
 
     tell = complain if quiet else say
-    waiting = [job for job in jobs if not (skip_existing and job.target.exists())]
+    before = written(jobs, folder)
+    waiting = [job for job in jobs if not (skip_existing and before[job])]
     there = len(jobs) - len(waiting)
     if not waiting:
         tell(f"{folder or jobs[0].target}: nothing to do, {_results(there)} there already")
@@ -135,14 +137,14 @@ def _run(
     journal = None if folder is None else FolderJournal(folder, upscaling.key)
     finished = 0
     if journal is not None:
-        unfinished = [job for job in waiting if not journal.holds(job)]
+        unfinished = [job for job in waiting if not journal.holds(job, before[job])]
         finished = len(waiting) - len(unfinished)
         waiting = unfinished
         if finished:
             tell(f"{folder}: going on with a job that was stopped; {_results(finished)} done already")
 
     try:
-        failures, elsewhere = _do(upscaling, waiting, journal, folder, team)
+        failures, elsewhere = _do(upscaling, waiting, journal, before, folder, team)
     except KeyboardInterrupt:
         complain("stopped; the same command continues from here")
         raise typer.Exit(130) from None
@@ -177,10 +179,11 @@ def _do(
     upscaling: "Upscaling",
     jobs: "list[Job]",
     journal: "FolderJournal | None",
+    before: "dict[Job, Stamp | None]",
     folder: Path | None,
     team: "Team | None",
 ) -> tuple[list[str], int]:
-    """Do the jobs; `journal` and `folder` are None for a file by itself.
+    """Do the jobs; `journal` and `folder` are None for a file by itself, `before` says what was `written` at first.
 
     What another process is doing, or has done since this one began, is left to it.
 
@@ -205,7 +208,6 @@ def _do(
         except Exception as error:  # noqa: BLE001 (the log has the rest)
             return [in_one_line(error, jobs[0].source)], 0
         return [], 0
-    before = {job: job.written() for job in jobs}
     failures: dict[Job, str] = {}
     elsewhere, pause = 0, 1.0
     waiting = jobs
@@ -213,10 +215,14 @@ def _do(
     def untouched(these: "Iterable[Job]") -> "Iterator[Job]":
         nonlocal elsewhere
         for job in these:
-            if job.written() == before[job]:
-                yield job
-            else:
+            try:
+                is_new = job.written() != before[job]
+            except UserError:  # from a storage; the job itself will say it
+                is_new = False
+            if is_new:
                 elsewhere += 1
+            else:
+                yield job
 
     while waiting:
         busy = []
@@ -231,7 +237,10 @@ def _do(
             elif outcome.failed:
                 failures[job] = outcome.failed
             else:
-                journal.add(job)
+                try:
+                    journal.add(job)
+                except UserError as error:
+                    failures[job] = str(error)
         if len(busy) == len(waiting):
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

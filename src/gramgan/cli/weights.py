@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
+from gramgan.cli.options import Application
+
+app = Application(
     name="weights",
     help="Weight files that the project knows: list them, bring them into the cache, find them, delete them.",
     no_args_is_help=True,

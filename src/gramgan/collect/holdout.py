@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from gramgan.collect.manifest import MANIFEST, Side, read_manifest
 from gramgan.errors import UserError
 from gramgan.images import find_images
+from gramgan.places import as_place
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def split(folder: Path | str) -> tuple[list[Path], list[Path]]:
     Raises:
         UserError: there is no such folder, no image in it, or its manifest is damaged.
     """
-    folder = Path(folder)
+    folder = as_place(folder)
     entries = read_manifest(folder)
     sides: dict[Path, Side]
     if entries is None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from gramgan.places import as_place
+
 _READ = 4096
 """Bytes, in which the first image chunk of a WebP begins, unless its profile or EXIF is larger."""
 
@@ -12,7 +14,7 @@ def lossy_container(path: Path | str) -> str | None:
     Lossy WebP has a chunk `VP8 ` where lossless has `VP8L` (RFC 9649); AVIF and HEIC name their brand (ISO 23008-12).
     """
     try:
-        with Path(path).open("rb") as file:
+        with as_place(path).open("rb") as file:
             head = file.read(_READ)
     except OSError:
         return None  # whoever reads the picture says what is wrong with it

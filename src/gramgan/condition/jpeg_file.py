@@ -9,6 +9,7 @@ import numpy as np
 
 from gramgan.condition.record import Jpeg, Table
 from gramgan.ops.jpeg_tables import quantisation_tables
+from gramgan.places import as_place
 
 _SEGMENTS = 4096  # before the first scan; a file of nothing but markers ends here
 _START, _QUANTISATION, _SCAN, _END = 0xD8, 0xDB, 0xDA, 0xD9
@@ -29,7 +30,7 @@ class Header:
 
 def header_of(path: Path | str) -> Header | None:
     """Read the markers before the first scan; None for what is no JPEG or is damaged there."""
-    with Path(path).open("rb") as file:
+    with as_place(path).open("rb") as file:
         return read_header(file)
 
 

@@ -31,6 +31,7 @@ from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
 from gramgan.images.info import RasterInfo
 from gramgan.images.pairing import Pair, pair_low, pair_with, truths
+from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.team import Alone, Team, in_order
 
@@ -96,9 +97,9 @@ def evaluate(
             models, protocol and `scale` differ in their scale.
     """
     keep_memory()
-    hr_folder = Path(hr_folder)
+    hr_folder = as_place(hr_folder)
     specs = [models] if isinstance(models, str | Path | Entrant) else list(models)
-    folders = [Path(folder) for folder in results]
+    folders = [as_place(folder) for folder in results]
     if not specs and not folders:
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
     truths(hr_folder)
@@ -111,7 +112,7 @@ def evaluate(
     assert isinstance(judges, _Judges)
     protocol = judges.protocol
     make_low = build(degradation, protocol.scale)
-    low = pair_low(hr_folder, Path(lr_folder) if lr_folder is not None else None, lr_name, protocol.scale)
+    low = pair_low(hr_folder, as_place(lr_folder) if lr_folder is not None else None, lr_name, protocol.scale)
     if make_low.name != Bicubic.name and low[0].other is not None:
         raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
     unreadable = _check_sizes(low, protocol, protocol.scale)

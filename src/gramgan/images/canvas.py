@@ -22,6 +22,7 @@ from gramgan.images.resize import resized, samples_of
 from gramgan.images.vips import name_for, pyvips
 from gramgan.locks import claim, release
 from gramgan.names import hidden_beside, stand_in
+from gramgan.places import workplace
 
 _VIPS_FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 _NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -37,8 +38,9 @@ WindowPlan = dict[str, int]
 class Canvas:
     """An image that is being made, window by window; a context manager that deletes it in the end.
 
-    Its samples lie row after row in a hidden file beside `target`, allocated at once, so that a full disk shows at the
-    start. They are written by system calls, not through a memory map: pages of a map count as memory of the process.
+    Its samples lie row after row in a hidden file beside `target` (of an object: in the user's cache, see `workplace`),
+    allocated at once, so that a full disk shows at the start. They are written by system calls, not through a memory
+    map: pages of a map count as memory of the process.
 
     With a `key` the work of a killed job is taken up again. The samples are `.NAME.part` for the target `NAME` (a long
     name is shortened, see `names.stand_in`), and `.NAME.journal` says which windows are in them: a JSON object in each
@@ -86,6 +88,7 @@ class Canvas:
                 link or a file of somebody else stands in the way.
         """
         ensure_folder(self.target.parent)
+        ensure_folder(self._part.parent)
         try:
             with contextlib.ExitStack() as stack:
                 self._open(stack)
@@ -228,7 +231,7 @@ class Canvas:
         """Open the files; closing `stack` deletes them."""
         if self._key is None:
             prefix = f".{stand_in(self.target.stem)}."
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".scratch", dir=self.target.parent)
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".scratch", dir=self._part.parent)
             self._part = Path(name)
         else:
             self._lock = claim_for(self.target, self._journal_path)
@@ -333,7 +336,7 @@ def remove_steps(target: Path, first: int) -> None:
 
 
 def _hidden(target: Path, step: int, kind: str) -> Path:
-    return hidden_beside(target, f"pass{step}.{kind}" if step else kind)
+    return hidden_beside(workplace(target), f"pass{step}.{kind}" if step else kind)
 
 
 def _samples(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -11,6 +11,7 @@ from gramgan.errors import UserError
 from gramgan.few import evenly_spread
 from gramgan.images.formats import FORMATS, IMAGE_SUFFIXES, TIFF
 from gramgan.images.formats.base import HEAD_BYTES
+from gramgan.places import ObjectPath, as_place
 
 _OWN_LISTS = ("manifest.csv", "left-out.csv", "ATTRIBUTION.md")  # which the program itself writes beside photographs
 _NAMED = 3  # files that a line about what was passed over names
@@ -38,6 +39,10 @@ def walk(folder: Path, what: str = "images") -> Walk:
     Raises:
         UserError: there is no such folder, or it cannot be read.
     """
+    if isinstance(folder, ObjectPath):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there are no objects below this name; give one with {what}")
+        return Walk(files=list(folder.files_below()))
     if not folder.is_dir():
         wrong = "this is a file, not a folder" if folder.is_file() else "no such folder"
         raise UserError(f"{folder}: {wrong}; give a folder with {what}")
@@ -78,7 +83,7 @@ def find_images(folder: Path | str, also: Callable[[Path], bool] = lambda _: Fal
     Raises:
         UserError: there is no such folder, or no image in it.
     """
-    folder = Path(folder)
+    folder = as_place(folder)
     found = walk(folder)
     images, others = [], []
     for path in found.files:

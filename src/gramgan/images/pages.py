@@ -21,6 +21,7 @@ from gramgan.images.vips import name_for, pyvips, reason
 from gramgan.images.writer import RasterWriter, described, say_lost
 from gramgan.locks import release
 from gramgan.names import hidden_beside, stand_in
+from gramgan.places import as_place
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class PagesWriter:
         Raises:
             UserError: the suffix names no format of several images.
         """
-        self.path = Path(path)
+        self.path = as_place(path)
         self._animation = animation
         form, self._writing = writing_for(self.path)
         if self.path.suffix.lower() not in MULTI_PAGE_SUFFIXES:

@@ -12,6 +12,7 @@ from gramgan.images.formats.base import HEAD_BYTES, Opened, Request
 from gramgan.images.formats.vips_reader import MAX_PIXELS
 from gramgan.images.info import Animation, RasterInfo, Window
 from gramgan.images.values import depth_note
+from gramgan.places import as_place
 
 __all__ = ["MAX_PIXELS", "Animation", "Raster", "RasterInfo", "Window", "read_rgb", "read_rgb8"]
 
@@ -65,7 +66,7 @@ class Raster:
         """
         if page < 0:
             raise ValueError(f"page {page}: pages are counted from 0")
-        path = Path(path)
+        path = as_place(path)
         form = recognise(path, _head(path) if data is None else data[:HEAD_BYTES])
         if data is not None and form.name not in _IN_MEMORY:
             raise UserError(f"{path}: {form.name} inside of another file cannot be read; give {', '.join(_IN_MEMORY)}")

@@ -20,6 +20,7 @@ from gramgan.images.formats.beside import Beside, carry
 from gramgan.images.info import RasterInfo, Window
 from gramgan.images.stream import EncodingAhead, Frontier
 from gramgan.images.vips import pyvips, reason
+from gramgan.places import as_place
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class RasterWriter:
         """
         if width < 1 or height < 1:
             raise ValueError(f"an image of {width}x{height} cannot be written")
-        self.path = Path(path)
+        self.path = as_place(path)
         self.width, self.height = width, height
         self._colour_channels, self._has_alpha = colour_channels, has_alpha
         self._dpi, self._quality = like.dpi if like else None, quality

@@ -16,6 +16,7 @@ from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
 from gramgan.networks.semantic_discriminator import SemanticDiscriminator
 from gramgan.networks.span import SPAN, SPANConfig, infer_span, is_span, without_training_branches
 from gramgan.networks.unet_discriminator import UNetDiscriminator
+from gramgan.places import as_place
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights
 from gramgan.weights.locate import HINT, locate_generator
@@ -89,7 +90,7 @@ def load_own_generator(path: str | Path, network: nn.Module | Callable[[], nn.Mo
     Raises:
         UserError: the file is missing or damaged, has no card, or its tensors are not the network's.
     """
-    weights = read_weights(Path(path))
+    weights = read_weights(as_place(path))
     if weights.card is None:
         raise UserError(f"{path}: has no card that says its scale; give the .safetensors file that the training left")
     made = network if isinstance(network, nn.Module) else network()

@@ -16,6 +16,7 @@ from gramgan.images import find_images
 from gramgan.images.fingerprint import Lookalikes
 from gramgan.locks import exclusive
 from gramgan.names import leads_out
+from gramgan.places import files_in, workplace
 from gramgan.prepare.checks import (
     VERSION,
     Check,
@@ -117,7 +118,7 @@ def prepare(
     ensure_folder(output)
     refuse_foreign_lists(output)
     refuse_foreign_attribution(output)
-    state = ensure_own_folder(output / _STATE)
+    state = ensure_own_folder(workplace(output) / _STATE)
     with exclusive(state / "lock"):
         return _prepare(
             folder, output, wish, files, truths, _Course(team or Threads(threads()), state, on_check, on_cut)
@@ -271,9 +272,10 @@ def _cut_files(
     }
     total = sum(map(len, spots.values()))
     finished: dict[str, list[Entry]] = {}
+    is_there = files_in(output)
     for photograph in photographs:
         entries = done.get(_plan(spots[photograph.entry.file]), [])
-        if entries and all((output / entry.file).is_file() for entry in entries):
+        if entries and all(is_there(entry.file) for entry in entries):
             # What the manifest says of the photograph may have changed since.
             finished[photograph.entry.file] = [_renewed(entry, photograph) for entry in entries]
     missing = [one for one in photographs if one.entry.file not in finished]

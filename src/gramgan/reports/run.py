@@ -9,6 +9,7 @@ import numpy as np
 from gramgan.config import Config
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
+from gramgan.places import as_place
 from gramgan.reports.page import Cell, Column, Page
 from gramgan.reports.plots import Record, loss_curves, score_curves
 from gramgan.reports.recorded import Recorded, pace, told
@@ -56,7 +57,7 @@ def write_run_report(run: Path, path: Path | None = None) -> Path:
     Raises:
         UserError: the folder is no training run, its files are damaged, or it is not writable.
     """
-    run = Path(run)
+    run = as_place(run)
     recorded = Recorded.read(run)
     config, records = recorded.config, recorded.records
     page = Page(f"Training run {recorded.name}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
+from gramgan.places import as_place
 from gramgan.reports.page import Cell, Column, Page
 from gramgan.reports.plots import loss_curves, score_curves
 from gramgan.reports.recorded import Recorded, distinct_names, pace, told
@@ -28,7 +29,7 @@ def write_side_by_side(folders: Sequence[Path], path: Path) -> None:
     Raises:
         UserError: a folder is named twice or is no training run, its files are damaged, or `path` is not writable.
     """
-    folders = [Path(folder) for folder in folders]
+    folders = [as_place(folder) for folder in folders]
     for number, folder in enumerate(folders):
         if folder.resolve() in [other.resolve() for other in folders[:number]]:
             raise UserError(f"{folder}: is named twice; name every run once")

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -12,6 +11,7 @@ from xml.parsers import expat
 
 from gramgan.files import write_bytes, write_text
 from gramgan.images import Raster
+from gramgan.places import changed_at
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def _existing(path: Path, names: list[str]) -> list[Path]:
     """Those of `names`, in small or capital letters, that are files beside `path`."""
     folder = path.absolute().parent
     try:
-        listing = _listing(folder, folder.stat().st_mtime_ns)
+        listing = _listing(folder, changed_at(folder))
     except OSError:
         return []
     found = [path.with_name(name) for one in names for name in listing.get(one.casefold(), ())]
@@ -181,8 +181,8 @@ def _listing(folder: Path, changed: int) -> dict[str, list[str]]:
     """The names in a folder by what they are without capital letters."""
     del changed
     names: dict[str, list[str]] = {}
-    for name in os.listdir(folder):  # noqa: PTH208 (names are enough, and there can be many)
-        names.setdefault(name.casefold(), []).append(name)
+    for entry in folder.iterdir():
+        names.setdefault(entry.name.casefold(), []).append(entry.name)
     return names
 
 

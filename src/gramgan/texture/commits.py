@@ -3,6 +3,11 @@
 New data files are written into a folder of their own inside the table, `_adding/…`, checked, and moved among the
 table's when they are complete; the commit of a new version follows at once, both under a lock. Whatever dies before
 leaves the table as it was, and its folder, which nobody holds locked any more, is removed by the next writer.
+
+Of a table in object storage the new data files are made in the user's cache and uploaded before the commit. There are
+no locks: that two processes make the same version, Lance itself prevents; let one at a time change such a table, or
+both may add the same photograph. What dies before its commit leaves data files that no version knows; `versions.clean`
+removes them.
 """
 
 import contextlib
@@ -10,12 +15,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, sha256, write_text
 from gramgan.locks import claim, exclusive
+from gramgan.objects import lance_options
+from gramgan.places import ObjectPath, check_writable, workplace
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.rows import Added
 from gramgan.texture.table import LanceTable, reason, require_lance, schema_of
@@ -90,8 +98,9 @@ def new_table(path: Path) -> Iterator[Staging]:
         UserError: the folder of `path` cannot be written to.
     """
     ensure_folder(path.parent)
-    _remove_abandoned(path.parent, f".{path.name}.*.unfinished")
-    with _claimed(path, path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.unfinished") as folder:
+    parent = ensure_folder(workplace(path).parent)
+    _remove_abandoned(parent, f".{path.name}.*.unfinished")
+    with _claimed(path, parent / f".{path.name}.{uuid.uuid4().hex[:12]}.unfinished") as folder:
         yield Staging(folder)
 
 
@@ -102,9 +111,12 @@ def create(path: Path, staging: Staging, metadata: Metadata) -> None:
         UserError: the disk is full, or the old table cannot be replaced.
     """
     lance = require_lance()
+    operation = lance.LanceOperation.Overwrite(schema_of(metadata), staging.fragments)
+    if isinstance(path, ObjectPath):
+        _create_in_bucket(path, staging, operation)
+        return
     try:
         _write_checksums(staging.files(), staging.folder)
-        operation = lance.LanceOperation.Overwrite(schema_of(metadata), staging.fragments)
         dataset = lance.LanceDataset.commit(str(staging.folder), operation)
     except (OSError, ValueError) as error:
         raise _write_error(path, error) from error
@@ -116,10 +128,38 @@ def create(path: Path, staging: Staging, metadata: Metadata) -> None:
         _put_in_place(staging.folder, path)
 
 
+def _create_in_bucket(path: ObjectPath, staging: Staging, operation: Any) -> None:
+    _upload(staging, path)
+    try:
+        dataset = require_lance().LanceDataset.commit(str(path), operation, storage_options=lance_options(str(path)))
+        if dataset.version > 1:  # one that stood there: nothing of it stays
+            for name in dataset.tags.list():
+                dataset.tags.delete(name)
+            dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+            remove_old_checksums(path)
+    except (OSError, ValueError) as error:
+        raise _write_error(path, error) from error
+
+
+def _upload(staging: Staging, path: ObjectPath) -> None:
+    """Put the staged data files and their checksums among those of the table at `path`; all or none."""
+    placed: list[Path] = []
+    try:
+        for file in staging.files():
+            placed += [path / "data" / file.name, _checksum_path(path, file.name)]
+            write_text(placed[-1], sha256(file) + "\n")
+            (path / "data" / file.name).put(file)
+    except BaseException:
+        for place in placed:
+            with contextlib.suppress(UserError):
+                place.unlink(missing_ok=True)
+        raise
+
+
 @contextlib.contextmanager
 def _addition(path: Path) -> Iterator[Staging]:
     """A place inside the table at `path` for rows that are to be added."""
-    parent = ensure_folder(path / _ADDING)
+    parent = ensure_folder(workplace(path) / _ADDING)
     _remove_abandoned(parent, "*")
     with _claimed(path, parent / uuid.uuid4().hex[:12]) as folder:
         yield Staging(folder)
@@ -132,6 +172,10 @@ def changing(path: Path) -> Iterator[None]:
     Raises:
         UserError: the table cannot be written to.
     """
+    if isinstance(path, ObjectPath):
+        check_writable(path)
+        yield
+        return
     try:
         with exclusive(path / _LOCK):
             yield
@@ -170,6 +214,14 @@ def append_rows(newest: LanceTable, batches: "Iterable[pa.RecordBatch]", added: 
 
 def _append(table: LanceTable, staging: Staging) -> None:
     lance = require_lance()
+    operation = lance.LanceOperation.Append(staging.fragments)
+    if isinstance(table.path, ObjectPath):
+        _upload(staging, table.path)
+        try:
+            _commit(table, operation)
+        except (OSError, ValueError) as error:  # whether it is in, nobody knows: the files stay
+            raise _write_error(table.path, error) from error
+        return
     moved: list[Path] = []
     try:
         files = staging.files()
@@ -178,14 +230,18 @@ def _append(table: LanceTable, staging: Staging) -> None:
             place = table.path / "data" / file.name
             moved.append(place)
             file.replace(place)
-        operation = lance.LanceOperation.Append(staging.fragments)
-        lance.LanceDataset.commit(str(table.path), operation, read_version=table.version)
+        _commit(table, operation)
     except (OSError, ValueError) as error:
         for place in moved:
             place.unlink(missing_ok=True)
             _checksum_path(table.path, place.name).unlink(missing_ok=True)
         raise _write_error(table.path, error) from error
     _sync_manifests(table.path)
+
+
+def _commit(table: LanceTable, operation: Any) -> None:
+    url = str(table.path)
+    require_lance().LanceDataset.commit(url, operation, read_version=table.version, storage_options=lance_options(url))
 
 
 def delete(table: LanceTable, condition: str) -> None:
@@ -210,7 +266,7 @@ def drop_fragments(table: LanceTable, numbers: Sequence[int]) -> None:
     lance = require_lance()
     operation = lance.LanceOperation.Delete([], list(numbers), "damaged fragments")
     try:
-        lance.LanceDataset.commit(str(table.path), operation, read_version=table.version)
+        _commit(table, operation)
     except (OSError, ValueError) as error:
         raise _write_error(table.path, error) from error
     _sync_manifests(table.path)
@@ -218,7 +274,7 @@ def drop_fragments(table: LanceTable, numbers: Sequence[int]) -> None:
 
 def remove_abandoned(path: Path) -> int:
     """Remove what interrupted additions left inside the table, and return how many there were."""
-    return _remove_abandoned(path / _ADDING, "*")
+    return _remove_abandoned(workplace(path) / _ADDING, "*")
 
 
 def remove_old_checksums(path: Path) -> None:
@@ -280,6 +336,8 @@ def _write_checksums(files: Sequence[Path], path: Path) -> None:
 
 def _sync_manifests(path: Path) -> None:
     """Lance leaves it to the system when its small files reach the disk; a commit that was reported must be there."""
+    if isinstance(path, ObjectPath):  # an object that was written is there
+        return
     newest = max((path / "_versions").glob("*.manifest"), key=lambda file: file.stat().st_mtime_ns)
     with newest.open("rb+") as handle:
         os.fsync(handle.fileno())

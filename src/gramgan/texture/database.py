@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gramgan.errors import UserError
+from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.team import Team
 from gramgan.texture.building import Sampling, record_batch, sampled
@@ -59,7 +60,7 @@ class TextureDatabase:
         Raises:
             UserError: it is missing, no texture database, or has no such version.
         """
-        path = Path(path)
+        path = as_place(path)
         kind = Snapshot if path.suffix == SUFFIX else LanceTable
         return cls(kind.open(path, version))
 
@@ -101,7 +102,7 @@ class TextureDatabase:
             UserError: no photograph gave a patch, something stands at `path`, or it cannot be written.
         """
         sampling = Sampling(descriptor, k, flat_share, warp_share, seed)
-        build_table(Path(path), sources, patches, sampling, overwrite=overwrite, progress=progress, team=team)
+        build_table(as_place(path), sources, patches, sampling, overwrite=overwrite, progress=progress, team=team)
         return cls.open(path)
 
     @classmethod
@@ -132,7 +133,7 @@ class TextureDatabase:
         for other in databases[1:]:
             databases[0]._check_fits(other, any_scale=scale != "same")
         tables = [database._storage for database in databases]
-        merge_tables(Path(path), tables, new_scale=scale == "new", overwrite=overwrite, progress=progress)
+        merge_tables(as_place(path), tables, new_scale=scale == "new", overwrite=overwrite, progress=progress)
         return cls.open(path)
 
     @property
@@ -354,7 +355,7 @@ class TextureDatabase:
         Raises:
             UserError: it cannot be written.
         """
-        write_snapshot(self._storage, Path(path), patches=patches)
+        write_snapshot(self._storage, as_place(path), patches=patches)
         return TextureDatabase.open(path)
 
     def versions(self) -> list[Version]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gramgan.errors import UserError
+from gramgan.places import ObjectPath
 from gramgan.progress import Progress
 from gramgan.team import Team
 from gramgan.texture.building import Sampling, new_estimate, record_batch, sampled
@@ -92,7 +93,7 @@ def shares_of(patches: int, photographs: int) -> list[int]:
 def _check_free(path: Path, overwrite: bool) -> None:
     if path.suffix != ".lance":
         raise UserError(f"{path}: a texture database's name ends in .lance; use {path.with_suffix('.lance')}")
-    if not path.exists():
+    if not (path / "_versions" if isinstance(path, ObjectPath) else path).exists():  # what died may have left data
         return
     if not overwrite:
         raise UserError(f"{path}: exists already; choose another name or pass --overwrite")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gramgan.errors import UserError
+from gramgan.objects import lance_options, masked
 from gramgan.texture.descriptors import dimension
 from gramgan.texture.metadata import METADATA_KEY, Metadata
 
@@ -89,7 +90,7 @@ class LanceTable:
         if not (path / "_versions").is_dir():  # Lance tries for seconds before it gives up
             raise UserError(f"{path}: not a Lance table; build one: gramgan db build PHOTOS -o NAME.lance")
         try:
-            dataset = lance.dataset(str(path))
+            dataset = lance.dataset(str(path), storage_options=lance_options(str(path)))
             metadata = _metadata(path, dataset)
             if version is not None and version != dataset.version:
                 dataset = dataset.checkout_version(_existing(path, dataset, version))
@@ -210,7 +211,7 @@ def versions_of(dataset: Any) -> list[tuple[int, datetime, int]]:
 def reason(error: BaseException) -> str:
     """The first line of an error of Lance's, without the places in its source."""
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return line.partition(", /")[0].removeprefix("External error: ")
+    return masked(line.partition(", /")[0].removeprefix("External error: "))
 
 
 def _metadata(path: Path, dataset: Any) -> Metadata:

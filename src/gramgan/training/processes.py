@@ -22,11 +22,11 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from gramgan.cache import cache_folder
 from gramgan.config.sections import TrainConfig
 from gramgan.errors import ReportedError, UserError
 from gramgan.files import ensure_folder, write_error
 from gramgan.hardware.device import resolve_device
+from gramgan.places import cache_folder
 from gramgan.share import Share
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from gramgan.files import ensure_folder, remove_leftovers, write_error, write_te
 from gramgan.hardware.allocator import keep_memory
 from gramgan.locks import claim, release
 from gramgan.names import in_utf8
+from gramgan.places import ObjectPath, as_place
 from gramgan.progress import Progress, silent
 from gramgan.training.build import build, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint, putting_back
@@ -126,7 +127,12 @@ def train(
         UserError: the settings do not fit the data, the folder holds another run, another process trains in it, losses
             stay not finite, the disk is full.
     """
-    folder = Path("runs") / config.preset if folder is None else Path(folder)
+    folder = Path("runs") / config.preset if folder is None else as_place(folder)
+    if isinstance(folder, ObjectPath):
+        raise UserError(
+            f"{folder}: a run appends to its journals, so it needs a local folder; train there, and copy the folder "
+            "when it is finished"
+        )
     keep_memory()
     given = {"generator": generator, "discriminator": discriminator, "losses": losses, "metrics": metrics}
     own = gather(config, {**given, "degradation": degradation, "crops": crops})

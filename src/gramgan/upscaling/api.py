@@ -15,6 +15,7 @@ from gramgan.errors import UserError
 from gramgan.images import Raster, write_image
 from gramgan.images.formats.tiff import TIFF
 from gramgan.images.strips import look_through
+from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
 from gramgan.scientific.sidecars import carry_place
@@ -74,15 +75,15 @@ def upscale(
         bits: Literal[8, 16, 32] = 8 if image.dtype == np.uint8 else 16 if image.dtype == np.uint16 else 32
         said = comment(enlarger.scale, enlarger.origin)
         write_image(output, result, bits=bits, quality=settings.quality, comment=said)
-        return Path(output)
+        return as_place(output)
     if output is not None:
-        return upscaling.file(Path(image), Path(output), progress)
-    raster = upscaling.open(Path(image))
+        return upscaling.file(as_place(image), as_place(output), progress)
+    raster = upscaling.open(as_place(image))
     if raster.info.pages > 1:
         _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
     for note in (*raster.info.notes, *filter(None, [look_through(raster)])):
         _log.warning("%s: %s", image, note)
-    enlarger = upscaling.enlarger(_seen_of(Path(image), settings), str(image))
+    enlarger = upscaling.enlarger(_seen_of(as_place(image), settings), str(image))
     result = enlarger.array(raster.read(), str(image), progress or silent)
     return _to_hwc(result, np.dtype(raster.info.dtype), raster.info.channels > 1)
 

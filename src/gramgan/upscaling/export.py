@@ -14,6 +14,7 @@ from gramgan.hardware.precision import Precision
 from gramgan.networks.build import LoadedGenerator, load_generator
 from gramgan.networks.rrdb import RRDBConfig
 from gramgan.networks.span import SPANConfig, with_training_branches
+from gramgan.places import as_place
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.choice import difference, probe_picture
 from gramgan.upscaling.convert import require, write_graph
@@ -88,7 +89,7 @@ def export_generator(
         if form == "pth":
             raise UserError(f"{next(iter(said))}: .pth files have no card that could say it; leave it out")
         generator = replace(generator, card=generator.card.model_copy(update=said))
-    if target.exists() and Path(spec).exists() and target.samefile(spec):
+    if target.exists() and as_place(spec).exists() and target.samefile(spec):
         raise UserError(f"{target}: these are the weights themselves; choose another name for the output")
     if old_keys and not (isinstance(generator.config, RRDBConfig) and generator.config.upsampler == "nearest"):
         raise UserError("old_keys: ESRGAN knows RRDBNets with the upsampler 'nearest' only; leave it out")

@@ -1,6 +1,8 @@
 """Which files are read and where each result goes, settled before any work begins, and what of it is finished."""
 
+import fnmatch
 import glob
+import hashlib
 import itertools
 import json
 import os
@@ -13,8 +15,9 @@ from gramgan.errors import UserError
 from gramgan.files import append_record, ensure_folder, read_records, write_text
 from gramgan.images import MULTI_PAGE_SUFFIXES, WRITABLE_SUFFIXES, Raster, find_images
 from gramgan.images.folders import is_image
-from gramgan.images.formats import writing_for
+from gramgan.images.formats import IMAGE_SUFFIXES, writing_for
 from gramgan.names import fitting, leads_out
+from gramgan.places import ObjectPath, as_place
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
@@ -22,6 +25,9 @@ FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif"
 NAME_FIELDS = ("stem", "suffix", "scale", "model", "source_suffix")
 """What a template for the results' names may have in braces; `source_suffix` is such as `.jpg`."""
 JOURNAL_NAME = ".gramgan-upscale.jsonl"
+
+Stamp = tuple[int, int]
+"""Size in bytes and time of change in nanoseconds."""
 
 _KEPT_SUFFIXES = (".png", ".tif", ".tiff")  # lossless; what comes in any other format goes out as PNG
 
@@ -33,7 +39,7 @@ class Job:
     source: Path
     target: Path
 
-    def written(self) -> tuple[int, int] | None:
+    def written(self) -> Stamp | None:
         """Size and time of the result, None where there is none: it tells whether somebody has written it anew."""
         return _stamp(self.target)
 
@@ -105,7 +111,7 @@ def plan_jobs(
         UserError: an input is missing, a folder has no images, two results would have one name, a result would
             replace an input, or `output` is not writable.
     """
-    given, output = [Path(one) for one in inputs], Path(output)
+    given, output = [as_place(one) for one in inputs], as_place(output)
     if form is not None and form not in FORMATS:
         raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
     if len(given) == 1 and _is_one_file(given[0]) and output.suffix and not output.is_dir():
@@ -121,11 +127,22 @@ def plan_jobs(
     return jobs
 
 
+def written(jobs: Sequence[Job], folder: Path | None) -> dict[Job, Stamp | None]:
+    """`Job.written` of all jobs whose results are in `folder`, by one listing where that is in object storage."""
+    if not isinstance(folder, ObjectPath):
+        return {job: job.written() for job in jobs}
+    there = {str(path): _stamp(path) for path in folder.files_below()}
+    return {job: there.get(str(job.target)) for job in jobs}
+
+
 class FolderJournal:
     """A file in the output folder with one JSON line for each finished result.
 
     A line holds the settings' key, the paths, sizes and times of source and result; a result counts as finished only
     while all of them are still the same. The journal is deleted when everything is done.
+
+    Nothing can be appended to an object, so in object storage the journal is a folder of empty objects, whose names are
+    the hashes of the lines: a listing tells what is in it.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -141,12 +158,20 @@ class FolderJournal:
         self._path = folder / JOURNAL_NAME
         self._folder = folder
         self._key = key
-        self._known = {_line(entry) for entry in read_records(self._path)}
+        if isinstance(self._path, ObjectPath):
+            self._path = self._path.with_suffix("") / _hash(key)
+            self._known = {path.name for path in self._path.iterdir()}
+        else:
+            self._known = {_line(entry) for entry in read_records(self._path)}
 
-    def holds(self, job: Job) -> bool:
-        """Whether the result of `job` is there, finished with these settings from this very source."""
-        entry = self._entry(job)
-        return entry is not None and _line(entry) in self._known
+    def holds(self, job: Job, result: Stamp | None) -> bool:
+        """Whether the result of `job`, which is `written` so, was finished with these settings from this very source.
+
+        Raises:
+            UserError: object storage cannot be reached or refuses.
+        """
+        entry = self._entry(job, result)
+        return entry is not None and self._name(entry) in self._known
 
     def add(self, job: Job) -> None:
         """Enter the finished result of `job`.
@@ -154,28 +179,38 @@ class FolderJournal:
         Raises:
             UserError: the disk is full.
         """
-        entry = self._entry(job)
-        if entry is not None and _line(entry) not in self._known:
-            self._known.add(_line(entry))
-            append_record(self._path, entry)
+        entry = self._entry(job, job.written())
+        if entry is not None and self._name(entry) not in self._known:
+            self._known.add(self._name(entry))
+            if isinstance(self._path, ObjectPath):
+                (self._path / self._name(entry)).mark()
+            else:
+                append_record(self._path, entry)
 
     def finish(self) -> None:
         """Everything is done: forget the results with this key, and the file if there are no others."""
+        if isinstance(self._path, ObjectPath):
+            others = any(path != self._path for path in self._path.parent.iterdir())
+            (self._path if others else self._path.parent).delete_below()
+            return
         others = [entry for entry in read_records(self._path) if entry.get("key") != self._key]
         if others:
             write_text(self._path, "".join(_line(entry) + "\n" for entry in others))
         else:
             self._path.unlink(missing_ok=True)
 
-    def _entry(self, job: Job) -> dict[str, object] | None:
-        source, result = _stamp(job.source), job.written()
+    def _name(self, entry: dict[str, object]) -> str:
+        return _hash(_line(entry)) if isinstance(self._path, ObjectPath) else _line(entry)
+
+    def _entry(self, job: Job, result: Stamp | None) -> dict[str, object] | None:
+        source = _stamp(job.source)
         if source is None or result is None:
             return None
         return {
             "key": self._key,
             "source": str(job.source.resolve()),
             "source_stamp": source,
-            "result": os.path.relpath(job.target, self._folder),
+            "result": str(job.target.relative_to(self._folder)),
             "result_stamp": result,
         }
 
@@ -230,13 +265,26 @@ def _fixed_part(pattern: Path) -> Path:
         if glob.has_magic(part):
             break
         parts.append(part)
-    return Path(*parts)
+    return as_place(Path(*parts))
 
 
 def _matches(pattern: Path) -> list[Path]:
+    if isinstance(pattern, ObjectPath):
+        below = _fixed_part(pattern)
+        assert isinstance(below, ObjectPath)  # a bucket's name has no wildcards
+        return [path for path in below.files_below() if _fits(path.parts, pattern.parts) and is_image(path)]
     found = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (it takes any pattern; Path.glob does not)
     paths = [Path(one) for one in found]
     return [path for path in paths if path.is_file() and (is_image(path) or _is_dicom(path))]
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path has the form of a pattern, of which `**` stands for any number of folders."""
+    if not patterns or not parts:
+        return not parts and all(one == "**" for one in patterns)
+    if patterns[0] == "**":
+        return _fits(parts, patterns[1:]) or _fits(parts[1:], patterns)
+    return fnmatch.fnmatchcase(parts[0], patterns[0]) and _fits(parts[1:], patterns[1:])
 
 
 def _own_result(path: Path, folder: Path, output: Path) -> bool:
@@ -298,6 +346,8 @@ def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | N
 
 
 def _is_dicom(source: Path) -> bool:
+    if isinstance(source, ObjectPath) and source.suffix.lower() in IMAGE_SUFFIXES:
+        return False  # a look into each of a million objects would take hours
     try:
         return is_dicom(source)
     except Exception:  # noqa: BLE001 (whatever it is, the job itself will say what is wrong with the file)
@@ -332,12 +382,14 @@ def _check_names(jobs: list[Job]) -> None:
 
 
 def _key(path: Path, blind: bool) -> str:
-    name = os.path.normcase(path.resolve())
+    name = os.path.normcase(str(path.resolve()))
     return name.casefold() if blind else name
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """What hard links, symbolic links and other spellings of one file have in common; None where there is no file."""
+    if isinstance(path, ObjectPath):  # has one spelling, and no links
+        return None
     try:
         status = path.stat()
     except OSError:
@@ -347,6 +399,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _ignores_case(folder: Path) -> bool:
     """Whether `A` and `a` are one name in `folder`, or in what exists of its parents."""
+    if isinstance(folder, ObjectPath):
+        return False
     for one in _upward(folder.resolve()):
         other = one.with_name(one.name.swapcase()) if one.name else one
         if one.exists() and other != one:
@@ -363,12 +417,16 @@ def _missing(path: Path) -> UserError:
     return UserError(f"{path}: no such file or folder; check the name")
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 def _line(entry: dict[str, object]) -> str:

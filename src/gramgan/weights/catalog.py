@@ -11,11 +11,12 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from gramgan.cache import cache_folder, make_room
+from gramgan.cache import make_room
 from gramgan.errors import UserError
 from gramgan.fetch import fetch
 from gramgan.files import sha256
 from gramgan.locks import exclusive
+from gramgan.places import cache_folder
 from gramgan.progress import Progress, silent
 from gramgan.tables import ROW, read_table
 from gramgan.weights.card import SYNTHESISED_TEXTURE, Card, TrainedOn

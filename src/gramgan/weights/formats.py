@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gramgan.errors import UserError
 from gramgan.files import write_bytes
+from gramgan.places import as_place
 from gramgan.weights.card import Card, card_from_metadata
 from gramgan.weights.locate import GRAPH_SUFFIXES, WEIGHT_SUFFIXES
 from gramgan.weights.ncnn import read_ncnn
@@ -56,7 +57,7 @@ def read_weights(path: Path) -> WeightFile:
         UserError: the file is missing, damaged, truncated, holds code or anything but tensors, or is of an unknown
             kind.
     """
-    path = Path(path)
+    path = as_place(path)
     suffix = path.suffix.lower()
     if suffix in GRAPH_SUFFIXES:
         raise UserError(
@@ -89,7 +90,7 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], card: Card, *, ha
     """
     dtype = torch.float16 if half else None
     tensors = {name: _detached(tensor, dtype) for name, tensor in state.items()}
-    write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **card.to_metadata()}))
+    write_bytes(as_place(path), safetensors.torch.save(tensors, {"format": "pt", **card.to_metadata()}))
 
 
 def write_packed(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
@@ -99,7 +100,7 @@ def write_packed(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
         UserError: the file cannot be written.
     """
     tensors = {name: _detached(tensor) for name, tensor in pack(state).items()}
-    write_bytes(Path(path), safetensors.torch.save(tensors, {"format": "pt", **METADATA, **card.to_metadata()}))
+    write_bytes(as_place(path), safetensors.torch.save(tensors, {"format": "pt", **METADATA, **card.to_metadata()}))
 
 
 def write_pth(path: Path, state: Mapping[str, Tensor], *, half: bool = False) -> None:
@@ -116,7 +117,7 @@ def write_pth(path: Path, state: Mapping[str, Tensor], *, half: bool = False) ->
     dtype = torch.float16 if half else None
     tensors = {name: _detached(tensor, dtype) for name, tensor in state.items()}
     torch.save(tensors if "model.0.weight" in tensors else {"params_ema": tensors}, buffer)
-    write_bytes(Path(path), buffer.getvalue())
+    write_bytes(as_place(path), buffer.getvalue())
 
 
 def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.places import as_place
 from gramgan.weights.card import card_from_metadata
 from gramgan.weights.catalog import KNOWN
 
@@ -90,7 +91,7 @@ def find_partner(spec: str | Path) -> str | Path:
     Raises:
         UserError: the card names none, there is no card, or the file that it names is not beside the weights.
     """
-    path, known, partner = Path(spec), KNOWN.get(str(spec)), ""
+    path, known, partner = as_place(spec), KNOWN.get(str(spec)), ""
     if known is not None:
         partner = known.psnr_partner
     elif path.suffix.lower() == ".safetensors" and path.is_file():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gramgan.errors import UserError
 from gramgan.files import sha256
+from gramgan.places import as_place
 from gramgan.weights.catalog import KNOWN, KnownWeights, weight_path
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".param", ".bin")
@@ -56,7 +57,7 @@ def locate_generator(spec: str | Path) -> Located:
     """
     known = KNOWN.get(str(spec))
     if known is None:
-        path = Path(spec)
+        path = as_place(spec)
         if not path.is_file():
             raise _not_there(path)
         return Located(path, None)
