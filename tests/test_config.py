@@ -12,6 +12,7 @@ from gramgan.config import Config, load_config, preset_names
 from gramgan.config.sections import LOSS_NAMES, DatabaseConfig, StageConfig
 from gramgan.errors import UserError
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.places import ObjectPath
 
 LOCAL = ["texture.candidates=local"]
 
@@ -249,3 +250,12 @@ def test_show_settings_prints_all_of_them_and_trains_nothing(
 def test_a_resumed_run_takes_no_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--preset", "quick", "--resume", str(tmp_path)]) == 2
     assert "keeps its own settings" in capsys.readouterr().err
+
+
+def test_paths_in_object_storage_stay_urls() -> None:
+    given = ["data.photos=s3://bucket/photos", "texture.database=gs://bucket/t.lance", "generator.start=az://box/w.pth"]
+    config = load_config(overrides=given)
+    paths = (config.data.photos, config.texture.databases[0].path, config.generator.start)
+    assert all(isinstance(path, ObjectPath) for path in paths)
+    assert [str(path) for path in paths] == [text.partition("=")[2] for text in given]
+    assert "s3://bucket/photos" in config.to_yaml()

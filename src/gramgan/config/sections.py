@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from gramgan.places import as_place
+
+Place = Annotated[Path, AfterValidator(as_place)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -21,11 +24,11 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Photographs to train on and to validate with."""
 
-    photos: Path = Field(
+    photos: Place = Field(
         default=Path("downloaded_images"),
         description="folder of HR photographs, a manifest's training part is used; or of WebDataset shards",
     )
-    low: Path | None = Field(
+    low: Place | None = Field(
         default=None, description="folder of LR images, paired with photos by name; none: LR is made from HR"
     )
     low_name: str | None = Field(
@@ -39,7 +42,7 @@ class DataConfig(Section):
     workers: Positive | None = Field(
         default=None, description="processes that decode streamed images; none: one for each processor, 16 at most"
     )
-    validation: Path | dict[str, Path] | None = Field(
+    validation: Place | dict[str, Place] | None = Field(
         default=None,
         description="folder of HR images to validate on, or several by name, of which the first decides; none: the "
         "manifest's held-out part",
@@ -148,7 +151,7 @@ class GeneratorConfig(Section):
 class DiscriminatorSettings(Section):
     """The discriminator, and what it starts from."""
 
-    start: Path | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
+    start: Place | None = Field(default=None, description="a gramgan_*_D file to start from; none: noise")
     build: str | None = Field(
         default=None, description="module:function that makes a discriminator of your own, a torch.nn.Module"
     )
@@ -174,7 +177,7 @@ class DiscriminatorSettings(Section):
 class DatabaseConfig(Section):
     """One texture database of a training, or one domain of it; a path alone is short for `{path: …}`."""
 
-    path: Path = Field(description="a NAME.lance made by `gramgan db build`, or a snapshot of one")
+    path: Place = Field(description="a NAME.lance made by `gramgan db build`, or a snapshot of one")
     weight: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="its share of the patches is weight / sum of weights; none has one: searched as one"
     )
