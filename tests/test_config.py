@@ -253,9 +253,13 @@ def test_a_resumed_run_takes_no_preset(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_paths_in_object_storage_stay_urls() -> None:
-    given = ["data.photos=s3://bucket/photos", "texture.database=gs://bucket/t.lance", "generator.start=az://box/w.pth"]
+    given = [
+        "data.photos=s3://bucket/photos",
+        "texture.database=gs://bucket/t.lance",
+        "discriminator.start=az://b/w.pth",
+    ]
     config = load_config(overrides=given)
-    paths = (config.data.photos, config.texture.databases[0].path, config.generator.start)
+    paths = (config.data.photos, config.texture.databases[0].path, config.discriminator.start)
     assert all(isinstance(path, ObjectPath) for path in paths)
     assert [str(path) for path in paths] == [text.partition("=")[2] for text in given]
     assert "s3://bucket/photos" in config.to_yaml()
