@@ -20,6 +20,10 @@ from gramgan.images import write_image
 from gramgan.prepare.run import Wish, prepare
 from gramgan.team import in_order
 from gramgan.texture.database import TextureDatabase, sources_of
+from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.jobs import Job
+from gramgan.upscaling.settings import Settings
+from gramgan.upscaling.spread import Outcome, Pictures, by_tiles
 
 if TYPE_CHECKING:
     from gramgan.cluster import RayTeam
@@ -28,6 +32,7 @@ needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'gramgan[cluster]'"
 )
 STORE = 200 << 20  # bytes for objects on each node
+HOW = Settings(model="gramgan-x4-lite", backend="torch", precision="fp32", tile=32)
 COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 
 
@@ -55,11 +60,8 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     folder = tmp_path / "photographs"
-    folder.mkdir()
-    for seed in range(6):
-        noise = np.random.default_rng(seed).random((3, 160, 200 + seed), dtype=np.float32)
-        write_image(folder / f"{seed}.png", noise)
-    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:999])
+    first, *_ = pictures(folder, 6, (3, 160, 200))
+    (folder / "broken.png").write_bytes(first.read_bytes()[:999])
     return folder
 
 
@@ -86,6 +88,15 @@ class Square:
         return f"{task}: {why}"
 
 
+def pictures(folder: Path, count: int, shape: tuple[int, int, int]) -> list[Path]:
+    """Noise."""
+    folder.mkdir()
+    paths = [folder / f"{folder.name}-{number}.png" for number in range(count)]
+    for seed, path in enumerate(paths):
+        write_image(path, np.random.default_rng(seed).random(shape, dtype=np.float32))
+    return paths
+
+
 def rows(database: TextureDatabase) -> list[bytes]:
     return [database.numbers(column).tobytes() for column in COLUMNS]
 
@@ -103,9 +114,13 @@ def test_results_are_the_same_on_a_cluster(
     address: str, photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = sources_of(photographs, sorted(photographs.glob("*.png")))
+    small, large = pictures(tmp_path / "small", 3, (3, 24, 30)), pictures(tmp_path / "large", 1, (4, 70, 90))[0]
     plain = TextureDatabase.build(tmp_path / "plain.lance", sources, patches=3000)
     prepare(photographs, tmp_path / "plain", Wish(size=96, step=48))
     here = said(caplog)
+    upscaling = Upscaling(HOW)
+    for path in (*small, large):
+        upscaling.file(path, tmp_path / "plain" / f"x4-{path.name}")
     caplog.clear()
     register_by_value()
     with cluster.connect(address) as team:
@@ -113,6 +128,11 @@ def test_results_are_the_same_on_a_cluster(
         spread = TextureDatabase.build(tmp_path / "spread.lance", sources, patches=3000, team=team)
         prepare(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
         assert said(caplog) == here  # what a worker says is said here, in the same order
+        jobs = [Job(path, tmp_path / "spread" / f"x4-{path.name}") for path in small]
+        outcomes = [outcome for _, outcome in team.arriving(Pictures(HOW), jobs, into=tmp_path / "spread")]
+        assert outcomes == [Outcome()] * 3
+        # One picture for two workers: its tiles are given to both.
+        Upscaling(HOW, elsewhere=by_tiles(team, HOW)).file(large, tmp_path / "spread" / f"x4-{large.name}")
         a_worker_dies(team, tmp_path)
     assert rows(spread) == rows(plain)
     assert spread.words("source_id")[1] == plain.words("source_id")[1]

@@ -162,6 +162,7 @@ class _Hand:
 
     actor: Any
     node: str
+    work: Any = None  # that it has opened, if it is `ready`, or is about to
     ready: bool = False
     held: deque[int] = field(default_factory=deque)
     seconds: float = 0.0  # that the last task took
@@ -217,7 +218,8 @@ class _Job:
         self._refused: dict[str, UserError] = {}
         for hand in self._hands:
             hand.held.clear()
-            self._open(hand)
+            if not hand.ready or hand.work != work:  # weights that it has loaded, it has
+                self._open(hand)
 
     def results(self, pending: Iterator[Any], ahead: int | None) -> Iterator[tuple[int, Any]]:
         looked, begun = -_LOOK, 0
@@ -269,7 +271,7 @@ class _Job:
         self._open(hand)
 
     def _open(self, hand: _Hand) -> None:
-        hand.ready = False
+        hand.ready, hand.work = False, self._work
         self._running[hand.actor.open.remote(self._put, self._order)] = (hand, None)
 
     def _hand_out(self) -> None:

@@ -57,11 +57,11 @@ class Team(Protocol):
         ...
 
 
-def in_order(team: Team, work: Work[T, R], tasks: Iterable[T]) -> Iterator[R]:
-    """The results in the order of the tasks; of those that come too early a bounded number is kept."""
+def in_order(team: Team, work: Work[T, R], tasks: Iterable[T], ahead: int = _AHEAD) -> Iterator[R]:
+    """The results in the order of the tasks; those that come too early are kept, at most `ahead` for each worker."""
     early: dict[int, R] = {}
     due = 0
-    for number, result in team.arriving(work, tasks, ahead=_AHEAD * team.size):
+    for number, result in team.arriving(work, tasks, ahead=ahead * team.size):
         early[number] = result
         while due in early:
             yield early.pop(due)

@@ -76,6 +76,7 @@ def upscale(
     import contextlib
     import sys
     import time
+    from dataclasses import replace
 
     from gramgan.cli.streams import STREAM, input_file, output_file
     from gramgan.errors import UserError
@@ -83,8 +84,12 @@ def upscale(
     from gramgan.upscaling.api import Upscaling
     from gramgan.upscaling.jobs import FORMATS, NameTemplate, plan_jobs
     from gramgan.upscaling.model import DEFAULT_MODEL
+    from gramgan.upscaling.spread import by_tiles
 
     start = time.perf_counter()
+    device = settings.device
+    if ray is not None and device == "cuda":  # the workers' GPUs; this machine need not have one
+        settings = replace(settings, device="auto")
     upscaling = Upscaling(settings)
     if STREAM in (output, *inputs) and (len(inputs) > 1 or name is not None):
         raise UserError("-: stands for one picture; give no other inputs and no --name with it")
@@ -105,7 +110,9 @@ def upscale(
             target = str(stack.enter_context(output_file(sys.stdout.buffer, FORMATS[form or "png"])))
         jobs = plan_jobs(sources, target, form, template)
         alone = len(jobs) == 1 and as_place(sources[0]) == jobs[0].source
-        team = stack.enter_context(team_on(ray, settings.device))
+        team = stack.enter_context(team_on(ray, device))
+        if team is not None:
+            upscaling = Upscaling(settings, elsewhere=by_tiles(team, settings))
         _run(upscaling, jobs, None if alone else as_place(target), start, skip_existing, team, quiet=output == STREAM)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.scientific.detect import scientific_kind
 from gramgan.scientific.sidecars import carry_place
-from gramgan.upscaling.engine import Upscaler
+from gramgan.upscaling.engine import Elsewhere, Upscaler
 from gramgan.upscaling.measured import EVERYTHING, Measured
 from gramgan.upscaling.model import DEFAULT_MODEL, PHOTO_MODEL, OpenModel, open_model
 from gramgan.upscaling.passes import Enlarger, Scale, comment
@@ -128,19 +129,26 @@ class Upscaling:
     Not for several threads at once.
     """
 
-    def __init__(self, settings: Settings, model: OpenModel | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: OpenModel | None = None,
+        elsewhere: Callable[[str | Path], Elsewhere] | None = None,
+    ) -> None:
         """Check the settings.
 
         Args:
             settings: what decides the results.
             model: weights that are open already; None for those that the settings name.
+            elsewhere: of weights, by name or file, who computes tiles with them; None for this process.
 
         Raises:
             UserError: a setting is out of range.
         """
         self.settings = settings
         self.scale = settings.check()
-        self._given = None if model is None else self._ready(model)
+        self._elsewhere = elsewhere
+        self._given = None if model is None else self._ready(model, None)
         self._known: dict[str | Path, _Opened] = {}
         _refine(settings, None)
         if settings.scientific:
@@ -287,6 +295,10 @@ class Upscaling:
             return PHOTO_MODEL
         return DEFAULT_MODEL if self.settings.model is None else self.settings.model
 
+    def engine(self, spec: str | Path) -> Upscaler:
+        """What runs the weights of that name or file. Raises what `model` raises."""
+        return self._open(spec).engine
+
     def _weights(self, seen: Seen | None = None) -> _Opened:
         """The weights for a picture: those that the settings name, or what fits what it has been through."""
         return self._given if self._given is not None else self._open(self.weights_for(seen))
@@ -299,13 +311,14 @@ class Upscaling:
             model = open_model(
                 spec, backend=settings.backend, precision=settings.precision, device=settings.device, blend=blend
             )
-            self._known[spec] = self._ready(model)
+            self._known[spec] = self._ready(model, None if self._elsewhere is None else self._elsewhere(spec))
         return self._known[spec]
 
-    def _ready(self, model: OpenModel) -> _Opened:
+    def _ready(self, model: OpenModel, elsewhere: Elsewhere | None) -> _Opened:
         overlap = model.card.overlap if self.settings.overlap is None else self.settings.overlap
         tile = model.tile if self.settings.tile is None else self.settings.tile
-        return _Opened(model, Upscaler(model.backend, overlap=overlap, tile=tile, **model.card.geometry))
+        engine = Upscaler(model.backend, overlap=overlap, tile=tile, elsewhere=elsewhere, **model.card.geometry)
+        return _Opened(model, engine)
 
     def _key(self, model: OpenModel, *decides: Decides) -> str:
         made = {"version": __version__, "weights": model.sha256, "backend": model.backend.name}

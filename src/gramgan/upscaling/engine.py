@@ -1,7 +1,7 @@
 """The upscaling engine: any picture, in tiles, with memory bounded by a few tiles and rows of tiles of the input."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -33,6 +33,20 @@ MEMORY_SHARE = 0.5
 _MIN_SIDE = 16  # smaller windows are padded: no network has learned from pictures that are nothing but border
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """A tile `[C, h, w]` of a picture, its place there, and what is done to it after the network."""
+
+    pixels: np.ndarray
+    top: int
+    left: int
+    refine: Refine | None
+
+
+Elsewhere = Callable[[Iterable[TileTask]], Iterator[tuple[np.ndarray, np.ndarray | None]]]
+"""Enlarges tiles in other processes: gives what `Upscaler.tile` gives, in the order of the tasks."""
 
 _Read = Callable[[int, int], np.ndarray]  # (top, bottom) → float32 [C, bottom - top, W]
 
@@ -79,6 +93,7 @@ class Upscaler:
         scale: how many times larger the network makes a picture.
         block: sides that are no multiple of it are mirrored at the right and bottom for the network.
         align: tiles begin at multiples of it, so that the network's blocks and windows lie as in the whole picture.
+        elsewhere: who computes the tiles of a picture instead; None for `backend`.
 
     Raises:
         UserError: `tile` or `overlap` is out of range.
@@ -94,6 +109,7 @@ class Upscaler:
         scale: int = SCALE,
         block: int = 1,
         align: int = 1,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UserError(f"tile: {tile} is too small; use at least {MIN_TILE}, or leave it out")
@@ -102,6 +118,7 @@ class Upscaler:
         self.backend, self.name, self.overlap = backend, name, overlap
         self.scale, self._block, self._align = scale, block, align
         self._check_overlap(overlap)
+        self._elsewhere = elsewhere
         self._tile = tile
         self._limit: int | None = None  # largest side of a tile, with context, that memory is known to suffice for
         self._batch = max(backend.batch, 1)
@@ -197,6 +214,13 @@ class Upscaler:
         missing = [cell for cell in plan.cells if not writer.holds(final_window(plan, cell, self.scale))]
         self._run(picture, plan, missing, writer.write, progress or silent)
 
+    def tile(self, task: TileTask) -> tuple[np.ndarray, np.ndarray | None]:
+        """Enlarge one tile by itself: what it becomes, `[C, sh, sw]`, and the sums of its refinement's residual."""
+        has_alpha = task.pixels.shape[0] in (2, 4)
+        result = self._enlarge(_as_rgb(task.pixels, has_alpha)[None])[0]
+        finished = self._finished(task, result, self._drawn_alpha(task.pixels))
+        return finished, None if task.refine is None else task.refine.take_sums()
+
     def _overlap_for(self, picture: _Picture) -> int:
         overlap = self.overlap if picture.refine is None else picture.refine.overlap(self.overlap)
         self._check_overlap(overlap)
@@ -240,20 +264,34 @@ class Upscaler:
         rows = [plan.rows[index] for index, _ in groupby(tiles, key=lambda cell: cell[0])]
         done = len(plan) - len(tiles)
         progress(done, len(plan))
-        with ahead(lambda row: read(row.start, row.stop), rows) as strips, Behind(self._batch - 1) as behind:
-            for batch in self._batches(cut_tiles(plan, tiles, strips)):
-                results = self._enlarge(np.stack([_as_rgb(tile, picture.has_alpha) for _, tile in batch]))
-                for (cell, tile), result in zip(batch, results, strict=True):
-                    alpha = self._drawn_alpha(tile)
-                    behind.submit(partial(self._compose, composer, picture, plan, cell, tile, result, alpha))
+        with ahead(lambda row: read(row.start, row.stop), rows) as strips:
+            tasks = (
+                (cell, TileTask(tile, plan.rows[cell[0]].start, plan.columns[cell[1]].start, picture.refine))
+                for cell, tile in cut_tiles(plan, tiles, strips)
+            )
+            if self._elsewhere is not None:
+                finished = self._elsewhere(task for _, task in tasks)
+                for cell, (result, sums) in zip(tiles, finished, strict=True):
+                    if picture.refine is not None and sums is not None:
+                        picture.refine.add_sums(sums)
+                    composer.add(cell, result)
                     done += 1
                     progress(done, len(plan))
+                return
+            with Behind(self._batch - 1) as behind:
+                for batch in self._batches(tasks):
+                    results = self._enlarge(np.stack([_as_rgb(task.pixels, picture.has_alpha) for _, task in batch]))
+                    for (cell, task), result in zip(batch, results, strict=True):
+                        alpha = self._drawn_alpha(task.pixels)
+                        behind.submit(partial(self._compose, composer, cell, task, result, alpha))
+                        done += 1
+                        progress(done, len(plan))
 
-    def _batches(self, pieces: Iterator[tuple[Cell, np.ndarray]]) -> Iterator[list[tuple[Cell, np.ndarray]]]:
+    def _batches(self, pieces: Iterator[tuple[Cell, TileTask]]) -> Iterator[list[tuple[Cell, TileTask]]]:
         """Tiles that go through the network together: at most `_batch`, of one shape."""
-        batch: list[tuple[Cell, np.ndarray]] = []
+        batch: list[tuple[Cell, TileTask]] = []
         for piece in pieces:
-            if batch and (len(batch) >= self._batch or piece[1].shape != batch[0][1].shape):
+            if batch and (len(batch) >= self._batch or piece[1].pixels.shape != batch[0][1].pixels.shape):
                 yield batch
                 batch = []
             batch.append(piece)
@@ -267,30 +305,24 @@ class Upscaler:
         return self._enlarge(np.repeat(tile[None, -1:], 3, axis=1))[0].mean(axis=0)
 
     def _compose(
-        self,
-        composer: Composer,
-        picture: _Picture,
-        plan: TilePlan,
-        cell: Cell,
-        tile: np.ndarray,
-        result: np.ndarray,
-        alpha: np.ndarray | None,
+        self, composer: Composer, cell: Cell, task: TileTask, result: np.ndarray, alpha: np.ndarray | None
     ) -> None:
-        """What follows the network: refined, in the picture's own channels, blended, put."""
+        composer.add(cell, self._finished(task, result, alpha))
+
+    def _finished(self, task: TileTask, result: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+        """What follows the network: refined, in the picture's own channels."""
+        tile, refine = task.pixels, task.refine
         has_alpha = tile.shape[0] in (2, 4)
         np.clip(result, 0, 1, out=result)
-        if picture.refine is not None:
-            top, left = plan.rows[cell[0]].start, plan.columns[cell[1]].start
-            result = np.clip(picture.refine(_as_rgb(tile, has_alpha), result, top, left), 0, 1)
+        if refine is not None:
+            result = np.clip(refine(_as_rgb(tile, has_alpha), result, task.top, task.left), 0, 1)
         if not np.isfinite(result).all():
             raise UserError(
                 f"{self.name}: {self.backend.name} gives values that are not finite; use fp32 or another backend"
             )
         if tile.shape[0] <= 2:
             result = result.mean(axis=0, keepdims=True)
-        composer.add(
-            cell, np.concatenate([result, _enlarge_alpha(tile[-1], alpha, self.scale)[None]]) if has_alpha else result
-        )
+        return np.concatenate([result, _enlarge_alpha(tile[-1], alpha, self.scale)[None]]) if has_alpha else result
 
     def _enlarge(self, tiles: np.ndarray) -> list[np.ndarray]:
         """The network on `[B, 3, h, w]`, in smaller batches and then smaller tiles where memory does not suffice."""

@@ -4,6 +4,7 @@ import functools
 import math
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -96,10 +97,25 @@ class Refine:
 
     def take_residual(self) -> Residual | None:
         """The residual of all tiles since the last call; None where there were none or nothing is held on to."""
-        with self._lock:
-            before, after, count = self._sums
-            self._sums = np.zeros(3)
+        before, after, count = self.take_sums()
         return Residual(255 * math.sqrt(before / count), 255 * math.sqrt(after / count)) if count else None
+
+    def take_sums(self) -> np.ndarray:
+        """The same as sums of squares before and after, and the number of values: `[3]`."""
+        with self._lock:
+            sums, self._sums = self._sums, np.zeros(3)
+        return sums
+
+    def add_sums(self, sums: np.ndarray) -> None:
+        """Take in the sums of tiles that were refined in another process."""
+        with self._lock:
+            self._sums += sums
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"texture_threshold": self._threshold, "measured": self._measured}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
 
 def detail_mask(lr: np.ndarray, threshold: float) -> np.ndarray:

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from gramgan.errors import BusyError, in_one_line
+import numpy as np
+
+from gramgan.errors import BusyError, UserError, in_one_line
 from gramgan.images import MAX_PIXELS, Raster
 from gramgan.progress import Progress, silent
+from gramgan.team import HELD, Team, in_order
 from gramgan.upscaling.api import Upscaling
+from gramgan.upscaling.engine import Elsewhere, TileTask
 from gramgan.upscaling.jobs import Job
 from gramgan.upscaling.settings import Settings
 
@@ -33,6 +38,28 @@ class Pictures:
     def lost(self, task: Job, why: str) -> Outcome:
         """A picture that no worker survives."""
         return Outcome(f"{task.source}: {why}")
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The work on a tile of a picture, with weights by name or file."""
+
+    settings: Settings
+    spec: str | Path
+
+    def open(self) -> Callable[[TileTask], tuple[np.ndarray, np.ndarray | None]]:
+        """The weights are kept from one picture to the next."""
+        return Upscaling(self.settings).engine(self.spec).tile
+
+    def lost(self, task: TileTask, why: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Without the tile there is no picture."""
+        height, width = task.pixels.shape[1:]
+        raise UserError(f"a tile of {width}x{height} pixels {why}; use a smaller --tile")
+
+
+def by_tiles(team: Team, settings: Settings) -> Callable[[str | Path], Elsewhere]:
+    """Of weights, who computes tiles with them: the workers of `team`. See `Upscaling`."""
+    return lambda spec: lambda tasks: in_order(team, Tiles(settings, spec), tasks, ahead=HELD)
 
 
 def done(upscaling: Upscaling, job: Job, progress: Progress = silent) -> Outcome:
