@@ -67,7 +67,7 @@ soak: $(STAMP)
 # since hashes would refuse every other platform and every build of torch but the one with CUDA, of several GB. The images of
 # containers/ have no tools of developers, and each its own build of torch.
 LOCKED = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
-IN_IMAGES = samples faiss openvino geo medical microscopy studio spandrel cluster
+IN_IMAGES = samples faiss openvino geo medical microscopy studio spandrel cluster kubernetes
 lock: $(STAMP)
 	$(LOCKED) --extra $(EXTRAS) --extra spandrel --no-emit-package torchvision --constraint constraints.txt pyproject.toml --output-file requirements.lock
 	printf 'hatchling\nuv\n' | $(LOCKED) $(IN_IMAGES:%=--extra %) --excludes containers/apart.txt --constraint requirements.lock \

@@ -1,11 +1,13 @@
 """Fixtures that every test may use."""
 
+import contextlib
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import torch
 
@@ -126,3 +128,30 @@ def bucket(
     server.requests.clear()
     yield Bucket(client, name, server)
     server.refuse = None
+
+
+@pytest.fixture(scope="module")
+def start_ray() -> Iterator[Callable[..., Any]]:
+    """Starts a Ray cluster on this machine: `start_ray(nodes=3, processors=1)`; each node is processes of its own."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'gramgan[cluster]'")
+    from ray.cluster_utils import Cluster
+
+    started = Cluster()
+
+    def start(nodes: int, processors: int) -> Any:
+        options = {"num_cpus": processors, "object_store_memory": 200 << 20}
+        try:
+            for number in range(nodes):
+                started.add_node(**options, **({} if number else {"include_dashboard": False}))
+        except Exception as error:  # noqa: BLE001 (Ray has no other for it; it waits for 30 seconds)
+            pytest.skip(f"Ray's cluster does not start on this machine, which may be busy: {error}")
+        return started
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        yield start
+        started.shutdown()
+        for process in psutil.Process().children(recursive=True):  # of a node that did not start
+            with contextlib.suppress(psutil.Error):
+                if any("/ray/" in word or word.startswith("ray::") for word in process.cmdline()):
+                    process.kill()

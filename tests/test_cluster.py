@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,30 +31,14 @@ if TYPE_CHECKING:
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'gramgan[cluster]'"
 )
-STORE = 200 << 20  # bytes for objects on each node
 HOW = Settings(model="gramgan-x4-lite", backend="torch", precision="fp32", tile=32)
 COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 
 
-def start_cluster(nodes: int, processors: int) -> Any:
-    """A cluster of so many nodes: separate processes that speak over loopback."""
-    from ray.cluster_utils import Cluster
-
-    options = {"num_cpus": processors, "object_store_memory": STORE, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=options, shutdown_at_exit=True)
-    for _ in range(nodes - 1):
-        found.add_node(num_cpus=processors, object_store_memory=STORE)
-    return found
-
-
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(start_ray: Callable[..., Any]) -> str:
     """Of a cluster of one node with two processors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        found = start_cluster(1, 2)
-        yield found.address
-        found.shutdown()
+    return start_ray(nodes=1, processors=2).address
 
 
 @pytest.fixture
