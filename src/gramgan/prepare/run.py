@@ -10,7 +10,15 @@ from gramgan.collect.attribution import refuse_foreign_attribution, write_attrib
 from gramgan.collect.holdout import choose_sides, group_of
 from gramgan.collect.manifest import Entry, Side, known_licences, read_manifest, refuse_foreign_lists, write_manifest
 from gramgan.errors import UserError, in_one_line
-from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as, write_bytes
+from gramgan.files import (
+    append_record,
+    ensure_folder,
+    ensure_own_folder,
+    read_records,
+    record_as,
+    remove_leftovers,
+    write_bytes,
+)
 from gramgan.hardware.processor import threads
 from gramgan.images import find_images
 from gramgan.images.fingerprint import Lookalikes
@@ -300,6 +308,7 @@ def _cut_files(
     ):
         if entry.file not in wanted:
             _remove(output, entry.file)
+    remove_leftovers(output)  # of workers that were killed
     write_manifest(output, manifest)
     return failures
 
@@ -331,6 +340,7 @@ def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Cour
         count += len(shard.spots)
         course.on_cut(count, len(spots))
 
+    remove_leftovers(output)
     for file in done.keys() - {shard.file for shard in every}:
         _remove(output, file)
     for side in sides:
