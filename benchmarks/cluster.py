@@ -11,8 +11,7 @@ the times, and on a machine that others use the ratios say little.
 
     python benchmarks/cluster.py [--pictures 200] [--side 128] [--patches 1000000] [--rounds 3] [--photos FOLDER]
 
-The last line has the higher overhead of the two jobs and the lower scaling, and the rates of one worker for
-docs/cluster.md:
+The last line has the higher overhead of the two jobs and the lower scaling, and the rates of one worker:
 pictures and patches a second.
 """
 
@@ -26,12 +25,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gramgan.images import find_images, read_rgb, write_image
 from gramgan.texture.database import TextureDatabase
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
-NODE = {"num_cpus": 1, "object_store_memory": 200 << 20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200 << 20}
 HOW = ("--model", "gramgan-x4-lite", "--backend", "torch", "--precision", "fp32")
 COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 

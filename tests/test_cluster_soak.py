@@ -19,7 +19,7 @@ from gramgan.texture.database import TextureDatabase
 
 pytestmark = pytest.mark.slow
 
-NODE = {"num_cpus": 1, "object_store_memory": 200 << 20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200 << 20}
 HOW = ["--model", "gramgan-x4-lite", "--backend", "torch", "--precision", "fp32"]
 COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 
@@ -43,10 +43,14 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def rows(out: Path) -> object:
+def rows(out: Path) -> tuple[object, ...]:
     assert [path.name for path in out.iterdir()] == ["t.lance"]
     database = TextureDatabase.open(out / "t.lance")
-    return [database.numbers(column).tobytes() for column in COLUMNS], database.words("source_id"), database.descriptor
+    return (
+        [database.numbers(column).tobytes() for column in COLUMNS],
+        database.words("source_id")[1],
+        database.descriptor,
+    )
 
 
 def files(out: Path) -> object:
@@ -58,7 +62,7 @@ COMMANDS = {
     "db build": Command(
         ["db", "build", "{folder}", "-o", "{out}/t.lance", "--patches", "40000"],
         lambda out: sum(path.stat().st_size > 0 for path in out.glob(".*.unfinished/data/*")),
-        lambda out: (rows(out)[0], rows(out)[2]),
+        rows,
     ),
     "prepare": Command(
         ["prepare", "{folder}", "-o", "{out}", "--size", "96", "--step", "12"],

@@ -21,7 +21,7 @@ Ray = Annotated[
         "--ray",
         metavar="auto|ADDRESS",
         help="Work on a Ray cluster: auto for the one that runs here, HOST:PORT of its head, or local for one of this "
-        "machine alone.",
+        "machine alone; see docs/how-to/cluster.md.",
         rich_help_panel="Cluster",
         show_default=False,
     ),
