@@ -145,7 +145,7 @@ def _kind(annotation: Any, bounds: Iterable[Any] = ()) -> str:
     """The values that a type allows, in words."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _kind(inner[0], [one for field in inner[1:] for one in field.metadata])
+        return _kind(inner[0], [one for given in inner[1:] for one in getattr(given, "metadata", ())])
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in inner)
     if origin in (Union, UnionType):

@@ -36,7 +36,7 @@ class Application(typer.Typer):
     """Commands whose paths may lie in object storage: typer makes a `Path` of a URL, and `as_place` what is meant."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """See `typer.Typer.command`."""
+        """Register a command, as `typer.Typer.command` does."""
         register = super().command(name, **options)
 
         def decorator(command: Callable[..., Any]) -> Callable[..., Any]:
