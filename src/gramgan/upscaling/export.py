@@ -18,6 +18,7 @@ from gramgan.places import as_place
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.choice import difference, probe_picture
 from gramgan.upscaling.convert import require, write_graph
+from gramgan.upscaling.openmodeldb import Listing
 from gramgan.weights.formats import COMMON_GROWTH, old_esrgan_names, widened, write_pth, write_safetensors
 
 FORMATS = ("safetensors", "pth", "onnx", "xml")
@@ -35,13 +36,15 @@ _log = logging.getLogger(__name__)
 class Exported:
     """What was written, and how far its result on a test picture is from the original's: root mean square and largest.
 
-    `path` is the file to give to other programs; OpenVINO's `.xml` has its numbers in a `.bin` beside it.
+    `path` is the file to give to other programs; OpenVINO's `.xml` has its numbers in a `.bin` beside it. `record` is
+    that for OpenModelDB, where it was asked for.
     """
 
     path: Path
     size: int
     rms: float
     max_difference: float
+    record: Path | None = None
 
 
 def export_generator(
@@ -54,6 +57,7 @@ def export_generator(
     name: str | None = None,
     licence: str | None = None,
     consistency: bool | None = None,
+    listing: Listing | None = None,
 ) -> Exported:
     """Write a generator to `target`, read it with the program that it is for, and compare the results.
 
@@ -70,6 +74,7 @@ def export_generator(
         licence: of the weights themselves; None: as the card says.
         consistency: whether results are to be back-projected where users do not decide; None: as the card says. The
             network itself does not do it: other programs show what it makes.
+        listing: write a record for OpenModelDB beside the file, with this in it.
 
     Raises:
         UserError: format, target or weights are unusable, a package is not installed, or the written file's results are
@@ -95,6 +100,8 @@ def export_generator(
         raise UserError("old_keys: ESRGAN knows RRDBNets with the upsampler 'nearest' only; leave it out")
     if old_keys and generator.config.scale == 3:
         raise UserError("old_keys: under ESRGAN's old names x3 could not be told from x2; leave it out")
+    if listing is not None:
+        listing.check(form, generator)
     _write(target, generator, form, half, old_keys)
     rms, largest = _compare(target, generator, form)
     if not (rms <= MAX_HALF_RMS if half else largest <= MAX_DIFFERENCE):
@@ -104,13 +111,13 @@ def export_generator(
             f"{target}: its results differ by {largest:.2g} from the original's, so it was deleted; "
             + ("export it without fp16" if half else "update the package that reads this format")
         )
-    if (
-        isinstance(generator.config, RRDBConfig)
-        and generator.config.upsampler != "nearest"
-        and form in ("pth", "safetensors")
-    ):
-        _log.warning("%s: its sub-pixel upsampling is not ESRGAN's, other programs may not know it", target)
-    return Exported(target, sum(file.stat().st_size for file in _files(target, form)), rms, largest)
+    if isinstance(generator.config, RRDBConfig) and form in ("pth", "safetensors"):
+        if generator.config.upsampler != "nearest":
+            _log.warning("%s: its sub-pixel upsampling is not ESRGAN's, other programs may not know it", target)
+        elif generator.config.scale == 3:
+            _log.warning("%s: ESRGAN has no ×3, so other programs do not know it; export .onnx for them", target)
+    record = listing.write(target, generator) if listing is not None else None
+    return Exported(target, sum(file.stat().st_size for file in _files(target, form)), rms, largest, record)
 
 
 def _files(target: Path, form: str) -> list[Path]:
