@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from gramgan.networks.build import load_generator, load_own_generator
     from gramgan.texture.database import TextureDatabase
     from gramgan.training.run import train
-    from gramgan.upscaling.api import upscale
+    from gramgan.upscaling.api import Upscaling, upscale
     from gramgan.upscaling.engine import Upscaler
+    from gramgan.upscaling.settings import Settings
 
 _HOME = {
     "Config": "gramgan.config",
+    "Settings": "gramgan.upscaling.settings",
     "UserError": "gramgan.errors",
     "TextureDatabase": "gramgan.texture.database",
     "evaluate": "gramgan.evaluation.compare",
@@ -27,14 +29,17 @@ _HOME = {
     "load_generator": "gramgan.networks.build",
     "load_own_generator": "gramgan.networks.build",
     "Upscaler": "gramgan.upscaling.engine",
+    "Upscaling": "gramgan.upscaling.api",
     "train": "gramgan.training.run",
     "upscale": "gramgan.upscaling.api",
 }
 
 __all__ = [
     "Config",
+    "Settings",
     "TextureDatabase",
     "Upscaler",
+    "Upscaling",
     "UserError",
     "__version__",
     "evaluate",

@@ -41,7 +41,7 @@ def upscale(
 ) -> np.ndarray | Path:
     """Make a picture larger, as many times as its weights do (ours: four) unless `scale` or `size` says otherwise.
 
-    Opens the weights at every call; for many pictures make one `Upscaling` and call its methods for each.
+    Opens the weights at every call; for many pictures make one `gramgan.Upscaling` and call its methods for each.
 
     Args:
         image: a file, or an array as NumPy and Pillow have it: `[H, W]` (grey) or `[H, W, C]` with C from 1 to 4 (the

@@ -109,7 +109,7 @@ def _without_scale(name: str, scale: int) -> str:
 
 
 def _description(card: Card) -> str:
-    lines = [f"Made by: {card.origin or 'not known'}."]
+    lines = [f"Origin: {card.origin}."] if card.origin and not card.origin.endswith((".pth", ".safetensors")) else []
     if card.started_from:
         lines.append(f"Started from: {card.started_from}.")
     if card.consistent:
