@@ -24,6 +24,7 @@ def layer(data: np.ndarray, rgb: bool = False) -> SimpleNamespace:
     return SimpleNamespace(data=data, rgb=rgb, name="cells", scale=np.full(axes, 0.5), translate=np.full(axes, 10.0))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # npe2's own, of pydantic
 def test_the_manifest_is_valid_and_names_what_exists(plugins: Path, plugin: ModuleType) -> None:
     npe2 = pytest.importorskip("npe2", reason="npe2 is not installed")
     project = tomllib.loads((plugins / "napari" / "pyproject.toml").read_text("utf-8"))["project"]

@@ -52,6 +52,6 @@ def locate(sample: Sample) -> Path:
     if module is None or not module.submodule_search_locations:
         raise UserError(
             f"{sample.package}: not installed, and it carries the sample photographs; "
-            f"pip install {_SKIMAGE} {_SKLEARN}, or give your own with --from FOLDER"
+            "pip install 'gramgan[samples]', or give your own with --from FOLDER"
         )
     return Path(module.submodule_search_locations[0], _FOLDERS[sample.package], sample.file)
