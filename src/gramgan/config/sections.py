@@ -214,11 +214,11 @@ class TextureConfig(Section):
     k: Annotated[int, Field(ge=2, le=32)] = Field(default=4, description="patch side in pixels, also the stride")
     alpha: Weight = Field(default=1.0, description="α: how much the target should resemble the HR patch")
     beta: Weight = Field(default=1.0, description="β: how much the target should resemble the SR patch")
-    search: Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw"] = Field(
-        default="auto", description="index over the databases; all but faiss-ivf and faiss-hnsw are exact"
+    search: Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-disk"] = (
+        Field(default="auto", description="index over the databases; those of Faiss but faiss-flat are not exact")
     )
     recall: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.99, description="share of nearest patches that faiss-ivf and faiss-hnsw are to find"
+        default=0.99, description="share of nearest patches that faiss-ivf, faiss-hnsw and faiss-disk are to find"
     )
     warp: Annotated[float, Field(ge=0, le=0.1)] = Field(
         default=0.003, description="magnitude of the random affine warp of local candidates"

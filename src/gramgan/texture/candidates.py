@@ -5,7 +5,8 @@ and g the HR image. Completing the square, for α + β > 0 that is the nearest n
 q_i = (α G(g_i) + β G(e_i)) / (α + β): one search, no re-ranking.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,8 @@ from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.ops.transfer import send
 from gramgan.share import WHOLE, Place, Share, own_memory
 from gramgan.texture.descriptors import Descriptor
-from gramgan.texture.search import RECALL, SearchBackend, build_index
+from gramgan.texture.search import RECALL, SearchBackend, build_index, say_recall
+from gramgan.texture.search.disk import FaissDisk, opened
 
 if TYPE_CHECKING:  # a step of training needs neither tables nor images
     from gramgan.texture.database import TextureDatabase
@@ -108,6 +110,11 @@ class DatabaseSource:
         """
         parts = list(database) if isinstance(database, Sequence) else [DatabasePart(database)]
         self.descriptor = descriptor or parts[0].database.descriptor
+        if backend == "faiss-disk":
+            index = _on_disk(parts, self.descriptor, recall)
+            self._vectors, self._ids, self.index = torch.from_numpy(index.vectors), torch.from_numpy(index.ids), index
+            say_recall(index, len(index.ids))
+            return
         vectors = place(lambda: _joined([_vectors(part, self.descriptor) for part in parts]))
         ids = place(lambda: _joined([part.database.patch_ids(part.domain) for part in parts]))
         self._vectors, self._ids = torch.from_numpy(vectors).to(device), torch.from_numpy(ids).to(device)
@@ -121,9 +128,9 @@ class DatabaseSource:
         """The nearest real textures of `query` `[B, N, D]`, given the HR images `[B, 3, H, W]` in [0, 1]."""
         distance, row = self.index.query(query.flatten(0, 1))
         shape = query.shape[:2]
-        return Targets(
-            self._vectors[row].view_as(query), distance.to(query.dtype).view(shape), self._ids[row].view(shape)
-        )
+        row = row.to(self._ids.device)  # what is on the disk is not on the device
+        gram, ids = self._vectors[row].to(query.device), self._ids[row].to(query.device)
+        return Targets(gram.view_as(query), distance.to(query.dtype).view(shape), ids.view(shape))
 
 
 class LocalSource:
@@ -204,6 +211,21 @@ class NearerSource:
             torch.where(take_b, b.distance, a.distance),
             torch.where(take_b, b.patch_id, a.patch_id),
         )
+
+
+def _on_disk(parts: Sequence[DatabasePart], descriptor: Descriptor, recall: float) -> FaissDisk:
+    for part in parts:
+        part.database.require(descriptor.name, descriptor.k)
+    scale = np.asarray(descriptor.scale, np.float32)
+    of = [(part.database.identity, part.database.version, part.domain) for part in parts]
+    count = sum(len(part.database) for part in parts)
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in parts:
+            for vectors, ids in part.database.vector_blocks(part.domain):
+                yield vectors / scale, ids
+
+    return opened(json.dumps([of, descriptor.name, descriptor.k, scale.tolist()]), blocks, count, len(scale), recall)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

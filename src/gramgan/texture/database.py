@@ -17,7 +17,7 @@ from gramgan.texture.descriptors import Descriptor, DescriptorName
 from gramgan.texture.info import DatabaseInfo, info_of
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.new_table import build_table, merge_tables, shares_of
-from gramgan.texture.rows import Added, condition_of, is_present, record_batches, without_known
+from gramgan.texture.rows import Added, condition_of, is_present, record_batches, vector_blocks, without_known
 from gramgan.texture.snapshot import SUFFIX, Snapshot, Table, write_snapshot
 from gramgan.texture.sources import Source, sources_of
 from gramgan.texture.table import LanceTable, schema_of, values
@@ -197,6 +197,10 @@ class TextureDatabase:
             UserError: a fragment is damaged.
         """
         return self._storage.numbers("patch_id", domain)
+
+    def vector_blocks(self, domain: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`natural_vectors` with `patch_ids`, block by block, so that a table need not fit into memory."""
+        return vector_blocks(self._storage, domain)
 
     def numbers(self, column: str, domain: str | None = None) -> np.ndarray:
         """`x`, `y`, `scale`, `count`, `warped` (`[N]`) or `patch` (uint8 `[N, k*k*3]`) in the order of `vectors`.

@@ -60,6 +60,15 @@ def without_known(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: 
         log.info("%s: %d patches are there already and were not taken again", path, left_out)
 
 
+def vector_blocks(storage: Table, domain: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gram vectors (float32 `[n, D]`, natural units) and patch ids (int64 `[n]`), block by block."""
+    if isinstance(storage, LanceTable):
+        for batch in storage.batches(["gram", "patch_id"], domain):
+            yield values(batch.column("gram")), values(batch.column("patch_id"))
+    else:
+        yield storage.numbers("gram", domain), storage.numbers("patch_id", domain)
+
+
 def record_batches(storage: Table, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
     """All rows of a table or snapshot in the columns of `schema`."""
     import pyarrow as pa

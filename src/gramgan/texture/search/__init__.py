@@ -1,7 +1,7 @@
 """Nearest neighbours among Gram vectors: exact unless asked otherwise, one query for all patches of a step."""
 
 from gramgan.texture.search.blocked import BlockedSearch
-from gramgan.texture.search.choice import RECALL, build_index
+from gramgan.texture.search.choice import RECALL, build_index, say_recall
 from gramgan.texture.search.direct import DirectSearch
 from gramgan.texture.search.faiss_index import FaissFlat, FaissHnsw, FaissIvf
 from gramgan.texture.search.index import NearestNeighbours, SearchBackend
@@ -18,4 +18,5 @@ __all__ = [
     "NearestNeighbours",
     "SearchBackend",
     "build_index",
+    "say_recall",
 ]

@@ -52,15 +52,20 @@ def build_index(
         raise UserError("texture search: there are no vectors to search in; build a larger texture database")
     chosen = _chosen(vectors) if backend == "auto" else backend
     index = _built(vectors, chosen, recall, place)
+    say_recall(index, len(vectors), "; texture.search=blocked is exact and slower" if backend == "auto" else "")
+    return index
+
+
+def say_recall(index: NearestNeighbours, count: int, more: str = "") -> None:
+    """Say in the log how good an approximate index of `count` vectors is."""
     if index.recall < 1:
         log.info(
             "%s search is approximate: it found the nearest of %s vectors for %.1f %% of sample queries%s",
             index.name,
-            f"{len(vectors):,}",
+            f"{count:,}",
             100 * index.recall,
-            "; texture.search=blocked is exact and slower" if backend == "auto" else "",
+            more,
         )
-    return index
 
 
 def _chosen(vectors: Tensor) -> SearchBackend:
@@ -93,5 +98,7 @@ def _built(vectors: Tensor, backend: SearchBackend, recall: float, place: Place)
             return FaissIvf(vectors, recall)
         case "faiss-hnsw":
             return FaissHnsw(vectors, recall)
+        case "faiss-disk":
+            raise UserError("texture search: faiss-disk is for whole databases; leave texture.search out")
         case _:
             return KdTree(vectors, place)

@@ -21,19 +21,28 @@ _SEED = 1234
 log = logging.getLogger(__name__)
 
 
+def require_faiss(name: str) -> ModuleType:
+    """The module `faiss`, for the search that is called `name`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise UserError(f"texture.search {name}: Faiss is not installed; run: pip install 'gramgan[faiss]'") from None
+    return faiss
+
+
 class _FaissIndex(ABC):
-    """What the three have in common: queries in, rows of all vectors out."""
+    """What all have in common: queries in, rows of all vectors out."""
 
     name: str
     recall: float
+    margin = _MARGIN
 
     def __init__(self, vectors: Tensor) -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise UserError(
-                f"texture.search {self.name}: Faiss is not installed; run: pip install 'gramgan[faiss]'"
-            ) from None
+        faiss = require_faiss(self.name)
         self._vectors = as_numpy(vectors)
         # Centred, rounding errors are smaller.
         self._mean = self._vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -44,13 +53,13 @@ class _FaissIndex(ABC):
         check_neighbours(neighbours, len(self._vectors))
         return as_result(*self._nearest(as_numpy(vectors), neighbours), vectors.device)
 
-    @abstractmethod
     def _build(self, faiss: ModuleType, points: np.ndarray, device: torch.device) -> tuple[Any, bool]:
         """The filled index, and whether it lies on a GPU."""
+        raise NotImplementedError
 
     def _nearest(self, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances (float64) and rows, `[M, neighbours]`: the nearest of a few more that Faiss finds."""
-        asked = min(neighbours + _MARGIN, len(self._vectors))
+        asked = min(neighbours + self.margin, len(self._vectors))
         _, row = self._index.search(queries - self._mean, asked)
         missing = row < 0  # an approximate index found too few, or the query is not finite
         row = np.where(missing, 0, row)
@@ -93,7 +102,7 @@ class FaissFlat(_FaissIndex):
             self._settings.distance_compute_blas_threshold = allowed
 
 
-class _Approximate(_FaissIndex):
+class Approximate(_FaissIndex):
     """An index that looks at a part of the vectors: as large a part as the wanted recall takes on sample queries.
 
     The samples lie halfway between two similar vectors of the database, as a training's queries do between HR and SR.
@@ -101,7 +110,9 @@ class _Approximate(_FaissIndex):
 
     def __init__(self, vectors: Tensor, recall: float) -> None:
         super().__init__(vectors)
-        samples, truth = sample_queries(self._vectors)
+        self._search_wide_enough(*sample_queries(self._vectors), recall)
+
+    def _search_wide_enough(self, samples: np.ndarray, truth: np.ndarray, recall: float) -> None:
         for width in self._widths():
             self._widen(width)
             self.recall = share_found(self._nearest(samples, 1)[0][:, 0], truth)
@@ -125,7 +136,7 @@ class _Approximate(_FaissIndex):
         """Search so wide from now on."""
 
 
-class FaissIvf(_Approximate):
+class FaissIvf(Approximate):
     """Faiss' inverted file: vectors in lists around centres; the lists of the nearest centres are compared."""
 
     name = "faiss-ivf"
@@ -147,7 +158,7 @@ class FaissIvf(_Approximate):
         self._index.nprobe = width
 
 
-class FaissHnsw(_Approximate):
+class FaissHnsw(Approximate):
     """Faiss' navigable small-world graph. It lives on the CPU, Faiss has none for GPUs."""
 
     name = "faiss-hnsw"

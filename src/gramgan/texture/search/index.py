@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gramgan.errors import UserError
 
-SearchBackend = Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw"]
+SearchBackend = Literal["auto", "kdtree", "blocked", "direct", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-disk"]
 
 
 class NearestNeighbours(Protocol):
