@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import time
 import tomllib
 import venv
@@ -224,3 +225,23 @@ def needed(requirements: Iterator[Requirement]) -> set[str]:
             if entry.marker is None or entry.marker.evaluate({"extra": extra}):
                 waiting += [(entry, inner) for inner in ("", *entry.extras)]
     return {name for name, _ in found}
+
+
+@pytest.mark.slow
+def test_a_clean_checkout_builds_a_source_archive_that_builds_the_same_wheel(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", str(checkout)], check=True)
+    build = [sys.executable, "-m", "build", "--no-isolation"]
+    subprocess.run([*build, "--outdir", tmp_path / "both", checkout], check=True, capture_output=True)
+    subprocess.run([*build, "--wheel", "--outdir", tmp_path / "direct", checkout], check=True, capture_output=True)
+    (direct,) = (tmp_path / "direct").iterdir()
+    (archive,) = (tmp_path / "both").glob("*.tar.gz")
+    read = [zipfile.ZipFile(folder / direct.name) for folder in (tmp_path / "both", tmp_path / "direct")]
+    contents = [{name: one.read(name) for name in one.namelist()} for one in read]
+    assert contents[0] == contents[1]
+    assert not [name for name in contents[0] if re.search(r"(^|/)tests?/|__pycache__|\.pyc$|\.venv", name)]
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"tests/test_package.py", "plugins/comfyui/__init__.py", "containers/Dockerfile.cpu", "PKG-INFO"} <= names
+    assert not [name for name in names if re.search(r"__pycache__|\.pyc$|\.venv|^\.git/", name)]
+    assert max(direct.stat().st_size, archive.stat().st_size) <= 48e6
