@@ -17,7 +17,7 @@ from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.texture.database import Source, TextureDatabase
 from gramgan.texture.descriptors import DESCRIPTORS, DescriptorName
-from gramgan.texture.metadata import METADATA_KEY
+from gramgan.texture.metadata import TEXTURE_KEY
 
 
 def source(folder: Path, name: str, seed: int, *, domain: str = "photo", licence: str = "CC0") -> Source:
@@ -384,7 +384,7 @@ def test_tables_of_the_first_format_are_read(database: TextureDatabase, tmp_path
     rows = lance.dataset(str(database.path)).to_table().drop_columns(["warped"])
     old = {"format": 1, "descriptor": "rgb", "k": 4, "scale": list(database.descriptor.scale), "build": {}}
     path = tmp_path / "old.lance"
-    lance.write_dataset(rows.replace_schema_metadata({METADATA_KEY: json.dumps(old)}), str(path))
+    lance.write_dataset(rows.replace_schema_metadata({TEXTURE_KEY: json.dumps(old)}), str(path))
     opened = TextureDatabase.open(path)
     np.testing.assert_array_equal(opened.vectors(), database.vectors())
     assert opened.info().warped == 0
@@ -393,7 +393,7 @@ def test_tables_of_the_first_format_are_read(database: TextureDatabase, tmp_path
         opened.add([source(tmp_path, "c.png", 5)])
     assert len(TextureDatabase.merge(tmp_path / "m.lance", [opened, database], scale="first")) == 400
     lance.write_dataset(
-        rows.replace_schema_metadata({METADATA_KEY: json.dumps(old | {"format": 9})}), str(path), mode="overwrite"
+        rows.replace_schema_metadata({TEXTURE_KEY: json.dumps(old | {"format": 9})}), str(path), mode="overwrite"
     )
     with pytest.raises(UserError, match="written in format 9"):
         TextureDatabase.open(path)

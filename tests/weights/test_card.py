@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from gramgan.errors import UserError
-from gramgan.weights.card import METADATA_KEY, Card, TrainedOn, card_from_metadata
+from gramgan.weights.card import CARD_KEY, Card, TrainedOn, card_from_metadata
 
 CARD = Card(
     name="mine",
@@ -28,7 +28,7 @@ CARD = Card(
 
 def test_round_trip_through_metadata() -> None:
     metadata = CARD.to_metadata()
-    assert list(metadata) == [METADATA_KEY]
+    assert list(metadata) == [CARD_KEY]
     assert card_from_metadata(metadata, "file") == CARD
 
 
@@ -38,7 +38,7 @@ def test_no_card() -> None:
 
 
 def _changed(**changes: object) -> dict[str, str]:
-    return {METADATA_KEY: json.dumps(json.loads(CARD.to_metadata()[METADATA_KEY]) | changes)}
+    return {CARD_KEY: json.dumps(json.loads(CARD.to_metadata()[CARD_KEY]) | changes)}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_wrong_cards_are_one_line_that_names_the_key(changes: dict[str, object],
 
 def test_damaged_json() -> None:
     with pytest.raises(UserError, match=r"a.safetensors: its card is not valid"):
-        card_from_metadata({METADATA_KEY: "{"}, "a.safetensors")
+        card_from_metadata({CARD_KEY: "{"}, "a.safetensors")
 
 
 def test_unknown_keys_are_refused_when_writing_too() -> None:

@@ -46,7 +46,7 @@ _PIPE_BYTES = 2**20  # room for several crops; 64 KiB is less than one
 
 
 @dataclass
-class Job:
+class _Job:
     """One crop to be decoded; `crop` holds HR and LR samples once it is."""
 
     number: int
@@ -64,7 +64,7 @@ class _Member:
     """
 
     process: subprocess.Popen[bytes]
-    flight: deque[Job] = field(default_factory=deque)
+    flight: deque[_Job] = field(default_factory=deque)
     silent: float = 0.0
     ready: bool = False
     warned: bool = False
@@ -94,8 +94,8 @@ class Crew:
         self._side, self._augment, self._scale, self._ahead = side, augment, scale, ahead
         self._troubles, self._patience, self._limit = troubles, patience, limit
         self._changed = threading.Condition()  # guards everything below
-        self._ordered: deque[Job] = deque()  # all that were not taken yet
-        self._pending: deque[Job] = deque()  # those of them that no worker has
+        self._ordered: deque[_Job] = deque()  # all that were not taken yet
+        self._pending: deque[_Job] = deque()  # those of them that no worker has
         self._members: list[_Member] = []
         self._failure: Exception | None = None
         self._stillborn = 0
@@ -105,7 +105,7 @@ class Crew:
             for _ in range(workers):
                 self._hire()
 
-    def take(self) -> Job:
+    def take(self) -> _Job:
         """The next crop; waits for it.
 
         Raises:
@@ -144,7 +144,7 @@ class Crew:
 
     def _refill(self) -> None:
         while len(self._ordered) < self._ahead:
-            job = Job(next(self._numbers))
+            job = _Job(next(self._numbers))
             self._ordered.append(job)
             self._pending.append(job)
         self._changed.notify_all()
@@ -187,7 +187,7 @@ class Crew:
                 if not (self._closed or member.retired):
                     self._bury(member)
 
-    def _give(self, member: _Member) -> list[Job] | None:
+    def _give(self, member: _Member) -> list[_Job] | None:
         """Jobs that the worker gets now; waits if it has nothing to do. None when it is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or member.retired or member.flight or self._pending)
@@ -201,7 +201,7 @@ class Crew:
                 member.flight.append(given[-1])
             return given
 
-    def _settle(self, job: Job, kind: bytes, content: bytearray) -> None:
+    def _settle(self, job: _Job, kind: bytes, content: bytearray) -> None:
         if kind == CROP:
             job.crop = content
             self._changed.notify_all()
@@ -215,7 +215,7 @@ class Crew:
         self._pending.appendleft(job)
         self._changed.notify_all()
 
-    def _give_up(self, job: Job, reason: str) -> None:
+    def _give_up(self, job: _Job, reason: str) -> None:
         """Draw another image for this crop."""
         self._troubles.add(str(self._item(job).high), reason, then="another image takes its place")
         job.attempt += 1
@@ -269,10 +269,10 @@ class Crew:
                 member.warned = True
                 self._troubles.add(name, f"no answer for {member.silent:.0f} s (a slow disk?)", then="waiting")
 
-    def _draw(self, job: Job) -> Draw:
+    def _draw(self, job: _Job) -> Draw:
         return self._order.draw(job.number, job.attempt)
 
-    def _item(self, job: Job) -> Item:
+    def _item(self, job: _Job) -> Item:
         return self._items[self._draw(job).item]
 
 

@@ -9,11 +9,11 @@ from gramgan.images import RasterInfo, Window
 
 _SHARES = {1: "the size", 2: "a half", 3: "a third", 4: "a quarter", 8: "an eighth"}
 
-Cut = tuple[np.ndarray, np.ndarray | None]
+_Cut = tuple[np.ndarray, np.ndarray | None]
 """HR crop, uint8 `[3, side, side]`, and of pairs the same part of LR, uint8 `[3, side / scale, side / scale]`."""
 
 
-def cut_crop(item: Item, draw: Draw, side: int, *, augment: bool, scale: int = 4) -> Cut:
+def cut_crop(item: Item, draw: Draw, side: int, *, augment: bool, scale: int = 4) -> _Cut:
     """The crop of `side` HR pixels that was drawn; HR is `scale` times as large as LR.
 
     Raises:

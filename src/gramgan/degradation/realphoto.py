@@ -103,7 +103,7 @@ class Sinc:
 
 
 @dataclass(frozen=True)
-class Noise:
+class PlannedNoise:
     """Gaussian noise in grey levels, or Poisson noise with a scale."""
 
     kind: Literal["Gaussian", "Poisson"]
@@ -131,7 +131,7 @@ class RoundPlan:
     blur: Blur | Sinc | None
     scale: float
     filter: ResizeFilter
-    noise: Noise
+    noise: PlannedNoise
     coding: Coding
 
     def run(self, image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -268,7 +268,7 @@ def _draw_scale(stage: Round, draws: Draws) -> float:
     return draws.uniform((1.0, high) if direction == "up" else (low, 1.0))
 
 
-def _draw_noise(stage: Round, draws: Draws) -> Noise:
+def _draw_noise(stage: Round, draws: Draws) -> PlannedNoise:
     gaussian = draws.chance(stage.gaussian)
     strength = draws.uniform(stage.gaussian_sigma if gaussian else stage.poisson_scale)
-    return Noise("Gaussian" if gaussian else "Poisson", strength, draws.chance(stage.grey), draws.seed())
+    return PlannedNoise("Gaussian" if gaussian else "Poisson", strength, draws.chance(stage.grey), draws.seed())

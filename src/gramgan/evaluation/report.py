@@ -14,7 +14,7 @@ from gramgan.evaluation.protocols import Metric, Protocol
 from gramgan.evaluation.statistics import INTERVAL, Mean, Paired, mean_with_interval, paired
 from gramgan.files import write_csv, write_text
 
-MEAN = "mean"
+_MEAN = "mean"
 """Stands where files name an image, for the mean over the images."""
 
 MODEL_HEADINGS = ["model", "kind", "precision", "back-projected", "weights, SHA-256"]
@@ -206,7 +206,7 @@ class EvaluationReport:
                 image,
                 metric.name,
                 repr(mean.value),
-                *_bounds(mean if image == MEAN else None),
+                *_bounds(mean if image == _MEAN else None),
                 *_tail(metric),
             )
             for model in self.models
@@ -231,7 +231,7 @@ class EvaluationReport:
                     outcome = "win" if alone.wins else "loss" if alone.losses else "tie"
                     rows.append((each, row.image, metric, alone.difference, outcome))
                 counts = f"{pair.wins} wins, {pair.losses} losses, {pair.ties} ties"
-                rows.append((each, MEAN, metric, pair.difference, counts))
+                rows.append((each, _MEAN, metric, pair.difference, counts))
         lines = (
             (
                 *self._head(),
@@ -242,7 +242,7 @@ class EvaluationReport:
                 image,
                 metric.name,
                 repr(difference.value),
-                *_bounds(difference if image == MEAN else None),
+                *_bounds(difference if image == _MEAN else None),
                 outcome,
                 *_tail(metric),
             )
@@ -310,7 +310,7 @@ class EvaluationReport:
         for row in model.images:
             yield row.image, [mean_with_interval([row.scores[metric.name]]) for metric in self.metrics]
         means = model.means()
-        yield MEAN, [means[metric.name] for metric in self.metrics]
+        yield _MEAN, [means[metric.name] for metric in self.metrics]
 
 
 def with_interval(mean: Mean, metric: Metric, *, signed: bool = False) -> str:

@@ -23,10 +23,10 @@ from gramgan.metrics.inputs import cropped_pair
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
 
-CATALOG_NAME = "dists-vgg16"
+_CATALOG_NAME = "dists-vgg16"
 TRUNK_NAME = "vgg16"
 
-MIN_SIZE = 16
+_MIN_SIZE = 16
 """Smallest height and width in pixels: four poolings leave one."""
 
 _CHANNELS = (3, *(block[-1] for block in VGG16_BLOCKS))
@@ -78,7 +78,7 @@ class Dists(nn.Module):
         Raises:
             UserError: the weights are not in the cache; the message holds the command that brings them.
         """
-        return cls.from_files(weight_path(CATALOG_NAME), weight_path(TRUNK_NAME)).to(device)
+        return cls.from_files(weight_path(_CATALOG_NAME), weight_path(TRUNK_NAME)).to(device)
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Dists(nn.Module):
         Raises:
             ValueError: shapes differ, or smaller than 16 pixels.
         """
-        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
         with torch.autocast(sr.device.type, enabled=False):
             return self._distance(self._features(sr), self._last.of(hr, self._features))
 
@@ -104,7 +104,7 @@ class Dists(nn.Module):
         Feature maps are computed in the precision that autocast sets, their statistics in float32. Arguments and errors
         as for a score.
         """
-        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
         with torch.no_grad():
             wanted = self._features(hr.detach())
         return self._distance(self._features(sr), wanted).mean()

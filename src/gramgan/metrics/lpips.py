@@ -27,7 +27,7 @@ from gramgan.weights.formats import load_strict, read_state
 LpipsNetwork = Literal["alex", "vgg"]
 CATALOG_NAMES: dict[LpipsNetwork, str] = {"alex": "lpips-alex", "vgg": "vgg16"}
 
-MIN_SIZE = 31
+_MIN_SIZE = 31
 """Smallest height and width in pixels: below it AlexNet's second pooling has nothing to look at."""
 
 _ALEX_WIDTHS = (64, 192, 384, 256, 256)
@@ -108,7 +108,7 @@ class Lpips(nn.Module):
         Raises:
             ValueError: shapes differ, or smaller than 31 pixels.
         """
-        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
         with torch.autocast(sr.device.type, enabled=False):
             return self._distance(self._features(sr), self._last.of(hr, self._features))
 
@@ -118,7 +118,7 @@ class Lpips(nn.Module):
         Feature maps are computed in the precision that autocast sets, the rest in float32. Arguments and errors as for
         a score.
         """
-        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
         with torch.no_grad():
             wanted = self._features(hr.detach())
         return self._distance(self._features(sr), wanted).mean()

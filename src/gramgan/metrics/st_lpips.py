@@ -15,9 +15,9 @@ from gramgan.networks.blur_pool import blur_half
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
 
-CATALOG_NAME = "st-lpips-alex"
+_CATALOG_NAME = "st-lpips-alex"
 
-MIN_SIZE = 24
+_MIN_SIZE = 24
 """Smallest height and width in pixels: below it the deepest blur has nothing to reflect."""
 
 _WIDTHS = (64, 192, 384, 256, 256)
@@ -80,7 +80,7 @@ class StLpips(nn.Module):
         Raises:
             UserError: the weights are not in the cache; the message holds the command that brings them.
         """
-        return cls.from_file(weight_path(CATALOG_NAME)).to(device)
+        return cls.from_file(weight_path(_CATALOG_NAME)).to(device)
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class StLpips(nn.Module):
         Raises:
             ValueError: shapes differ, or smaller than 24 pixels.
         """
-        sr, hr = cropped_pair(sr, hr, smallest=MIN_SIZE)
+        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
         with torch.autocast(sr.device.type, enabled=False):
             distance = torch.zeros(len(sr), device=sr.device)
             for linear, a, b in zip(self.linear, self._features(sr), self._features(hr), strict=True):

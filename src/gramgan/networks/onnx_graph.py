@@ -11,7 +11,7 @@ from torch import Tensor
 from gramgan.networks.build import Architecture
 from gramgan.networks.rrdb import RRDBConfig
 from gramgan.networks.span import MEAN, RANGE, SPANConfig
-from gramgan.weights.card import METADATA_KEY, Card
+from gramgan.weights.card import CARD_KEY, Card
 
 OPSET = 17
 IR_VERSION = 8
@@ -49,7 +49,7 @@ def onnx_model(config: Architecture, state: Mapping[str, Tensor], card: Card, *,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gramgan")
     model.ir_version = IR_VERSION
-    helper.set_model_props(model, {METADATA_KEY: card.model_dump_json()})
+    helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     onnx.checker.check_model(model)
     return model
 

@@ -25,7 +25,7 @@ from gramgan.weights.formats import load_strict, read_state
 TrunkName = Literal["vgg19", "vgg16", "st-vgg16"]
 TRUNKS: tuple[TrunkName, ...] = get_args(TrunkName)
 
-MIN_SIZE = 32
+_MIN_SIZE = 32
 """Smallest height and width of an input, in pixels: five blocks leave two of them."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -156,8 +156,8 @@ class PerceptualTrunk(nn.Module):
         Raises:
             ValueError: not RGB, or smaller than 32 pixels.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < MIN_SIZE:
-            raise ValueError(f"a trunk needs [B, 3, H, W] with H, W >= {MIN_SIZE}, got {list(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIZE:
+            raise ValueError(f"a trunk needs [B, 3, H, W] with H, W >= {_MIN_SIZE}, got {list(images.shape)}")
         x = ((images - self.mean) / self.std).to(next(self.parameters()).dtype)
         block = "conv1"
         features: dict[str, Tensor] = {}

@@ -16,6 +16,8 @@ from gramgan.scientific.radiometry import Radiometry, Range
 
 OVERVIEW = 512
 """Longest side of the picture that statistics are taken from."""
+SAMPLE_TYPES = ("uint8", "uint16", "int16", "float32")
+"""Of the samples that a GeoTIFF or a microscope's TIFF may have."""
 TAGS_LOST = {34665: "EXIF", 34853: "GPS", 33723: "IPTC", 34377: "Photoshop's resources"}
 """Tags of a TIFF that no result of a scientific file has."""
 _MOST_AT_ONCE = 16 << 20  # bytes; no library writes more at a time

@@ -12,7 +12,7 @@ from gramgan.images.formats.tiff_directory import Directory, Layout, page_direct
 from gramgan.scientific.base import Reading, ScientificFile
 from gramgan.scientific.sidecars import placing
 
-Kind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF", "TIFF with extra channels"]
+ScientificKind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF", "TIFF with extra channels"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -24,21 +24,21 @@ _GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
 _PICTURE_SAMPLES = 4
 _HEAD = 4096
 
-_LIBRARY: dict[Kind, tuple[str, str]] = {
+_LIBRARY: dict[ScientificKind, tuple[str, str]] = {
     "GeoTIFF": ("rasterio", "geo"),
     "DICOM": ("pydicom", "medical"),
     "OME-TIFF": ("tifffile", "microscopy"),
     "ImageJ TIFF": ("tifffile", "microscopy"),
     "TIFF with extra channels": ("rasterio", "geo"),
 }
-_LOSS: dict[Kind, str] = {
+_LOSS: dict[ScientificKind, str] = {
     "GeoTIFF": "its place on Earth, bands and no-data values",
     "DICOM": "its values",
     "OME-TIFF": "its pixel sizes and axes",
     "ImageJ TIFF": "its pixel sizes and axes",
     "TIFF with extra channels": "what is neither colour nor alpha",
 }
-_READER: dict[Kind, tuple[str, str]] = {
+_READER: dict[ScientificKind, tuple[str, str]] = {
     "GeoTIFF": ("geotiff", "GeoTiff"),
     "DICOM": ("dicom", "Dicom"),
     "OME-TIFF": ("microscopy", "OmeTiff"),
@@ -47,7 +47,7 @@ _READER: dict[Kind, tuple[str, str]] = {
 }
 
 
-def scientific_kind(path: Path) -> Kind | None:
+def scientific_kind(path: Path) -> ScientificKind | None:
     """What kind of scientific file `path` is; None for pictures and for what cannot be read at all."""
     try:
         with path.open("rb") as file:

@@ -14,14 +14,13 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile, measured
+from gramgan.scientific.base import OVERVIEW, SAMPLE_TYPES, Enlarged, Layer, Note, Reading, ScientificFile, measured
 from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, placed_or_not, reason, session
 from gramgan.scientific.geotiff_facts import read_facts
 from gramgan.scientific.geotiff_writer import write_geotiff
 from gramgan.scientific.radiometry import Range
 from gramgan.scientific.sidecars import reachable, shown_alone
 
-DTYPES = ("uint8", "uint16", "int16", "float32")
 _log = logging.getLogger(__name__)
 
 _COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
@@ -62,10 +61,10 @@ class GeoTiff(ScientificFile):
             self._masked = any(MaskFlags.all_valid not in flags for flags in self._data.mask_flag_enums)
         facts = self._facts
         self.width, self.height = facts.width, facts.height
-        if len(kinds) > 1 or not kinds <= set(DTYPES):
+        if len(kinds) > 1 or not kinds <= set(SAMPLE_TYPES):
             raise UserError(
                 f"{path}: its samples are of type {', '.join(sorted(kinds))}; convert them to one of "
-                f"{', '.join(DTYPES)} (gdal_translate -ot)"
+                f"{', '.join(SAMPLE_TYPES)} (gdal_translate -ot)"
             )
         self.dtype = np.dtype(facts.dtype)
         if facts.bits is not None and self.dtype.kind == "u":

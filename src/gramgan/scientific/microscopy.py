@@ -17,6 +17,7 @@ from gramgan.images.formats.vips_reader import check_size
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import (
     OVERVIEW,
+    SAMPLE_TYPES,
     TAGS_LOST,
     Enlarged,
     Layer,
@@ -34,7 +35,6 @@ from gramgan.scientific.sidecars import placing
 
 _log = logging.getLogger(__name__)
 
-DTYPES = ("uint8", "uint16", "int16", "float32")
 TIFF_ERRORS = (
     tifffile.TiffFileError,
     struct.error,
@@ -98,8 +98,10 @@ class _Stack(ScientificFile):
     def _look(self, allow_huge: bool) -> None:
         first = self._file.pages.first
         dtype = first.dtype
-        if dtype is None or dtype.name not in DTYPES:
-            raise UserError(f"{self.path}: its samples are of type {dtype}; convert them to one of {', '.join(DTYPES)}")
+        if dtype is None or dtype.name not in SAMPLE_TYPES:
+            raise UserError(
+                f"{self.path}: its samples are of type {dtype}; convert them to one of {', '.join(SAMPLE_TYPES)}"
+            )
         self.dtype = dtype.newbyteorder("=")
         self.height, self.width, self._samples = first.imagelength, first.imagewidth, first.samplesperpixel
         self._photometric = int(first.photometric)

@@ -7,7 +7,7 @@ import numpy as np
 
 from gramgan.errors import UserError
 
-KINDS = ("auto", "full", "reflectance", "sentinel-2", "minmax", "percentile")
+_KINDS = ("auto", "full", "reflectance", "sentinel-2", "minmax", "percentile")
 """Names that `--radiometry` knows, besides `LOW,HIGH`."""
 QUANTIFICATION = 10_000
 """Of reflectance products: the stored integer that is a reflectance of 1 (Sentinel-2 and harmonised Landsat)."""
@@ -18,7 +18,7 @@ PERCENTILES = (2.0, 98.0)
 
 @dataclass(frozen=True)
 class Radiometry:
-    """What was asked for: one of `KINDS`, or `values` with black and white in the file's own numbers."""
+    """What was asked for: one of `_KINDS`, or `values` with black and white in the file's own numbers."""
 
     kind: str = "auto"
     values: tuple[float, float] | None = None
@@ -28,19 +28,19 @@ class Radiometry:
 
 
 def parse_radiometry(text: str | None) -> Radiometry:
-    """One of `KINDS` or `LOW,HIGH`; None is `auto`.
+    """One of `_KINDS` or `LOW,HIGH`; None is `auto`.
 
     Raises:
         UserError: neither, or two values that are the same.
     """
-    if text is None or text in KINDS:
+    if text is None or text in _KINDS:
         return Radiometry(text or "auto")
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
         raise UserError(
-            f"radiometry {text!r}: unknown; use {', '.join(KINDS)}, or LOW,HIGH: the values that are black and white"
+            f"radiometry {text!r}: unknown; use {', '.join(_KINDS)}, or LOW,HIGH: the values that are black and white"
         ) from None
     if not (math.isfinite(low) and math.isfinite(high)) or low == high:
         raise UserError(f"radiometry {text!r}: black and white must be two different numbers, such as 0,4095")

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutResult:
     """What `cut_windows` did: windows written, and those left out for holes and for lack of texture."""
 
     windows: int
@@ -62,7 +62,7 @@ def cut_windows(
     licence: str = "not stated",
     allow_huge: bool = False,
     progress: Progress = silent,
-) -> Cut:
+) -> CutResult:
     """Cut the groups that `reading` names, or all, of every scientific file of `folder` into windows to train on.
 
     A window is what the network sees: a PNG of 16 bits, grey or RGB, black and white by the radiometry. Those with a
@@ -109,7 +109,7 @@ def cut_windows(
         )
     write_manifest(output, entries)
     write_record(output, reading)
-    return Cut(len(entries), skipped["holes"], skipped["plain"])
+    return CutResult(len(entries), skipped["holes"], skipped["plain"])
 
 
 def _windows(

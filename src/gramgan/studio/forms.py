@@ -13,7 +13,7 @@ from gramgan.studio.places import Places
 from gramgan.upscaling.settings import Setting, Settings
 from gramgan.weights.catalog import KNOWN, is_cached
 
-Kind = Literal["text", "number", "flag", "choice", "tristate"]
+_Kind = Literal["text", "number", "flag", "choice", "tristate"]
 
 FIRST = ("model", "scale", "size", "denoise", "strength", "texture_mask", "quality")
 """Settings of upscaling that most people need; the others are folded away."""
@@ -39,7 +39,7 @@ class Field:
     name: str
     label: str
     help: str
-    kind: Kind
+    kind: _Kind
     group: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def upscaling_fields() -> list[Field]:
         about: Setting = one.metadata["setting"]
         parts = _parts(kinds[one.name])
         number = next((part for part in (int, float) if part in parts), None)
-        kind: Kind = "text"
+        kind: _Kind = "text"
         if one.name in _WEIGHTS or about.choices:
             kind = "choice"
         elif bool in parts:

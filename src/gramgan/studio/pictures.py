@@ -29,12 +29,12 @@ class Picture:
     id: str
     path: Path
     uploaded: bool
-    facts: "Facts | None" = None
+    facts: "PictureFacts | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
-class Facts:
+class PictureFacts:
     """What was found in a file: a line of words, its size, bytes of a pixel in all its layers and pages together, and
     what it has been through."""
 
@@ -106,7 +106,7 @@ def pictures_in(folder: Path) -> list[Path]:
     return find_images(folder, also=is_dicom)
 
 
-def look(picture: Picture) -> Facts:
+def look(picture: Picture) -> PictureFacts:
     """What is in a file; measured once.
 
     Raises:
@@ -119,11 +119,11 @@ def look(picture: Picture) -> Facts:
         return picture.facts
 
 
-def _of_picture(found: Inspection) -> Facts:
+def _of_picture(found: Inspection) -> PictureFacts:
     from gramgan.condition.container import lossy_container
 
     info = found.info
-    return Facts(
+    return PictureFacts(
         words=found.describe(),
         width=info.width,
         height=info.height,
@@ -134,7 +134,7 @@ def _of_picture(found: Inspection) -> Facts:
     )
 
 
-def _of_scientific(path: Path, kind: str) -> Facts:
+def _of_scientific(path: Path, kind: str) -> PictureFacts:
     reading = Reading()
     file = open_scientific(path, reading)
     if file is None:
@@ -143,7 +143,7 @@ def _of_scientific(path: Path, kind: str) -> Facts:
         layers = [f"{layer.name}{f' in {layer.unit}' if layer.unit else ''}" for layer in file.layers[:8]]
         more = f" and {len(file.layers) - 8} more" if len(file.layers) > 8 else ""
         words = f"{file.form}, {file.width}x{file.height}, {file.dtype}, {', '.join(layers)}{more}"
-        return Facts(
+        return PictureFacts(
             words=words + (", with holes" if file.has_holes else ""),
             width=file.width,
             height=file.height,

@@ -10,7 +10,7 @@ from gramgan.errors import UserError
 from gramgan.files import parse_json
 from gramgan.texture.descriptors import Descriptor
 
-METADATA_KEY = "gramgan.texture"
+TEXTURE_KEY = "gramgan.texture"
 _FORMAT = 2  # 1 had no identity, and no column `warped`
 _READABLE = (1, 2)
 

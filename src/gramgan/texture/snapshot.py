@@ -13,10 +13,10 @@ import numpy as np
 
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, parse_json
-from gramgan.texture.metadata import METADATA_KEY, Metadata
+from gramgan.texture.metadata import TEXTURE_KEY, Metadata
 
 SUFFIX = ".safetensors"
-NUMBERS = ("patch_id", "gram", "x", "y", "scale", "count", "warped")
+_NUMBERS = ("patch_id", "gram", "x", "y", "scale", "count", "warped")
 WORDS = ("domain", "source_id", "licence")
 
 _VERSION_KEY = "gramgan.texture.version"
@@ -78,9 +78,9 @@ class Snapshot:
                 stored = file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: a damaged safetensors file ({error}); make the snapshot again") from None
-        if not {METADATA_KEY, _VERSION_KEY, _WORDS_KEY} <= stored.keys():
+        if not {TEXTURE_KEY, _VERSION_KEY, _WORDS_KEY} <= stored.keys():
             raise UserError(f"{path}: no snapshot of a texture database; make one: gramgan db snapshot NAME.lance")
-        metadata = Metadata.from_json(path, stored[METADATA_KEY])
+        metadata = Metadata.from_json(path, stored[TEXTURE_KEY])
         try:
             number, words = int(stored[_VERSION_KEY]), parse_json(stored[_WORDS_KEY])
         except ValueError as error:
@@ -134,7 +134,7 @@ class Snapshot:
         """
         ids = self.numbers("patch_id")
         row = np.flatnonzero(np.isin(ids, np.asarray(patch_ids, np.int64)))
-        columns: dict[str, list[Any]] = {column: self.numbers(column)[row].tolist() for column in NUMBERS}
+        columns: dict[str, list[Any]] = {column: self.numbers(column)[row].tolist() for column in _NUMBERS}
         for column in WORDS:
             codes, names = self.words(column)
             columns[column] = [names[code] for code in codes[row]]
@@ -162,7 +162,7 @@ def write_snapshot(table: Table, path: Path, *, patches: bool = True) -> None:
 
     if path.suffix != SUFFIX:
         raise UserError(f"{path}: a snapshot's name ends in {SUFFIX}; use {path.with_suffix(SUFFIX)}")
-    columns = {column: table.numbers(column) for column in NUMBERS}
+    columns = {column: table.numbers(column) for column in _NUMBERS}
     if patches:
         columns["patch"] = table.numbers("patch")
     lists: dict[str, list[str]] = {}
@@ -170,7 +170,7 @@ def write_snapshot(table: Table, path: Path, *, patches: bool = True) -> None:
         codes, lists[column] = table.words(column)
         columns[column] = codes.astype(np.min_scalar_type(max(0, len(lists[column]) - 1)))
     stored = {
-        METADATA_KEY: table.metadata.to_json(),
+        TEXTURE_KEY: table.metadata.to_json(),
         _VERSION_KEY: str(table.version),
         _WORDS_KEY: json.dumps(lists, ensure_ascii=False),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.objects import lance_options, masked
 from gramgan.texture.descriptors import dimension
-from gramgan.texture.metadata import METADATA_KEY, Metadata
+from gramgan.texture.metadata import TEXTURE_KEY, Metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def schema_of(metadata: Metadata) -> "pa.Schema":
         ("count", pa.int32()),
         ("warped", pa.bool_()),
     ]
-    return pa.schema(columns, metadata={METADATA_KEY: metadata.to_json()})
+    return pa.schema(columns, metadata={TEXTURE_KEY: metadata.to_json()})
 
 
 class LanceTable:
@@ -215,7 +215,7 @@ def reason(error: BaseException) -> str:
 
 
 def _metadata(path: Path, dataset: Any) -> Metadata:
-    raw = (dataset.schema.metadata or {}).get(METADATA_KEY.encode())
+    raw = (dataset.schema.metadata or {}).get(TEXTURE_KEY.encode())
     if raw is None:
         raise UserError(
             f"{path}: this Lance table is no texture database; build one: gramgan db build PHOTOS -o FILE.lance"

@@ -102,7 +102,7 @@ class Objective:
             number: the iteration's.
         """
         weights, losses = self.weights, {}
-        statistics = {"colour_drift": colour_drift(sr, hr)}
+        statistics = {"colour_drift": colour_offset(sr, hr)}
         patch_id = None
         if weights["texture"]:
             losses["texture"], statistics["target_ratio"], patch_id = self._texture(sr, hr)
@@ -176,6 +176,6 @@ class Objective:
 
 
 @torch.no_grad()
-def colour_drift(sr: Tensor, hr: Tensor) -> Tensor:
+def colour_offset(sr: Tensor, hr: Tensor) -> Tensor:
     """How far the mean colour of SR images lies from that of their HR: mean over images and channels, in [0, 1]."""
     return (sr.float().mean(dim=(-2, -1)) - hr.mean(dim=(-2, -1))).abs().mean()

@@ -21,7 +21,7 @@ from gramgan.networks.discriminator import Critique
 from gramgan.networks.semantic_discriminator import SemanticDiscriminator
 from gramgan.ops.wavelets import haar_details
 from gramgan.texture.mask import texture_mask
-from gramgan.training.objective import Objective, colour_drift
+from gramgan.training.objective import Objective, colour_offset
 from gramgan.training.processes import Processes
 
 
@@ -132,7 +132,7 @@ class TrainingStep:
         loss = pixel_loss(sr, hr)
         self._backward(loss, self._generator_parameters, retain_graph=False)
         losses = {"pixel": loss.detach(), "total": loss.detach()}
-        return StepResult(losses, {"colour_drift": colour_drift(sr, hr)})
+        return StepResult(losses, {"colour_drift": colour_offset(sr, hr)})
 
     def _warm_discriminator(self, lr: Tensor, hr: Tensor, number: int) -> StepResult:
         with torch.no_grad():

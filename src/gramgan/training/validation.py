@@ -36,7 +36,7 @@ class Validation:
     images: dict[str, np.ndarray]
 
 
-class OwnMetric(Protocol):
+class ImageMetric(Protocol):
     """A metric that a user brought (see `gramgan.training.own`)."""
 
     @property
@@ -69,7 +69,7 @@ class Validator:
         consistent: bool,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[None]],
-        own_metrics: Sequence[OwnMetric] = (),
+        own_metrics: Sequence[ImageMetric] = (),
     ) -> None:
         self._autocast = autocast
         self._consistent = consistent

@@ -33,7 +33,7 @@ MAX_OF_DETAIL = 0.05
 
 Detail is what is left of a result when each 4x4 pixels have their mean taken off.
 """
-MAX_ERROR = 0.25
+_MAX_ERROR = 0.25
 """Largest difference of any single value: bf16 moves a few pixels at synthesised edges by 0.1."""
 
 _HOPELESS = 1.5  # so many times slower than the fastest on a small cut: gets no turn on tiles of that size
@@ -71,7 +71,7 @@ class Tried:
     @property
     def right(self) -> bool:
         """Whether its results can be used; NaN cannot."""
-        return self.rms <= max(MAX_RMS, MAX_OF_DETAIL * self.detail) and self.largest <= MAX_ERROR
+        return self.rms <= max(MAX_RMS, MAX_OF_DETAIL * self.detail) and self.largest <= _MAX_ERROR
 
 
 @dataclass

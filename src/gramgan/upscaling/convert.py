@@ -19,7 +19,7 @@ from gramgan.files import ensure_folder, write_bytes
 from gramgan.hardware.processor import is_installed
 from gramgan.locks import exclusive
 from gramgan.upscaling.backends.common import one_line
-from gramgan.weights.card import METADATA_KEY, Card, card_from_metadata
+from gramgan.weights.card import CARD_KEY, Card, card_from_metadata
 from gramgan.weights.locate import Located, locate_generator
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def write_graph(path: Path, generator: "LoadedGenerator", *, half: bool = False)
     folding = Manager()
     folding.register_pass(ConstantFolding())  # ONNX has more constants than it needs, and each costs time to compile
     folding.run_passes(model)
-    model.set_rt_info(generator.card.model_dump_json(), METADATA_KEY.split("."))  # pyright: ignore[reportArgumentType]
+    model.set_rt_info(generator.card.model_dump_json(), CARD_KEY.split("."))  # pyright: ignore[reportArgumentType]
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=ensure_folder(path.parent)) as folder:
         temporary = Path(folder) / path.name
         try:
@@ -225,7 +225,7 @@ def read_graph_card(path: Path) -> Card:
         UserError: the package for it is not installed, or the file or its card is damaged.
     """
     text = _onnx_card(path) if path.suffix.lower() == ".onnx" else _openvino_card(path)
-    card = card_from_metadata({METADATA_KEY: text}, str(path)) if text else None
+    card = card_from_metadata({CARD_KEY: text}, str(path)) if text else None
     return card or Card(
         name=path.stem,
         architecture={"network": "rrdb"},
@@ -247,7 +247,7 @@ def _onnx_card(path: Path) -> str:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail) as error:
         raise UserError(f"{path}: ONNX Runtime cannot read this network ({one_line(error)}); export it again") from None
-    return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+    return session.get_modelmeta().custom_metadata_map.get(CARD_KEY, "")
 
 
 def _openvino_card(path: Path) -> str:
@@ -258,7 +258,7 @@ def _openvino_card(path: Path) -> str:
         model = openvino.Core().read_model(path)
     except RuntimeError as error:
         raise UserError(f"{path}: OpenVINO cannot read this network ({one_line(error)}); export it again") from None
-    key = METADATA_KEY.split(".")
+    key = CARD_KEY.split(".")
     return str(model.get_rt_info(key).astype(str)) if model.has_rt_info(key) else ""
 
 

@@ -21,7 +21,7 @@ from gramgan.upscaling.convert import require, write_graph
 from gramgan.upscaling.openmodeldb import Listing
 from gramgan.weights.formats import COMMON_GROWTH, old_esrgan_names, widened, write_pth, write_safetensors
 
-FORMATS = ("safetensors", "pth", "onnx", "xml")
+_FORMATS = ("safetensors", "pth", "onnx", "xml")
 """Suffixes of what is written."""
 
 MAX_DIFFERENCE = 1e-4
@@ -66,7 +66,7 @@ def export_generator(
     Args:
         spec: a name of `gramgan weights list` or a weight file.
         target: the file; its suffix chooses the format, if `form` does not.
-        form: one of `FORMATS`.
+        form: one of `_FORMATS`.
         half: store weights in fp16 (half the size); ONNX Runtime computes in it too.
         old_keys: `.pth` under the names of ESRGAN's first release, `model.1.sub.0.RDB1.conv1.0.weight`, instead of
             `body.0.rdb1.conv1.weight`.
@@ -127,10 +127,10 @@ def _files(target: Path, form: str) -> list[Path]:
 def _form(target: Path, form: str | None) -> str:
     if form is None:
         form = target.suffix.lower().removeprefix(".")
-        if form not in FORMATS:
-            raise UserError(f"{target}: its suffix names no format; use .{', .'.join(FORMATS)}, or give --format")
-    elif form not in FORMATS:
-        raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
+        if form not in _FORMATS:
+            raise UserError(f"{target}: its suffix names no format; use .{', .'.join(_FORMATS)}, or give --format")
+    elif form not in _FORMATS:
+        raise UserError(f"format {form!r}: unknown; use {', '.join(_FORMATS)}")
     return form
 
 

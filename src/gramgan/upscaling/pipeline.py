@@ -10,11 +10,11 @@ from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 Result = TypeVar("Result")
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1) -> "closing[Generator[Result]]":
+def ahead(function: Callable[[_Item], Result], items: Iterable[_Item], depth: int = 1) -> "closing[Generator[Result]]":
     """`map(function, items)` in another thread, as a context manager that yields the iterator and ends the thread.
 
     Args:
@@ -25,7 +25,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int 
     return closing(_ahead(function, items, depth))
 
 
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result]:
+def _ahead(function: Callable[[_Item], Result], items: Iterable[_Item], depth: int) -> Generator[Result]:
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(1, "gramgan-read")
     try:

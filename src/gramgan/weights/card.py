@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gramgan.errors import UserError
 
-METADATA_KEY = "gramgan.card"
+CARD_KEY = "gramgan.card"
 SCHEMA_VERSION = 1
 
 SYNTHESISED_TEXTURE = "Fine texture is synthesised, not measured: it is no evidence of what was in front of the camera."
@@ -84,7 +84,7 @@ class Card(_Record):
 
     def to_metadata(self) -> dict[str, str]:
         """The card as safetensors metadata: one JSON text under the key `gramgan.card`."""
-        return {METADATA_KEY: self.model_dump_json()}
+        return {CARD_KEY: self.model_dump_json()}
 
 
 def card_from_metadata(metadata: dict[str, str] | None, source: str) -> Card | None:
@@ -93,17 +93,17 @@ def card_from_metadata(metadata: dict[str, str] | None, source: str) -> Card | N
     Raises:
         UserError: the card is damaged, has unknown keys, or a newer gramgan wrote it.
     """
-    if not metadata or METADATA_KEY not in metadata:
+    if not metadata or CARD_KEY not in metadata:
         return None
     try:
-        return Card.model_validate_json(metadata[METADATA_KEY])
+        return Card.model_validate_json(metadata[CARD_KEY])
     except ValidationError as error:
         raise UserError(f"{source}: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError) -> str:
     first: dict[str, Any] = dict(error.errors()[0])
-    key = ".".join(str(part) for part in first["loc"]) or METADATA_KEY
+    key = ".".join(str(part) for part in first["loc"]) or CARD_KEY
     if key == "schema_version":
         return (
             f"its card has schema version {first['input']!r} and this gramgan reads {SCHEMA_VERSION}; "

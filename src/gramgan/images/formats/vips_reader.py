@@ -25,7 +25,7 @@ MAX_PIXELS = 256_000_000
 
 Load = Callable[[Request], pyvips.Image]
 """An image whose pixels are decoded later."""
-Look = Callable[[Request, pyvips.Image], Seen]
+_Look = Callable[[Request, pyvips.Image], Seen]
 """What is known of a file besides, given its image as it was loaded."""
 
 _DTYPES: dict[str, Dtype] = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
@@ -48,7 +48,7 @@ def reader(
     *,
     several: bool = False,
     load_sequential: Load | None = None,
-    look: Look = lambda _, image: Seen(by_vips(image)),
+    look: _Look = lambda _, image: Seen(by_vips(image)),
 ) -> Callable[[Request], Opened]:
     """The `Format.open` of the format `name` that libvips decodes by `load`; `several` images may be in a file.
 

@@ -14,7 +14,7 @@ from gramgan.studio.pages.common import page
 from gramgan.studio.web import Answer, Body, asked, text, texts, told
 from gramgan.weights.catalog import KNOWN
 
-KIND = "evaluate"
+_KIND = "evaluate"
 # As in `gramgan.evaluation` and `gramgan.degradation`, which import torch: a page need not wait for that.
 _BICUBIC = "bicubic"
 _PROTOCOLS = ("sr-y-crop", "rgb-crop", "rgb")
@@ -72,7 +72,7 @@ def _evaluate(studio: Studio, body: Body) -> Answer:
         report.to_csv(table)
         return {"page": str(page), "table": str(table), "said": f"{len(report.models)} on {truth.name}"}
 
-    return {"job": studio.queue.add(KIND, f"Score on {truth.name}", work).id}
+    return {"job": studio.queue.add(_KIND, f"Score on {truth.name}", work).id}
 
 
 def _scores(studio: Studio, body: Body) -> Answer:

@@ -15,7 +15,7 @@ from gramgan.studio.jobs import Job
 from gramgan.studio.pages.common import page
 from gramgan.studio.web import Answer, Body, asked, text, told, whole
 
-KIND = "textures"
+_KIND = "textures"
 _SUFFIXES = (".lance", ".safetensors")
 _PATCHES = 20_000
 _NEIGHBOURS = 5
@@ -75,7 +75,7 @@ def _build(studio: Studio, body: Body) -> Answer:
     def clean(_: Job) -> None:
         shutil.rmtree(target, ignore_errors=True)
 
-    return {"job": studio.queue.add(KIND, f"Build {target.name}", work, clean=clean).id}
+    return {"job": studio.queue.add(_KIND, f"Build {target.name}", work, clean=clean).id}
 
 
 def _add(studio: Studio, body: Body) -> Answer:
@@ -93,7 +93,7 @@ def _add(studio: Studio, body: Body) -> Answer:
         said = f"{len(after) - len(before):,} patches added: {len(after):,} in version {after.version}"
         return {"path": str(path), "said": said}
 
-    return {"job": studio.queue.add(KIND, f"Add to {path.name}", work).id}
+    return {"job": studio.queue.add(_KIND, f"Add to {path.name}", work).id}
 
 
 def _show(studio: Studio, body: Body) -> Answer:
@@ -108,7 +108,7 @@ def _show(studio: Studio, body: Body) -> Answer:
         write_database_page(TextureDatabase.open(path), page, photographs=photographs(), progress=progress)
         return {"page": str(page), "path": str(path), "said": path.name}
 
-    return {"job": studio.queue.add(KIND, f"Map of {path.name}", work).id}
+    return {"job": studio.queue.add(_KIND, f"Map of {path.name}", work).id}
 
 
 def _spot(studio: Studio, body: Body) -> Answer:

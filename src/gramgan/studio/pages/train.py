@@ -16,7 +16,7 @@ from gramgan.studio.pages.common import page
 from gramgan.studio.web import Answer, Body, asked, report, text, told
 from gramgan.weights.catalog import KNOWN
 
-KIND = "prepare"
+_KIND = "prepare"
 
 
 def routes() -> list[Route]:
@@ -112,7 +112,7 @@ def _prepare(studio: Studio, body: Body) -> Answer:
         said = f"{done.usable} of {len(done.checks)} photographs can be used"
         return {**job.result, "said": said, "problems": problems[:20]}
 
-    return {"job": studio.queue.add(KIND, f"Check {folder.name}", work).id}
+    return {"job": studio.queue.add(_KIND, f"Check {folder.name}", work).id}
 
 
 def _start(studio: Studio, body: Body) -> Answer:
