@@ -1,7 +1,5 @@
 """The napari plugin: its manifest as npe2 reads it, its function as the generated widget calls it."""
 
-import importlib
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -74,20 +72,3 @@ def test_it_is_the_result_of_the_library(plugin: ModuleType, weights: Path) -> N
     wanted = gramgan.upscale(data, model=weights)
     assert isinstance(wanted, np.ndarray)
     assert np.abs(result.astype(int) - wanted.astype(int)).max() <= 1
-
-
-@pytest.mark.slow
-def test_napari_itself_makes_the_widget(plugins: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    layers = pytest.importorskip("napari.layers", reason="napari is not installed")
-    magicgui = pytest.importorskip("magicgui")
-    monkeypatch.syspath_prepend(plugins / "napari")
-    monkeypatch.delitem(sys.modules, "napari_gramgan", raising=False)
-    plugin = importlib.import_module("napari_gramgan")
-    widget = magicgui.magicgui(plugin.upscale)
-    assert [each.name for each in widget] == ["layer", "model", "factor", "texture_mask", "call_button"]
-    image = layers.Image(np.zeros((12, 16, 3), np.uint8), rgb=True, scale=(2, 3), translate=(5, 7))
-    result, about, kind = plugin.upscale(image, str(weights), factor=2.0)
-    larger = layers.Image(result, **about)
-    assert (kind, larger.rgb) == ("image", True)
-    assert np.allclose(larger._extent_world_augmented, image._extent_world_augmented)  # the pixels' outer edges
