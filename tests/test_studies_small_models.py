@@ -9,6 +9,7 @@ import safetensors
 import torch
 
 import small_models
+from gramgan.collect.manifest import known_licences
 from gramgan.config import Config
 from gramgan.images import write_image
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -33,31 +34,30 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
 
     def trained(folder: Path, config: Config, _: object) -> bool:
         found[folder.name] = config
-        write_discriminator(folder / f"{BEST_DISCRIMINATOR}.safetensors")
+        for kept in (BEST_DISCRIMINATOR, BEST_GENERATOR):
+            write_discriminator(folder / f"{kept}.safetensors")
         return folder.name != "lite" or not stop
 
-    def export(spec: Path, target: Path, *, half: bool, name: str, licence: str) -> None:
-        assert half
-        assert licence == "Apache-2.0"
-        assert name == target.stem
-        assert spec.name == f"{BEST_GENERATOR}.safetensors"
-
-    monkeypatch.setattr(small_models, "SHARP", Wish(size=64, step=64, shrink=(2,)))
+    monkeypatch.setattr(small_models, "SHRUNK", Wish(size=64, step=64, shrink=(2,)))
+    monkeypatch.setattr(small_models, "AS_THEY_ARE", Wish(size=64, step=64))
+    monkeypatch.setattr(small_models, "SETS", [])
     monkeypatch.setattr(small_models, "fetch_weights", lambda _: None)
     monkeypatch.setattr(small_models, "trained", trained)
-    monkeypatch.setattr(small_models, "export_generator", export)
     photos = tmp_path / "photos"
     for seed in range(2):
         write_image(photos / f"{seed}.png", np.random.default_rng(seed).random((3, 160, 130), dtype=np.float32))
-    arguments = argparse.Namespace(photos=photos, folder=tmp_path / "out", only=list(small_models.TRAININGS))
+    sharp = tmp_path / "cid22"
+    for name in ("1", "106399"):
+        write_image(sharp / f"{name}.png", np.random.default_rng(len(name)).random((3, 80, 80), dtype=np.float32))
+    (sharp / "manifest.csv").write_text("file,license\n1.png,CC-BY-SA-4.0\n106399.png,CC-BY-SA-4.0\n")
+    arguments = argparse.Namespace(
+        photos=photos, sharp=[sharp], folder=tmp_path / "out", only=list(small_models.TRAININGS)
+    )
     files = small_models.run(arguments)
-    assert {name: file.stem for name, file in files.items()} == {
-        "psnr": "gramgan-x4-psnr",
-        "lite-distilled": "gramgan-x4-lite-psnr",
-    }
+    assert {name: file.stem for name, file in files.items()} == {"psnr": "gramgan-x4-psnr"}
     stop = False
-    assert [*small_models.run(arguments)] == ["psnr", "lite-distilled", "lite", "discriminator"]
-    assert len(list((tmp_path / "out" / "sharp").glob("*_s2_*.png"))) == 2 * 4
+    assert [*small_models.run(arguments)] == ["psnr", "lite", "discriminator"]
+    assert len(list((tmp_path / "out" / "shrunk").glob("*_s2_*.png"))) == 2 * 4
     return found
 
 
@@ -65,22 +65,36 @@ def test_each_begins_with_what_another_left(configs: dict[str, Config], tmp_path
     left = {name: str(tmp_path / "out" / name / f"{BEST_GENERATOR}.safetensors") for name in configs}
     assert {name: config.generator.start for name, config in configs.items()} == {
         "psnr": "realsr-df2k",
-        "lite-psnr": None,
-        "lite-distilled": left["lite-psnr"],
-        "lite": left["lite-distilled"],
+        "lite-first": "span-x4",
+        "lite-second": left["lite-first"],
+        "lite": left["lite-second"],
         "discriminator": "gramgan-x4",
     }
-    assert configs["lite-distilled"].generator.teacher == left["psnr"]
-    assert {config.data.photos for config in configs.values()} == {tmp_path / "out" / "sharp"}
+    kept = tmp_path / "out" / "lite-second" / f"{BEST_DISCRIMINATOR}.safetensors"
+    assert {name: config.discriminator.start for name, config in configs.items() if config.discriminator.start} == {
+        "lite": kept
+    }
 
 
-def test_those_for_psnr_know_no_other_loss(configs: dict[str, Config]) -> None:
-    for name in ("psnr", "lite-psnr"):
-        assert configs[name].stages.total == configs[name].stages.pretrain  # L_C alone
-    weights = configs["lite-distilled"].losses.weights
-    assert {loss for loss, weight in weights.items() if weight} == {"pixel", "teacher"}
-    five = ("texture", "disc_perceptual", "perceptual", "adversarial", "pixel")
-    assert all(configs["lite"].losses.weights[loss] > 0 for loss in five)
+def test_the_small_network_sees_sharp_ones_too_but_none_held_out(configs: dict[str, Config], tmp_path: Path) -> None:
+    shrunk, together = tmp_path / "out" / "shrunk", tmp_path / "out" / "together"
+    assert {name: config.data.photos for name, config in configs.items()} == {
+        "psnr": shrunk,
+        "lite-first": together,
+        "lite-second": together,
+        "lite": together,
+        "discriminator": shrunk,
+    }
+    licences = {path.name: licence for path, licence in known_licences(together).items()}
+    assert sum(licence == "CC-BY-SA-4.0" for licence in licences.values()) == 4
+    assert len(licences) == 3 * 4
+    assert not [name for name in licences if "106399" in name]
+    assert configs["lite"].data.validation == tmp_path / "out" / "held-out"
+    assert [path.name for path in (tmp_path / "out" / "held-out").iterdir()] == ["106399.png"]
+
+
+def test_the_one_for_psnr_knows_no_other_loss(configs: dict[str, Config]) -> None:
+    assert configs["psnr"].stages.total == configs["psnr"].stages.pretrain  # L_C alone
 
 
 def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp_path: Path) -> None:
@@ -106,4 +120,4 @@ def test_generators_are_scored(tmp_path: Path, small_generator: Path) -> None:
 
 def test_the_small_network_stays_small(configs: dict[str, Config]) -> None:
     small = [config.generator for name, config in configs.items() if name.startswith("lite")]
-    assert {(generator.nf, generator.nb, generator.gc) for generator in small} == {(32, 4, 16)}
+    assert {(generator.network, generator.nf, generator.nb) for generator in small} == {("span", 48, 6)}
