@@ -5,7 +5,8 @@
     psnr           gramgan-x4-psnr: the network of gramgan-x4 with L_C alone, from RealSR's weights
     lite-first     SPAN from its authors' weights (gramgan-x4-lite-psnr is a copy of them), towards DISTS, LPIPS and D
     lite-second    it goes on, more slowly
-    lite           gramgan-x4-lite: it goes on, with less of L_C
+    lite-third     it goes on, with less of L_C
+    lite           gramgan-x4-lite: it goes on, with next to no L_C
     discriminator  gramgan-x4-D: warmed up against gramgan-x4 at rest, for whoever fine-tunes that
 
 The photographs are shrunk two and three times before cutting (`gramgan prepare`): at their own size they are soft
@@ -35,6 +36,7 @@ from gramgan.few import evenly_spread
 from gramgan.files import ensure_folder, write_bytes, write_text
 from gramgan.hardware.device import resolve_device
 from gramgan.images import find_images
+from gramgan.networks.build import load_generator
 from gramgan.prepare.run import Wish, prepare
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_webp
@@ -127,7 +129,7 @@ TRAININGS = {
         },
         start="lite-first",
     ),
-    "lite": Training(
+    "lite-third": Training(
         "lite",
         {
             **SPAN,
@@ -136,12 +138,32 @@ TRAININGS = {
             "train.clip": 2.0,
             "train.ema_decay": 0.998,
             "stages.warm_discriminator": 0,
-            "stages.adversarial": 1_300,
+            "stages.adversarial": 400,
             "schedule.rate": 1e-4,
             "schedule.rate_discriminator": 1e-4,
             "schedule.restart_every": 1_300,
         },
         start="lite-second",
+        goes_on=True,
+    ),
+    "lite": Training(
+        "lite",
+        {
+            **SPAN,
+            "losses.pixel": 0.05,
+            "losses.consistency": 0.1,
+            "losses.adversarial": 0.01,
+            "losses.lpips": 1.5,
+            "train.clip": 2.0,
+            "train.ema_decay": 0.998,
+            "stages.warm_discriminator": 0,
+            "stages.adversarial": 900,
+            "schedule.rate": 1e-4,
+            "schedule.rate_discriminator": 1e-4,
+            "schedule.restart_every": 900,
+            "schedule.warmup": 40,
+        },
+        start="lite-third",
         goes_on=True,
         ships_as="gramgan-x4-lite",
     ),
@@ -178,6 +200,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Path]:
         return arguments.folder / name / f"{BEST_GENERATOR}.safetensors"
 
     files = {}
+    if "lite" in arguments.only:
+        files["lite-psnr"] = arguments.folder / "gramgan-x4-lite-psnr.safetensors"
+        ship_start(files["lite-psnr"])
     for name, training in TRAININGS.items():
         if name not in arguments.only:
             continue
@@ -221,6 +246,13 @@ def together(arguments: argparse.Namespace, shrunk: Path) -> Path:
                 ensure_folder(arguments.folder / "held-out")
                 shutil.copyfile(path, arguments.folder / "held-out" / path.name)
     return folder
+
+
+def ship_start(target: Path) -> None:
+    """SPAN's weights as they are, under the name that they ship by: what --strength goes to from gramgan-x4-lite."""
+    start = load_generator("span-x4")
+    card = start.card.model_copy(update={"name": target.stem, "consistent": True})
+    write_safetensors(target, start.network.state_dict(), card, half=True)
 
 
 def ship(source: Path, target: Path, training: Training) -> None:

@@ -43,6 +43,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
     monkeypatch.setattr(small_models, "SETS", [])
     monkeypatch.setattr(small_models, "fetch_weights", lambda _: None)
     monkeypatch.setattr(small_models, "trained", trained)
+    monkeypatch.setattr(small_models, "ship_start", lambda target: target.write_bytes(b""))
     photos = tmp_path / "photos"
     for seed in range(2):
         write_image(photos / f"{seed}.png", np.random.default_rng(seed).random((3, 160, 130), dtype=np.float32))
@@ -54,9 +55,12 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Config
         photos=photos, sharp=[sharp], folder=tmp_path / "out", only=list(small_models.TRAININGS)
     )
     files = small_models.run(arguments)
-    assert {name: file.stem for name, file in files.items()} == {"psnr": "gramgan-x4-psnr"}
+    assert {name: file.stem for name, file in files.items()} == {
+        "lite-psnr": "gramgan-x4-lite-psnr",
+        "psnr": "gramgan-x4-psnr",
+    }
     stop = False
-    assert [*small_models.run(arguments)] == ["psnr", "lite", "discriminator"]
+    assert [*small_models.run(arguments)] == ["lite-psnr", "psnr", "lite", "discriminator"]
     assert len(list((tmp_path / "out" / "shrunk").glob("*_s2_*.png"))) == 2 * 4
     return found
 
@@ -67,12 +71,13 @@ def test_each_begins_with_what_another_left(configs: dict[str, Config], tmp_path
         "psnr": "realsr-df2k",
         "lite-first": "span-x4",
         "lite-second": left["lite-first"],
-        "lite": left["lite-second"],
+        "lite-third": left["lite-second"],
+        "lite": left["lite-third"],
         "discriminator": "gramgan-x4",
     }
-    kept = tmp_path / "out" / "lite-second" / f"{BEST_DISCRIMINATOR}.safetensors"
     assert {name: config.discriminator.start for name, config in configs.items() if config.discriminator.start} == {
-        "lite": kept
+        name: tmp_path / "out" / before / f"{BEST_DISCRIMINATOR}.safetensors"
+        for name, before in (("lite-third", "lite-second"), ("lite", "lite-third"))
     }
 
 
@@ -82,6 +87,7 @@ def test_the_small_network_sees_sharp_ones_too_but_none_held_out(configs: dict[s
         "psnr": shrunk,
         "lite-first": together,
         "lite-second": together,
+        "lite-third": together,
         "lite": together,
         "discriminator": shrunk,
     }

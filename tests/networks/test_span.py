@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from gramgan.cli.app import run
 from gramgan.errors import UserError
-from gramgan.evaluation.compare import evaluate
 from gramgan.hardware.casting import in_precision
 from gramgan.hardware.processor import is_installed
 from gramgan.networks.build import card_values, load_generator
@@ -18,7 +17,6 @@ from gramgan.networks.foreign import import_spandrel
 from gramgan.networks.span import SPAN, SPANConfig, with_training_branches
 from gramgan.upscaling.export import export_generator
 from gramgan.weights.card import Card
-from gramgan.weights.catalog import KNOWN, is_cached
 from gramgan.weights.formats import read_state, write_pth, write_safetensors
 
 CONFIG = SPANConfig(8, 2, 4)
@@ -205,10 +203,3 @@ def test_other_networks_of_ncnn_are_refused(old: str, new: str, message: str, tm
     _write_lines(tmp_path / "w.param", [line.replace(old, new) for line in lines])
     with pytest.raises(UserError, match=message):
         read_state(tmp_path / "w.param")
-
-
-def test_the_published_weights_have_their_paper_s_score(benchmarks_folder: Path) -> None:
-    if not is_cached(KNOWN["span-x4"]):
-        pytest.skip("SPAN's weights are not in the cache (gramgan weights get span-x4)")
-    (own,) = evaluate("span-x4", benchmarks_folder / "Set5", device="cpu", precision="fp32").models
-    assert own.mean()["psnr_y"] == pytest.approx(32.20, abs=0.01)  # table 1 of the paper
