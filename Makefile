@@ -9,7 +9,7 @@ PYTHON = python3
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: help demo studio test studio-test soak lint lock docs bench benchmarks clean
+.PHONY: help demo studio test first-half second-half studio-test soak lint lock docs bench benchmarks clean
 
 help:
 	@echo "make demo    install into .venv, then upscale and train on sample photographs: runs/demo/report.html"
@@ -44,10 +44,18 @@ FOLDER = .
 studio: $(STAMP)
 	$(BIN)/gramgan studio --folder "$(FOLDER)"
 
-# Three processes of one thread each, since most tests use one core and some wait. A file's tests stay together, as they share
-# what they prepare.
+# Two halves side by side, of one thread each, since most tests use one core. The first is shown when both have ended.
+HALF = tests/cli tests/collect tests/condition tests/data tests/evaluation tests/metrics tests/networks tests/reports tests/scientific tests/training
+SHOWN_LATER = .pytest_cache/first-half.log
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow and not browser"
+	@mkdir -p $(dir $(SHOWN_LATER))
+	@$(MAKE) --no-print-directory --jobs=2 first-half second-half; status=$$?; cat $(SHOWN_LATER); exit $$status
+
+first-half:
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" $(HALF) >$(SHOWN_LATER) 2>&1
+
+second-half:
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" tests $(HALF:%=--ignore=%)
 
 studio-test: $(STAMP)
 	$(BIN)/python -m pytest -s -m browser tests/studio
