@@ -40,8 +40,7 @@ import torch
 from torch import Tensor
 
 from gramgan.images import find_images, read_rgb8, write_image
-from gramgan.networks.build import load_generator
-from gramgan.networks.rrdb import RRDBNet
+from gramgan.networks.build import Generator, load_generator
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.upscaling.model import open_model
 
@@ -104,7 +103,7 @@ def picture(photos: list[np.ndarray], megapixels: float) -> tuple[np.ndarray, np
 
 
 def peer_tiles(
-    network: RRDBNet, lr: Tensor, tile: int, overlap: int, limit: int | None
+    network: Generator, lr: Tensor, tile: int, overlap: int, limit: int | None
 ) -> tuple[Tensor, float, Windows]:
     """Real-ESRGAN's loop; the result `[1, 3, 4H, 4W]`, the share of the work that was done (1: all), and where."""
     height, width = lr.shape[2:]
@@ -126,7 +125,7 @@ def peer_tiles(
 
 
 def peer_file(
-    network: RRDBNet, source: Path, target: Path, tile: int, overlap: int, limit: int | None
+    network: Generator, source: Path, target: Path, tile: int, overlap: int, limit: int | None
 ) -> tuple[Seconds, Windows]:
     """Seconds from file to file, and which windows were computed."""
     start, used = time.perf_counter(), time.process_time()
@@ -185,7 +184,7 @@ def our_network(model: str, tile: np.ndarray, pipe: Connection) -> None:
         pipe.send(time.perf_counter() - start)
 
 
-def network_ratio(network: RRDBNet, model: str) -> float:
+def network_ratio(network: Generator, model: str) -> float:
     """The peer's network over ours on one tile, medians of runs that take turns.
 
     Ours has a process of its own, so that the peer's allocator stays as the system has it. Its first runs are those in
@@ -213,7 +212,7 @@ def network_ratio(network: RRDBNet, model: str) -> float:
 
 
 def measure(
-    network: RRDBNet, model: str, source: Path, hr: np.ndarray | None, arguments: argparse.Namespace, overlap: int
+    network: Generator, model: str, source: Path, hr: np.ndarray | None, arguments: argparse.Namespace, overlap: int
 ) -> Run:
     folder = source.parent
     ours = our_file(source, folder / "ours.png", model, arguments.tile, overlap)

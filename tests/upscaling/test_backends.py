@@ -60,6 +60,7 @@ def test_every_backend_is_the_network(kind: str, upsampler: str, generator: Load
 
 
 def test_openvino_in_bf16_has_more_than_8_bits(generator: LoadedGenerator, tmp_path: Path) -> None:
+    assert isinstance(generator.network, RRDBNet)
     if "bf16" not in supported_precisions():
         pytest.skip("this processor has no bf16")
     with torch.no_grad():
@@ -93,6 +94,7 @@ def test_a_compiled_network_is_kept_and_used_again(generator: LoadedGenerator, t
 
 @pytest.mark.parametrize("kind", ["openvino", "onnxruntime"])
 def test_weights_that_are_never_finite_are_named(kind: str, generator: LoadedGenerator, tmp_path: Path) -> None:
+    assert isinstance(generator.network, RRDBNet)
     with torch.no_grad():
         generator.network.conv_body.weight[0, 0, 0, 0] = torch.nan
     backend = open_backend(kind, generator, tmp_path)
@@ -103,6 +105,7 @@ def test_weights_that_are_never_finite_are_named(kind: str, generator: LoadedGen
 def test_what_overflows_in_fp16_is_computed_again(
     generator: LoadedGenerator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert isinstance(generator.network, RRDBNet)
     if "fp16" not in supported_precisions():
         pytest.skip("this processor has no fp16")
     with torch.no_grad():

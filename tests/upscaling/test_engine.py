@@ -223,6 +223,7 @@ def test_half_precision_that_overflows_is_computed_again_in_fp32(
 
 
 def test_weights_that_are_never_finite_are_named(generator: LoadedGenerator) -> None:
+    assert isinstance(generator.network, RRDBNet)
     with torch.no_grad():
         generator.network.conv_body.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(UserError, match="tiny: these weights give values that are not finite"):
@@ -230,6 +231,7 @@ def test_weights_that_are_never_finite_are_named(generator: LoadedGenerator) -> 
 
 
 def test_a_reduced_precision_stays_near_fp32_and_is_not_8_bits(generator: LoadedGenerator) -> None:
+    assert isinstance(generator.network, RRDBNet)
     with torch.no_grad():
         for parameter in generator.network.body.parameters():
             parameter.mul_(0.03)  # as gentle as trained weights
@@ -271,6 +273,7 @@ def test_every_way_of_running_out_of_memory_is_known(network: RRDBNet, error: Ex
 
 
 def test_out_of_memory_halves_the_tile(generator: LoadedGenerator, caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(generator.network, RRDBNet)
     image = picture(3, 60, 80)
     network = _Large(generator.network, torch.OutOfMemoryError())
     limited = LoadedGenerator(network, generator.config, generator.card)
@@ -283,6 +286,7 @@ def test_out_of_memory_halves_the_tile(generator: LoadedGenerator, caplog: pytes
 
 
 def test_another_runtime_error_is_a_defect(generator: LoadedGenerator) -> None:
+    assert isinstance(generator.network, RRDBNet)
     broken = LoadedGenerator(_Large(generator.network, RuntimeError("shape")), generator.config, generator.card)
     with pytest.raises(RuntimeError, match="shape"):
         Upscaler.for_generator(broken, "fp32", "cpu").upscale_array(picture(3, 90, 90))

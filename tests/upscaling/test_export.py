@@ -154,7 +154,7 @@ def test_a_file_that_gives_other_results_is_deleted(
         generator = real(spec)
         if Path(spec) != weights:
             with torch.no_grad():
-                generator.network.conv_last.weight.mul_(1.5)
+                generator.network.last.weight.mul_(1.5)
         return generator
 
     monkeypatch.setattr(module, "load_generator", lambda spec: damaged(Path(spec)))

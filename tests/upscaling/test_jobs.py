@@ -241,9 +241,9 @@ def test_the_journal_remembers_finished_results() -> None:
     done, other = (finished(job) for job in plan_jobs(["a.jpg", "b.png"], "out"))
     FolderJournal(Path("out"), "key").add(done)
     journal = FolderJournal(Path("out"), "key")
-    assert journal.holds(done)
-    assert not journal.holds(other)
-    assert not FolderJournal(Path("out"), "other settings").holds(done)
+    assert journal.holds(done, done.written())
+    assert not journal.holds(other, other.written())
+    assert not FolderJournal(Path("out"), "other settings").holds(done, done.written())
 
 
 @pytest.mark.parametrize("change", ["source", "result", "gone"])
@@ -254,7 +254,7 @@ def test_the_journal_believes_nothing_that_has_changed(change: str) -> None:
         job.target.unlink()
     else:
         (job.source if change == "source" else job.target).write_bytes(b"something else")
-    assert not FolderJournal(Path("out"), "key").holds(job)
+    assert not FolderJournal(Path("out"), "key").holds(job, job.written())
 
 
 def test_a_journal_that_was_cut_off_or_damaged() -> None:
@@ -265,10 +265,10 @@ def test_a_journal_that_was_cut_off_or_damaged() -> None:
     path = Path("out") / JOURNAL_NAME
     path.write_bytes(b"\xff\xfe{\n[1]\n" + path.read_bytes()[:-20])
     journal = FolderJournal(Path("out"), "key")
-    assert journal.holds(done)
-    assert not journal.holds(last)
+    assert journal.holds(done, done.written())
+    assert not journal.holds(last, last.written())
     journal.add(last)
-    assert FolderJournal(Path("out"), "key").holds(last)
+    assert FolderJournal(Path("out"), "key").holds(last, last.written())
 
 
 def test_the_journal_goes_when_all_is_done_and_others_are_not_touched() -> None:
@@ -277,7 +277,7 @@ def test_the_journal_goes_when_all_is_done_and_others_are_not_touched() -> None:
     first.add(one)
     second.add(two)
     first.finish()
-    assert FolderJournal(Path("out"), "second").holds(two)
-    assert not FolderJournal(Path("out"), "first").holds(one)
+    assert FolderJournal(Path("out"), "second").holds(two, two.written())
+    assert not FolderJournal(Path("out"), "first").holds(one, one.written())
     second.finish()
     assert not (Path("out") / JOURNAL_NAME).exists()

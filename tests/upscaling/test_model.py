@@ -88,8 +88,8 @@ def test_the_converted_network_is_kept_and_changes_with_the_weights(
     first = open_model(weights, backend="openvino", precision="fp32")
     assert len(list((cache / "models").glob("*/network.xml"))) == 1
     with torch.no_grad():
-        assert generator.network.conv_last.bias is not None
-        generator.network.conv_last.bias.add_(0.25)
+        assert generator.network.last.bias is not None
+        generator.network.last.bias.add_(0.25)
     write_safetensors(weights, generator.network.state_dict(), generator.card)
     second = open_model(weights, backend="openvino", precision="fp32")
     assert first.sha256 != second.sha256
@@ -115,8 +115,8 @@ def test_exported_networks_are_run(suffix: str, generator: LoadedGenerator, tmp_
 
 def test_blended_weights_lie_between(weights: Path, generator: LoadedGenerator, tmp_path: Path) -> None:
     with torch.no_grad():
-        assert generator.network.conv_last.bias is not None
-        generator.network.conv_last.bias.add_(0.2)
+        assert generator.network.last.bias is not None
+        generator.network.last.bias.add_(0.2)
     other = tmp_path / "psnr.safetensors"
     write_safetensors(other, generator.network.state_dict(), generator.card.model_copy(update={"overlap": 31}))
     tile = probe_picture(16)[None]
