@@ -11,7 +11,7 @@ from gramgan.cli.app import run
 from gramgan.collect import collect_folder
 from gramgan.demo import Screen, run_demo
 from gramgan.images import read_rgb, write_image
-from gramgan.networks.rrdb import RRDBConfig, RRDBNet
+from gramgan.networks.span import SPAN, SPANConfig
 from gramgan.progress import silent
 from gramgan.training.run import Unwatched
 from gramgan.weights.card import Card
@@ -36,11 +36,11 @@ def test_the_whole_chain_with_a_small_generator(tmp_path: Path) -> None:
         blocks = np.random.default_rng(seed).random((3, 26, 26), dtype=np.float32)
         write_image(tmp_path / "mine" / f"{seed}.png", np.kron(blocks, np.ones((1, 8, 8), np.float32)))
     collect_folder(tmp_path / "mine", tmp_path / "photos")
-    config = RRDBConfig(nf=8, nb=1, gc=4, upsampler="nearest")
+    config = SPANConfig(nf=8, nb=1)
     torch.manual_seed(0)
-    card = Card(name="tiny", architecture={"network": "rrdb", **config.to_dict()}, licence="none", overlap=4)
-    write_safetensors(tmp_path / "tiny.safetensors", RRDBNet(config).state_dict(), card)
-    small = ["generator.nf=8", "generator.nb=1", "generator.gc=4", f"generator.start={tmp_path / 'tiny.safetensors'}"]
+    card = Card(name="tiny", architecture={"network": "span", **config.to_dict()}, licence="none", overlap=4)
+    write_safetensors(tmp_path / "tiny.safetensors", SPAN(config).state_dict(), card)
+    small = ["generator.nf=8", "generator.nb=1", f"generator.start={tmp_path / 'tiny.safetensors'}"]
     short = [
         "data.crop=64",
         "train.batch_size=2",

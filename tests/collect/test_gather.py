@@ -94,7 +94,7 @@ def test_twice_is_once(tmp_path: Path) -> None:
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install scikit-image scikit-learn") as caught:
+    with pytest.raises(UserError, match=r"pip install 'gramgan\[samples\]'") as caught:
         collect_samples(tmp_path / "out")
     assert "\n" not in str(caught.value)
 
