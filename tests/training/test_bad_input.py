@@ -126,8 +126,8 @@ def test_weights_of_another_architecture(refused: Refused, tmp_path: Path) -> No
     path = tmp_path / "wide.pth"
     write_pth(path, RRDBNet(RRDBConfig(16, 2, 4, "pixelshuffle")).state_dict())
     line = refused(generator={"start": str(path)})
-    assert f"generator.start: {path} is an RRDBNet with nf=16 nb=2 gc=4 upsampler=pixelshuffle" in line
-    assert "ask for nf=8 nb=1 gc=4 upsampler=nearest" in line
+    assert f"generator.start: {path} has network=rrdb nf=16 nb=2 gc=4 upsampler=pixelshuffle" in line
+    assert "ask for network=rrdb nf=8 nb=1 gc=4 upsampler=nearest" in line
     state = RRDBNet(RRDBConfig(8, 1, 4, "nearest")).state_dict()
     del state["conv_hr.bias"]
     write_pth(path, state)

@@ -15,6 +15,7 @@ from gramgan.config import Config, load_config
 from gramgan.config.sections import GuardConfig
 from gramgan.errors import UserError
 from gramgan.networks.build import load_generator
+from gramgan.training import objective
 from gramgan.training import step as steps
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.ema import Average
@@ -40,7 +41,8 @@ ADVERSARIAL = {"pretrain": 0, "warm_discriminator": 0, "adversarial": 4}
 def broken(monkeypatch: pytest.MonkeyPatch, loss: str, calls: set[int], how: Callable[[Tensor], Tensor]) -> None:
     """Break `loss` in its calls of those numbers, counted from 1."""
     name, count = LOSSES[loss], 0
-    plain = getattr(steps, name)
+    places = [module for module in (steps, objective) if hasattr(module, name)]
+    plain = getattr(places[0], name)
 
     def diverging(*arguments: Any) -> Tensor:
         nonlocal count
@@ -48,7 +50,8 @@ def broken(monkeypatch: pytest.MonkeyPatch, loss: str, calls: set[int], how: Cal
         value = plain(*arguments)
         return how(value) if count in calls else value
 
-    monkeypatch.setattr(steps, name, diverging)
+    for module in places:
+        monkeypatch.setattr(module, name, diverging)
 
 
 def of(folder: Path, event: str) -> list[Record]:
