@@ -45,7 +45,7 @@ studio: $(STAMP)
 	$(BIN)/gramgan studio --folder "$(FOLDER)"
 
 # Two halves side by side, of one thread each, since most tests use one core. The first is shown when both have ended.
-HALF = tests/cli tests/collect tests/condition tests/data tests/evaluation tests/metrics tests/networks tests/reports tests/scientific tests/training
+HALF = tests/cli tests/collect tests/condition tests/data tests/degradation tests/evaluation tests/metrics tests/networks tests/prepare tests/reports tests/scientific tests/training
 SHOWN_LATER = .pytest_cache/first-half.log
 test: $(STAMP)
 	@mkdir -p $(dir $(SHOWN_LATER))

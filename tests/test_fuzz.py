@@ -40,7 +40,6 @@ SANDBOX = """
 import sys, pytest, uuid
 sys.path.insert(0, sys.argv.pop(1))
 import fuzzing
-import gramgan.scientific.geotiff  # GDAL's libcurl asks whether there is IPv6
 uuid._node, uuid._generate_time_safe = 1, None  # tifffile's writer asks for the address of a network card
 class Sandbox:
     def pytest_collection_modifyitems(self, items):  # a listening server of the test's own is a connection too
