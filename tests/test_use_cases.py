@@ -87,7 +87,7 @@ def test_the_first_page_leads_to_every_field() -> None:
     assert set(FIELDS) <= set(links)
 
 
-# The pages differ in their material; two of them have all that the others have, such as scientific files and a database.
+# The pages differ in their material; two of them have all that the others have, scientific files and a database too.
 QUICK = ("satellite", "medical")
 
 

@@ -30,7 +30,7 @@ app = Application(
     name="gramgan",
     help="4x super-resolution that shows a GAN what real texture looks like.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 app.command()(upscale.upscale)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli import completion
 from gramgan.cli.options import Ray, team_on
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--model",
+            autocompletion=completion.generators,
             help="A name of `gramgan weights list`, a weight file, or `bicubic`; may be repeated. Without it and "
             "--results: `bicubic` and the default model.",
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from gramgan.cli import completion
 from gramgan.upscaling.settings import Setting, Settings
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _options() -> list[inspect.Parameter]:
             metavar=about.metavar,
             rich_help_panel=about.group,
             show_default=default is not None,
+            autocompletion=completion.generators if one.name == "model" else None,
         )
         annotation = Annotated[_TYPES.get(types[one.name], types[one.name]), option]
         found.append(

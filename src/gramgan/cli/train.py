@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli import completion
 from gramgan.cli.console import overrides_of, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Named settings: paper (default), classic, finetune, lite, photo, quick, realphoto or reference."
+            autocompletion=completion.presets,
+            help="Named settings: paper (default), classic, finetune, lite, photo, quick, realphoto or reference.",
         ),
     ] = None,
     config: Annotated[
@@ -43,7 +45,10 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Continue the run in this folder; --set may change stages, schedule, devices and some more."),
+        typer.Option(
+            autocompletion=completion.runs,
+            help="Continue the run in this folder; --set may change stages, schedule, devices and some more.",
+        ),
     ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print all settings as YAML and exit.")
