@@ -16,7 +16,7 @@ from gramgan import places
 from gramgan.errors import UserError
 from gramgan.files import append_record, atomic_path, ensure_folder, write_bytes, write_text
 from gramgan.images import find_images
-from gramgan.objects import masked
+from gramgan.objects import masked, problem
 from gramgan.places import ObjectPath, as_place, workplace
 
 
@@ -210,3 +210,33 @@ def test_no_line_of_the_log_holds_a_secret(bucket: Bucket, caplog: pytest.LogCap
     with pytest.raises(UserError) as told:
         find_images(as_place(f"{bucket.url}/in"))
     assert SECRET not in caplog.text + str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "Generic S3 error: Error performing GET http://127.0.0.1:9/b?prefix=a in 301.2ms, after 2 retries  - HTTP "
+            "error: error sending request\n\nDebug source:\n",
+            "cannot be reached",
+        ),
+        (
+            "Generic S3 error: Error performing HEAD http://127.0.0.1:9/b/Signature%20403.png in 2.3ms - Server "
+            "returned non-2xx status code: 500 Internal Server Error: ",
+            "500 Internal Server Error",
+        ),
+        (
+            "The operation lacked the necessary privileges to complete for path credential 301.png: Error performing "
+            "HEAD http://127.0.0.1:9/b/credential%20301.png in 2.3ms - Server returned non-2xx status code: "
+            "403 Forbidden: ",
+            "access is denied",
+        ),
+        (
+            "Generic S3 error: Error performing GET http://127.0.0.1:9/b?prefix=a in 2ms - Server returned non-2xx "
+            "status code: 301 Moved Permanently: ",
+            "another region",
+        ),
+    ],
+)
+def test_names_and_times_are_not_taken_for_what_the_storage_says(said: str, told: str) -> None:
+    assert told in str(problem("s3://b/a", OSError(said)))

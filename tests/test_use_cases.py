@@ -87,14 +87,7 @@ def test_the_first_page_leads_to_every_field() -> None:
     assert set(FIELDS) <= set(links)
 
 
-# The pages differ in their material; two of them have all that the others have, scientific files and a database too.
-QUICK = ("satellite", "medical")
-
-
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[] if page.stem in QUICK else pytest.mark.slow, id=page.stem) for page in PAGES],
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_runs(page: Path, small_world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if page.stem == "own-domain":
         (small_world / "runs").mkdir()

@@ -30,14 +30,20 @@ _RETRIES = 2
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|SIGNATURE", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # characters; less stands in texts by chance
 
+_ASKED = re.compile(r"(for path .*?: )?Error performing [A-Z]+ \S+ in \S+")  # names and times say nothing of the cause
+
 # What is asked of a user, by what the storage's answer has in it.
 _ANSWERS = (
     (r"NoSuchBucket|ContainerNotFound|bucket does not exist", "there is no such bucket; check the name"),
     (
-        r"\b40[13]\b|[Cc]redential|PermissionDenied|Unauthenticated|metadata endpoint|InvalidAccessKey|Signature",
+        r"status code: 40[13]\b|[Cc]redential|PermissionDenied|Unauthenticated|metadata endpoint|InvalidAccessKey|"
+        r"Signature",
         "access is denied; check the rights of the credentials in the environment",
     ),
-    (r"\b301\b|PermanentRedirect|HeaderMalformed|bare redirect", "the bucket is in another region; set AWS_REGION"),
+    (
+        r"status code: 301\b|PermanentRedirect|HeaderMalformed|bare redirect",
+        "the bucket is in another region; set AWS_REGION",
+    ),
 )
 
 
@@ -167,15 +173,16 @@ def lance_options(url: str) -> dict[str, str] | None:
 
 def problem(url: str, error: BaseException) -> UserError:
     """What a user is told of an error of obstore's."""
-    text = str(error)
+    whole = str(error)
+    text = _ASKED.sub("", whole.partition("Debug source")[0])
     for pattern, answer in _ANSWERS:
-        if re.search(pattern, text.partition("Debug source")[0]):
+        if re.search(pattern, text):
             return UserError(f"{url}: {answer}")
-    if "HTTP error" in text or "timed out" in text or "HttpError" in text:
+    if "HTTP error" in whole or "timed out" in whole or "HttpError" in whole:
         endpoint = _endpoint() if url.startswith("s3://") else None
         at = f" at {endpoint}" if endpoint else ""
         return UserError(f"{url}: the storage{at} cannot be reached; check the address and the network")
-    line = next(iter(text.splitlines()), type(error).__name__)
+    line = next(iter(text.strip(" -").splitlines()), type(error).__name__)
     said = re.search(r"status code: (\d+ [\w ]+)", line)
     return UserError(f"{url}: the storage answers with an error ({masked(said[1] if said else line)}); try again later")
 

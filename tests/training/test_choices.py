@@ -138,6 +138,9 @@ def test_the_small_architecture_is_trained_and_goes_on(tiny: Tiny, tmp_path: Pat
         train(tiny(generator={"start": str(first.best)}), tmp_path / "third")
     with pytest.raises(UserError, match="from_nearest: is for network rrdb"):
         load_config("lite", overrides=["generator.network=span", "generator.from_nearest=true"])
+    small = ["generator.network=span", "generator.from_nearest=false", "train.activation_checkpointing=true"]
+    with pytest.raises(UserError, match=r"train.activation_checkpointing: is for generator.network=rrdb"):
+        load_config("lite", overrides=small)
 
 
 def test_a_crop_that_the_scale_does_not_divide() -> None:

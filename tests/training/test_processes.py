@@ -132,7 +132,6 @@ def assert_close(one: Path, two: Path) -> None:
             assert second[name] == pytest.approx(first[name], rel=1e-3, abs=5e-3)
 
 
-@pytest.mark.slow
 def test_a_run_on_two_devices_and_its_resumption_on_one(settings: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert gramgan("train", "--config", settings, "-o", one).returncode == 0

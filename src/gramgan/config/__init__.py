@@ -96,6 +96,10 @@ class Config(Section):
                 "generator.teacher and losses.teacher: one names the weights to learn from, the other says how much; "
                 "give both or neither"
             )
+        if self.train.activation_checkpointing and self.generator.network != "rrdb":
+            raise ValueError(
+                "train.activation_checkpointing: is for generator.network=rrdb; leave it out, or use train.accumulate"
+            )
         if self.losses.teacher_steps is not None and not self.losses.teacher:
             raise ValueError("losses.teacher_steps: there is no teacher; set losses.teacher too, or leave it out")
         if (self.generator.decoder is not None) != (self.losses.autoencoded > 0):

@@ -78,17 +78,15 @@ def _rrdb(config: RRDBConfig, ops: "_Ops", lr: str) -> str:
 def _span(config: SPANConfig, ops: "_Ops", lr: str) -> str:
     """`SPAN.forward` once more, on `lr` `[B, 3, H, W]` → `[B, 3, sH, sW]`."""
     centred = ops.add(lr, ops.constant("mean", -np.array(MEAN).reshape(1, 3, 1, 1)))
-    first = x = ops.convolution(ops.scaled(centred, RANGE), "conv_1")
-    activation = x
-    kept: list[str] = []
+    first = x = activation = early = ops.convolution(ops.scaled(centred, RANGE), "conv_1")
     for number in range(1, config.nb + 1):
         activation = ops.silu(ops.convolution(x, f"block_{number}.c1_r"))
         inner = ops.silu(ops.convolution(activation, f"block_{number}.c2_r"))
         features = ops.convolution(inner, f"block_{number}.c3_r")
         attention = ops.add(ops.node("Sigmoid", [features]), ops.constant("minus_half", np.array(-0.5)))
         x = ops.node("Mul", [ops.add(features, x), attention])
-        kept.append(x)
-    parts = [first, ops.convolution(x, "conv_2"), kept[0], activation]
+        early = x if number == 1 else early
+    parts = [first, ops.convolution(x, "conv_2"), early, activation]
     return ops.pixel_shuffle(
         ops.convolution(ops.convolution(ops.concat(parts), "conv_cat"), "upsampler.0"), config.scale
     )

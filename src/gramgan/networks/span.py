@@ -69,19 +69,23 @@ class SPAN(nn.Module):
         self.upsampler = nn.Sequential(nn.Conv2d(nf, 3 * config.scale**2, 3, padding=1), nn.PixelShuffle(config.scale))
 
     @property
+    def body(self) -> list[nn.Module]:
+        """The blocks, in their order."""
+        return [self.get_submodule(f"block_{number}") for number in range(1, self.config.nb + 1)]
+
+    @property
     def last(self) -> nn.Conv2d:
         """The convolution whose result is the picture."""
         return cast(nn.Conv2d, self.upsampler[0])
 
     def forward(self, lr: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1] → `[B, 3, sH, sW]`."""
-        first = x = self.conv_1((lr - lr.new_tensor(MEAN).view(1, 3, 1, 1)) * RANGE)
-        kept: list[Tensor] = []
-        activation = x
-        for number in range(1, self.config.nb + 1):
-            x, activation = self.get_submodule(f"block_{number}")(x)
-            kept.append(x)
-        return self.upsampler(self.conv_cat(torch.cat((first, self.conv_2(x), kept[0], activation), 1)))
+        features = self.conv_1((lr - lr.new_tensor(MEAN).view(1, 3, 1, 1)) * RANGE)
+        x, activation = self.body[0](features)
+        early = x
+        for block in self.body[1:]:
+            x, activation = block(x)
+        return self.upsampler(self.conv_cat(torch.cat((features, self.conv_2(x), early, activation), 1)))
 
 
 def infer_span(state: Mapping[str, Tensor]) -> SPANConfig:

@@ -15,7 +15,7 @@ from gramgan.metrics.lpips import Lpips
 from gramgan.networks.build import AnyDiscriminator, Architecture, build_discriminator, build_generator
 from gramgan.networks.discriminator import DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
-from gramgan.networks.span import SPANConfig
+from gramgan.networks.span import SPAN, SPANConfig
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
@@ -149,7 +149,7 @@ def assemble(
         if network is not None:
             processes.equalise(network.state_dict().values())
     ema = averaged(generator, config.train.ema_decay)
-    if config.train.compile and isinstance(generator, RRDBNet):
+    if config.train.compile and isinstance(generator, RRDBNet | SPAN):
         compile_networks(generator, trunk, fabric.device)
     chosen = config.train.optimizer, config.train.optimizer_options
     generator_optimizer = build_optimizer(generator, config.schedule.rate, *chosen)

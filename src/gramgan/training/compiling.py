@@ -4,14 +4,14 @@ import logging
 
 import torch
 
-from gramgan.networks.rrdb import RRDBNet
+from gramgan.networks.build import Generator
 from gramgan.networks.trunks import PerceptualTrunk
 
 log = logging.getLogger(__name__)
 
 
-def compile_networks(generator: RRDBNet, trunk: PerceptualTrunk | None, device: torch.device) -> bool:
-    """Compile the generator's RRDB blocks and the trunk, in place; whether there is a compiler for `device`.
+def compile_networks(generator: Generator, trunk: PerceptualTrunk | None, device: torch.device) -> bool:
+    """Compile the generator's blocks and the trunk, in place; whether there is a compiler for `device`.
 
     Without one (a C++ compiler for CPUs, Triton for GPUs) a warning says so and everything stays as it is. Blocks are
     compiled one by one, since all of them share one compiled program: the whole generator would take minutes. Modules
