@@ -316,7 +316,10 @@ def test_a_photograph_that_is_gone_when_it_is_to_be_cut_is_said_and_the_rest_is_
     monkeypatch.setattr(prepare_run, "check_file", check_and_take_away)
     capsys.readouterr()
     assert run([*command, str(out)]) == 1
-    assert "failed: " in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "failed: " in told.err
+    if not shards:
+        assert f"sub-images: {sum(name.endswith('.png') for name in visible(out))} in" in told.out
     assert len(set(visible(out)) & {name for name in visible(whole) if name.endswith((".png", ".tar"))}) > 0
     monkeypatch.setattr(prepare_run, "check_file", check)
     (folder / "photo 1.png").write_bytes(kept)

@@ -168,18 +168,18 @@ def _prepare(
             f"{folder}: shrunk {factors[0]} times no photograph has {wish.size}x{wish.size} pixels; choose a smaller "
             "--size or --shrink"
         )
-    shards, failures = 0, []
+    cut, shards, failures = 0, 0, []
     if wish.cut:
         write_attribution(output, [each.entry for each in photographs])
         carry_record(folder, output)
         if wish.shard is None:
-            failures = _cut_files(photographs, spots, output, course)
+            cut, failures = _cut_files(photographs, spots, output, course)
         else:
             every = [spot for each in spots.values() for spot in each]
-            shards, failures = _cut_shards(every, wish.shard, output, course)
+            cut, shards, failures = _cut_shards(every, wish.shard, output, course)
     for failure in failures:
         _log.warning("failed: %s", failure)
-    return Prepared(checks, sum(counts.values()), shards, output / HTML, tuple(failures))
+    return Prepared(checks, cut, shards, output / HTML, tuple(failures))
 
 
 def _check_all(folder: Path, files: list[Path], wish: Wish, course: _Course, before: int) -> list[Check]:
@@ -272,8 +272,8 @@ def _unlisted(check: Check, licence: str) -> Entry:
 
 def _cut_files(
     photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: _Course
-) -> list[str]:
-    """Returns what failed, a line for each photograph."""
+) -> tuple[int, list[str]]:
+    """Returns the number of sub-images, and what failed, a line for each photograph."""
     journal = course.state / "cut.jsonl"
     done: dict[str, list[Entry]] = {
         str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
@@ -310,11 +310,11 @@ def _cut_files(
             _remove(output, entry.file)
     remove_leftovers(output)  # of workers that were killed
     write_manifest(output, manifest)
-    return failures
+    return count, failures
 
 
-def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Course) -> tuple[int, list[str]]:
-    """Returns the number of shards, and what failed, a line for each."""
+def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Course) -> tuple[int, int, list[str]]:
+    """Returns the numbers of sub-images and of shards, and what failed, a line for each shard."""
     journal = course.state / "shards.jsonl"
     done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
     sides: tuple[Side, ...] = ("train", "holdout")
@@ -346,7 +346,7 @@ def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Cour
     for side in sides:
         if plans[side] and all(shard.file in sizes for shard in plans[side]):
             write_index(side, plans[side], [sizes[shard.file] for shard in plans[side]], output)
-    return len(every), failures
+    return count, len(sizes), failures
 
 
 def _entries(values: object) -> list[Entry]:
