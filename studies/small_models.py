@@ -59,6 +59,7 @@ SPAN: dict[str, object] = {
     "losses.lpips": 1.0,
     "losses.adversarial": 0.005,
     "losses.consistency": 1.0,
+    "stages.pretrain": 0,
     "schedule.warmup": 100,
     "train.ema_decay": 0.995,
     "train.clip_discriminator": 0.5,

@@ -101,6 +101,7 @@ def test_the_small_network_sees_sharp_ones_too_but_none_held_out(configs: dict[s
 
 def test_the_one_for_psnr_knows_no_other_loss(configs: dict[str, Config]) -> None:
     assert configs["psnr"].stages.total == configs["psnr"].stages.pretrain  # L_C alone
+    assert [config.stages.pretrain for name, config in configs.items() if name.startswith("lite")] == [0] * 4
 
 
 def test_a_discriminator_ships_in_half_precision(configs: dict[str, Config], tmp_path: Path) -> None:
