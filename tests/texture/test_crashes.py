@@ -192,6 +192,46 @@ def test_killed_between_the_data_and_the_commit(path: Path, photos: Path, script
     assert results == ["killed", [1, 2000, [], 2000], 2, 1, 6000, [2, 6000, [], 6000]]
 
 
+def test_killed_between_making_its_folder_and_locking_it(path: Path, photos: Path, scripts: Scripts) -> None:
+    results = scripts.run(
+        """
+        def dies():
+            commits.claim = lambda lock: os.kill(os.getpid(), signal.SIGKILL)
+            return add(photos, 4000)()
+
+        folders = lambda: len(list((path / "_adding").iterdir()))
+        results = [finish(start(dies)), folders(), finish(start(add(photos, 4000))), folders()]
+        """,
+        path,
+        photos,
+    )
+    assert results == ["killed", 1, 6000, 0]
+
+
+def test_a_folder_is_taken_for_abandoned_before_it_is_locked(path: Path, photos: Path, scripts: Scripts) -> None:
+    results = scripts.run(
+        """
+        def robbed():
+            original = commits.claim
+            thefts = [True, False]  # another process removes it before, and after, it has made its lock file
+
+            def claim(lock):
+                if not thefts:
+                    return original(lock)
+                shutil.rmtree(lock.parent)
+                return original(lock) if thefts.pop() else None
+
+            commits.claim = claim
+            return add(photos, 4000)()
+
+        results = [finish(start(robbed)), finish(start(state))]
+        """,
+        path,
+        photos,
+    )
+    assert results == [6000, [2, 6000, [], 6000]]
+
+
 def test_two_processes_add_at_once(path: Path, photos: Path, scripts: Scripts) -> None:
     results = scripts.run(
         """

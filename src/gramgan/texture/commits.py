@@ -98,9 +98,7 @@ def new_table(path: Path) -> Iterator[Staging]:
         UserError: the folder of `path` cannot be written to.
     """
     ensure_folder(path.parent)
-    parent = ensure_folder(workplace(path).parent)
-    _remove_abandoned(parent, f".{path.name}.*.unfinished")
-    with _claimed(path, parent / f".{path.name}.{uuid.uuid4().hex[:12]}.unfinished") as folder:
+    with _claimed(path, ensure_folder(workplace(path).parent), f".{path.name}.*.unfinished") as folder:
         yield Staging(folder)
 
 
@@ -159,9 +157,7 @@ def _upload(staging: Staging, path: ObjectPath) -> None:
 @contextlib.contextmanager
 def _addition(path: Path) -> Iterator[Staging]:
     """A place inside the table at `path` for rows that are to be added."""
-    parent = ensure_folder(workplace(path) / _ADDING)
-    _remove_abandoned(parent, "*")
-    with _claimed(path, parent / uuid.uuid4().hex[:12]) as folder:
+    with _claimed(path, ensure_folder(workplace(path) / _ADDING), "*") as folder:
         yield Staging(folder)
 
 
@@ -293,14 +289,22 @@ def recorded_checksum(path: Path, name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _claimed(path: Path, folder: Path) -> Iterator[Path]:
-    """A new folder, locked as long as this process uses it, and removed at the end if it still is there."""
-    try:
-        folder.mkdir()
-        handle = claim(folder / _LOCK)
-    except OSError as error:
-        raise _write_error(path, error) from None
-    assert handle is not None  # its name is new
+def _claimed(path: Path, parent: Path, pattern: str) -> Iterator[Path]:
+    """A new folder in `parent`, locked as long as this process uses it, and removed at the end if it still is there.
+
+    `pattern` is its name, with an asterisk for what makes it unlike others; abandoned ones of that name are removed.
+    """
+    _remove_abandoned(parent, pattern)
+    handle = None
+    while handle is None:
+        folder = parent / pattern.replace("*", uuid.uuid4().hex[:12])
+        try:
+            folder.mkdir()
+            handle = claim(folder / _LOCK)
+        except FileNotFoundError:
+            ensure_folder(parent)  # else only `folder` is gone: not locked yet, it looked abandoned to another process
+        except OSError as error:
+            raise _write_error(path, error) from None
     try:
         yield folder
     finally:
@@ -312,7 +316,10 @@ def _remove_abandoned(parent: Path, pattern: str) -> int:
     """Remove folders of processes that died, and return how many there were."""
     removed = 0
     for folder in parent.glob(pattern):
-        if not (folder / _LOCK).exists():  # being made at this moment, or not ours
+        if not (folder / _LOCK).exists():  # its process died, or is, between making it and locking it
+            with contextlib.suppress(OSError):  # not empty, so not ours
+                folder.rmdir()
+                removed += 1
             continue
         try:
             handle = claim(folder / _LOCK)
