@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from gramgan.config import Config, load_config
-from gramgan.degradation import PROFILES, build
+from gramgan.degradation import PROFILES, build_degradation
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.hardware.probe import probe_training
@@ -81,7 +81,7 @@ def main() -> None:
 
     batch, device = arguments.batch, arguments.device
     hr = crops(batch, arguments.side, device)
-    degradations = {name: build(name) for name in PROFILES}
+    degradations = {name: build_degradation(name) for name in PROFILES}
     times: dict[str, list[float]] = {name: [] for name in PROFILES}
     for degradation in degradations.values():
         degradation(hr, range(batch))  # warm-up

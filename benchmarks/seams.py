@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from gramgan.files import ensure_folder
 from gramgan.images import find_images, read_rgb
 from gramgan.networks.build import load_generator
-from gramgan.networks.context import SIDE, context_error, sufficient_overlap
+from gramgan.networks.context import MEASURED_SIDE, context_error, sufficient_overlap
 from gramgan.ops.bicubic import SCALE
 from gramgan.upscaling.backends.torch_backend import TorchBackend
 from gramgan.upscaling.engine import Upscaler
@@ -119,7 +119,7 @@ def main() -> None:
             if path == paths[0]:
                 rows.append((name, upscaler.overlap, whole, ours, peer))
         if arguments.measure:
-            measured = [crop(photo, SIDE) for photo in photos]
+            measured = [crop(photo, MEASURED_SIDE) for photo in photos]
             error = np.max([context_error(backend.run, image) for image in measured], axis=0)
             levels = ", ".join(f"{distance} px {255 * error[distance]:.2f}" for distance in range(8, len(error), 8))
             print(f"  largest difference beyond a distance from the cut, in grey levels: {levels}")

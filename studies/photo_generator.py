@@ -24,7 +24,7 @@ from pathlib import Path
 from gramgan.config import load_config
 from gramgan.files import ensure_folder
 from gramgan.networks.build import load_generator
-from gramgan.prepare.run import Wish, prepare
+from gramgan.prepare.run import Wish, prepare_folder
 from gramgan.training.folder import is_run
 from gramgan.training.run import train
 from gramgan.training.weights import BEST_GENERATOR
@@ -63,7 +63,7 @@ def run_training(arguments: argparse.Namespace) -> None:
         fetch_weights(name)
     photographs = copy_photographs(arguments.photos, arguments.folder / "photographs")
     prepared = arguments.folder / "prepared"
-    prepare(photographs, prepared, CUT, benchmarks=arguments.benchmark)
+    prepare_folder(photographs, prepared, CUT, benchmarks=arguments.benchmark)
     run = arguments.folder / "run"
     config = load_config("photo", overrides=[f"data.photos={prepared}", *arguments.set])
     result = train(config, run, resume=is_run(run))

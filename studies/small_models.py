@@ -37,7 +37,7 @@ from gramgan.files import ensure_folder, write_bytes, write_text
 from gramgan.hardware.device import resolve_device
 from gramgan.images import find_images
 from gramgan.networks.build import load_generator
-from gramgan.prepare.run import Wish, prepare
+from gramgan.prepare.run import Wish, prepare_folder
 from gramgan.reports.evaluation import strips_picture
 from gramgan.reports.pixels import to_webp
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
@@ -195,7 +195,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Path]:
     for name in (START, "span-x4", "st-lpips-alex", "st-lpips-vgg16", "lpips-alex", "dists-vgg16", "vgg16"):
         fetch_weights(name)
     shrunk = arguments.folder / "shrunk"
-    prepare(arguments.photos, shrunk, SHRUNK)
+    prepare_folder(arguments.photos, shrunk, SHRUNK)
 
     def best(name: str) -> Path:
         return arguments.folder / name / f"{BEST_GENERATOR}.safetensors"
@@ -234,7 +234,7 @@ def together(arguments: argparse.Namespace, shrunk: Path) -> Path:
     copies, cut = copy_photographs(arguments.sharp, arguments.folder / "copies"), [shrunk]
     for source in sorted(copies.iterdir()):
         cut.append(arguments.folder / "sharp" / source.name)
-        prepare(source, cut[-1], AS_THEY_ARE, benchmarks=[folder for folder in SETS if folder.is_dir()])
+        prepare_folder(source, cut[-1], AS_THEY_ARE, benchmarks=[folder for folder in SETS if folder.is_dir()])
     licences = {path: licence for each in cut for path, licence in known_licences(each).items()}
     rows = [f"{path.name},{licence}" for path, licence in licences.items()]
     for path in licences:

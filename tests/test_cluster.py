@@ -17,7 +17,7 @@ from gramgan import cluster
 from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.images import write_image
-from gramgan.prepare.run import Wish, prepare
+from gramgan.prepare.run import Wish, prepare_folder
 from gramgan.team import in_order
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.upscaling.api import Upscaling
@@ -100,7 +100,7 @@ def test_results_are_the_same_on_a_cluster(
     sources = sources_of(photographs, sorted(photographs.glob("*.png")))
     small, large = pictures(tmp_path / "small", 3, (3, 24, 30)), pictures(tmp_path / "large", 1, (4, 70, 90))[0]
     plain = TextureDatabase.build(tmp_path / "plain.lance", sources, patches=3000)
-    prepare(photographs, tmp_path / "plain", Wish(size=96, step=48))
+    prepare_folder(photographs, tmp_path / "plain", Wish(size=96, step=48))
     here = said(caplog)
     upscaling = Upscaling(HOW)
     for path in (*small, large):
@@ -110,7 +110,7 @@ def test_results_are_the_same_on_a_cluster(
     with cluster.connect(address) as team:
         assert team.size == 2
         spread = TextureDatabase.build(tmp_path / "spread.lance", sources, patches=3000, team=team)
-        prepare(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
+        prepare_folder(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
         assert said(caplog) == here  # what a worker says is said here, in the same order
         jobs = [Job(path, tmp_path / "spread" / f"x4-{path.name}") for path in small]
         outcomes = [outcome for _, outcome in team.arriving(Pictures(HOW), jobs, into=tmp_path / "spread")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gramgan.collect.datasets import DATASETS
-from gramgan.collect.samples import SAMPLES, Sample
+from gramgan.collect.samples import SAMPLES, SamplePhoto
 from gramgan.errors import UserError
 from gramgan.tables import read_table
 from gramgan.weights.catalog import BUNDLES, KNOWN
@@ -32,13 +32,13 @@ def test_a_damaged_table_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=rf"^{path}: missing or damaged, and it is part of gramgan; install"):
-        read_table(path, Sample)
+        read_table(path, SamplePhoto)
     path.unlink()
     with pytest.raises(UserError, match="missing or damaged"):
-        read_table(path, Sample)
+        read_table(path, SamplePhoto)
 
 
 def test_a_table_is_read(tmp_path: Path) -> None:
     path = tmp_path / "table.yaml"
     path.write_text(ROW)
-    assert read_table(path, Sample) == (Sample("p", "f", "t", "a", "l", "", "", "g"),)
+    assert read_table(path, SamplePhoto) == (SamplePhoto("p", "f", "t", "a", "l", "", "", "g"),)

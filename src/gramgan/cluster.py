@@ -33,8 +33,8 @@ from gramgan.files import ensure_folder, write_error
 from gramgan.places import ObjectPath
 from gramgan.team import HELD, Work, may_begin
 
-T = TypeVar("T")
-R = TypeVar("R")
+_T = TypeVar("T")
+_R = TypeVar("R")
 
 _TRIES = 3  # workers that a task may end, and that may fail to begin on a node
 _LOOK = 1.0  # seconds from one look at the cluster's nodes to the next
@@ -115,7 +115,7 @@ def _on_gpus(ray: Any, device: str) -> bool:
 class _Worker:
     """What runs in a process of the cluster."""
 
-    def open(self, work: Work[T, R], order: "_Order") -> None:
+    def open(self, work: Work[_T, _R], order: "_Order") -> None:
         """Get ready for tasks.
 
         Raises:
@@ -182,8 +182,8 @@ class RayTeam:
         return max(sum(self._places().values()), 1)
 
     def arriving(
-        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
-    ) -> Iterator[tuple[int, R]]:
+        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, _R]]:
         """Do all tasks, as `Team` says. What a worker has logged is logged here when its result arrives.
 
         Raises:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
 
-def evenly_spread(many: Sequence[T], limit: int) -> list[T]:
+def evenly_spread(many: Sequence[_T], limit: int) -> list[_T]:
     """At most `limit` of them in their order, the first and the last among them (with a limit of 1 the first)."""
     if len(many) <= limit:
         return list(many)

@@ -35,7 +35,7 @@ _NOT_OWN = "what is here is no plain file of this user with one name"
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -251,7 +251,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return kept
 
 
-def record_as(kind: type[T], values: object) -> T | None:
+def record_as(kind: type[_T], values: object) -> _T | None:
     """The dataclass that was written to a journal as a dictionary; None if the line holds no such thing.
 
     A schema library would do, but refuses the texts in which Python keeps names that are no UTF-8.

@@ -48,7 +48,7 @@ _ANSWERS = (
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredObject:
     """An object below a prefix: its key from there on, size in bytes, and second of its last change."""
 
     name: str
@@ -56,7 +56,7 @@ class Found:
     changed: int
 
 
-def status(url: str) -> Found | None:
+def status(url: str) -> StoredObject | None:
     """Size and time of an object (its name is empty); None where there is none.
 
     Raises:
@@ -81,7 +81,7 @@ def is_prefix(url: str) -> bool:
         raise problem(url, error) from None
 
 
-def listing(url: str, *, recursive: bool = True) -> tuple[list[Found], list[str]]:
+def listing(url: str, *, recursive: bool = True) -> tuple[list[StoredObject], list[str]]:
     """All objects below `url`, and unless `recursive` the names of the prefixes ("folders") there; both sorted.
 
     One request for 1,000 objects. Empty objects that consoles make for folders are left out.
@@ -139,7 +139,7 @@ def upload(path: Path, url: str) -> None:
     _put(url, path)
 
 
-def mark(url: str) -> None:
+def create_marker(url: str) -> None:
     """Write an empty object. Raises what `upload` raises."""
     _put(url, b"")
 
@@ -243,8 +243,8 @@ def _put(url: str, what: Path | bytes) -> None:
         raise WriteFailedError(str(problem(url, error))) from None
 
 
-def _found(meta: "ObjectMeta", name: str) -> Found:
-    return Found(name, meta["size"], int(meta["last_modified"].timestamp()))
+def _found(meta: "ObjectMeta", name: str) -> StoredObject:
+    return StoredObject(name, meta["size"], int(meta["last_modified"].timestamp()))
 
 
 def _parents(name: str) -> list[str]:

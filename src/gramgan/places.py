@@ -209,7 +209,7 @@ class ObjectPath(type(Path())):
 
     def mark(self) -> None:
         """Make this an empty object. Raises what `put` raises."""
-        objects.mark(str(self))
+        objects.create_marker(str(self))
 
     def delete_below(self) -> None:
         """Delete all objects below.
@@ -228,7 +228,7 @@ class ObjectPath(type(Path())):
 
     touch = rename = replace = chmod = symlink_to = hardlink_to = rmdir = write_bytes = write_text = _refuse  # type: ignore[assignment]
 
-    def _listed(self, found: objects.Found) -> "ObjectPath":
+    def _listed(self, found: objects.StoredObject) -> "ObjectPath":
         path = self / found.name
         path._known = _stat(str(path), found)
         return path
@@ -243,7 +243,7 @@ def check_writable(folder: ObjectPath) -> None:
     if not _writable.isdisjoint(map(str, (folder, *folder.parents))):
         return
     probe = f"{folder}/.gramgan-probe-{os.urandom(4).hex()}"
-    objects.mark(probe)
+    objects.create_marker(probe)
     with contextlib.suppress(UserError):  # there are storages that let nobody delete
         objects.delete([probe])
     _writable.add(str(folder))
@@ -253,7 +253,7 @@ _writable: set[str] = set()
 """Folders that this process has tried."""
 
 
-def _stat(url: str, found: objects.Found) -> os.stat_result:
+def _stat(url: str, found: objects.StoredObject) -> os.stat_result:
     number = int.from_bytes(sha256(url.encode("utf-8", "surrogateescape")).digest()[:7], "big")
     values = (stat.S_IFREG | 0o444, number, -1, 1, 0, 0, found.size, *[found.changed] * 3)
     return os.stat_result(values, {"st_mtime_ns": found.changed * 10**9})

@@ -32,10 +32,10 @@ WHOLE = Share()
 """The share of a process that trains alone."""
 
 
-Place = Callable[[Callable[[], "np.ndarray"]], "np.ndarray"]
+SharedMaker = Callable[[Callable[[], "np.ndarray"]], "np.ndarray"]
 """Gives the array that a function makes, from memory that processes of one machine may have in common."""
 
 
 def own_memory(make: "Callable[[], np.ndarray]") -> "np.ndarray":
-    """The `Place` of a process that trains alone."""
+    """The `SharedMaker` of a process that trains alone."""
     return make()

@@ -8,12 +8,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gramgan.errors import UserError
 
-Row = TypeVar("Row")
+_Row = TypeVar("Row")
 ROW = ConfigDict(extra="forbid")
 """The configuration of a `pydantic.dataclasses.dataclass` that is a row of a table: unknown fields are refused."""
 
 
-def read_table(path: Path, row: type[Row]) -> tuple[Row, ...]:
+def read_table(path: Path, row: type[_Row]) -> tuple[_Row, ...]:
     """The rows of the table at `path`, each a `row`.
 
     Raises:

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-T = TypeVar("T")
-R = TypeVar("R")
+_T = TypeVar("T")
+_R = TypeVar("R")
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
@@ -41,8 +41,8 @@ class Team(Protocol):
         ...
 
     def arriving(
-        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
-    ) -> Iterator[tuple[int, R]]:
+        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, _R]]:
         """Do all tasks.
 
         Args:
@@ -57,9 +57,9 @@ class Team(Protocol):
         ...
 
 
-def in_order(team: Team, work: Work[T, R], tasks: Iterable[T], ahead: int = _AHEAD) -> Iterator[R]:
+def in_order(team: Team, work: Work[_T, _R], tasks: Iterable[_T], ahead: int = _AHEAD) -> Iterator[_R]:
     """The results in the order of the tasks; those that come too early are kept, at most `ahead` for each worker."""
-    early: dict[int, R] = {}
+    early: dict[int, _R] = {}
     due = 0
     for number, result in team.arriving(work, tasks, ahead=ahead * team.size):
         early[number] = result
@@ -74,8 +74,8 @@ class Alone:
     size = 1
 
     def arriving(
-        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
-    ) -> Iterator[tuple[int, R]]:
+        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, _R]]:
         """Do all tasks in their order, each when its result is asked for."""
         function = work.open()
         for number, task in enumerate(tasks):
@@ -89,11 +89,11 @@ class Threads:
         self.size = size
 
     def arriving(
-        self, work: Work[T, R], tasks: Iterable[T], *, ahead: int | None = None, into: Path | None = None
-    ) -> Iterator[tuple[int, R]]:
+        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+    ) -> Iterator[tuple[int, _R]]:
         """Do all tasks, as many at a time as there are threads."""
         function, pending, begun = work.open(), iter(tasks), 0
-        running: dict[Future[R], int] = {}
+        running: dict[Future[_R], int] = {}
         with ThreadPoolExecutor(self.size, thread_name_prefix="gramgan") as pool:
             try:
                 while True:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from gramgan.cli.app import run
-from gramgan.data.throughput import Rate
+from gramgan.data.throughput import ReadingRate
 from gramgan.hardware import doctor
 from gramgan.hardware.probe import Verdict
 from gramgan.images import write_image
 from gramgan.training.fitting import Fit
 
-RATES = [Rate("folder", 25, 1.5, 1.5), Rate("resident", 25, 60.0, 8000.0)]
+RATES = [ReadingRate("folder", 25, 1.5, 1.5), ReadingRate("resident", 25, 60.0, 8000.0)]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from gramgan.collect import collect_folder, collect_samples, known_licences, read_manifest, split
 from gramgan.collect.attribution import ATTRIBUTION
 from gramgan.collect.manifest import LEFT_OUT, MANIFEST, read_left_out
-from gramgan.collect.samples import SAMPLES, Sample, locate
+from gramgan.collect.samples import SAMPLES, SamplePhoto, locate
 from gramgan.errors import UserError
 from gramgan.files import sha256
 from gramgan.images import read_rgb
@@ -101,7 +101,7 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("samples_there")
 def test_a_file_that_the_package_no_longer_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = Sample("scikit-image", "no_such.png", "t", "a", "l", "", "", "g")
+    gone = SamplePhoto("scikit-image", "no_such.png", "t", "a", "l", "", "", "g")
     monkeypatch.setattr("gramgan.collect.gather.SAMPLES", (*SAMPLES[:2], gone))
     result = collect_samples(tmp_path)
     assert [one.reason.split(":")[0] for one in result.left_out] == ["missing"]

@@ -13,17 +13,17 @@ from PIL import Image
 
 from gramgan.collect import collect_folder, known_licences, read_manifest
 from gramgan.collect.attribution import ATTRIBUTION, write_attribution
-from gramgan.collect.found import Found
-from gramgan.collect.journal import Journal, search
+from gramgan.collect.found import FoundPhoto
+from gramgan.collect.journal import Journal, search_service
 from gramgan.collect.licences import licence_from_text
-from gramgan.collect.manifest import MANIFEST, Entry, LeftOut, write_left_out, write_manifest
+from gramgan.collect.manifest import MANIFEST, LeftOutFile, ManifestEntry, write_left_out, write_manifest
 from gramgan.collect.services import COMMONS
-from gramgan.collect.services.base import Cursor, Page, Query, Service
+from gramgan.collect.services.base import Cursor, Query, ResultPage, Service
 from gramgan.errors import UserError
-from gramgan.prepare.run import Wish, prepare
+from gramgan.prepare.run import Wish, prepare_folder
 
 CC = "https://creativecommons.org"
-ENTRY = Entry("a.png", 9, 9, "0", "1", "here", "CC0-1.0", "", "me", "title", "", "a", "train")
+ENTRY = ManifestEntry("a.png", 9, 9, "0", "1", "here", "CC0-1.0", "", "me", "title", "", "a", "train")
 FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "'=1"]
 
 
@@ -86,7 +86,7 @@ def test_commons_records_without_an_address_of_a_licence(fields: dict[str, str],
 def test_cells_that_a_spreadsheet_would_run(text: str, tmp_path: Path) -> None:
     entry = replace(ENTRY, title=text, author=text, file=f"{text.strip()}.png".replace("/", "_"))
     write_manifest(tmp_path, [entry])
-    write_left_out(tmp_path, [LeftOut(text, text)])
+    write_left_out(tmp_path, [LeftOutFile(text, text)])
     for name in (MANIFEST, "left-out.csv"):
         with (tmp_path / name).open(newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
@@ -135,8 +135,8 @@ def test_damaged_journals_of_a_collection(damage: bytes, tmp_path: Path, caplog:
     journal.add(ENTRY)
     with (tmp_path / ".collect" / "journal.jsonl").open("ab") as file:
         file.write(damage + b"\n")
-    journal.add(LeftOut("b", "small"))
-    assert Journal(tmp_path).read() == ([ENTRY], [LeftOut("b", "small")])
+    journal.add(LeftOutFile("b", "small"))
+    assert Journal(tmp_path).read() == ([ENTRY], [LeftOutFile("b", "small")])
     assert "passed over" in caplog.text
 
 
@@ -149,13 +149,13 @@ def test_damaged_journals_of_a_collection(damage: bytes, tmp_path: Path, caplog:
     ],
 )
 def test_a_damaged_search_is_made_again(damage: bytes, tmp_path: Path) -> None:
-    def page(_query: Query, cursor: Cursor, _ask: object) -> Page:
-        return Page([Found(f"https://x.example/{cursor.get('page', 1)}")], None if cursor else {"page": "2"})
+    def page(_query: Query, cursor: Cursor, _ask: object) -> ResultPage:
+        return ResultPage([FoundPhoto(f"https://x.example/{cursor.get('page', 1)}")], None if cursor else {"page": "2"})
 
     service = Service("s", "S", "x.example", 0, page)
 
     def found() -> list[str]:
-        return [one.url for one in search(service, Query("w", (), 1), lambda url: {}, tmp_path)]
+        return [one.url for one in search_service(service, Query("w", (), 1), lambda url: {}, tmp_path)]
 
     expected = ["https://x.example/1", "https://x.example/2"]
     assert found() == expected
@@ -170,10 +170,10 @@ def test_a_damaged_search_is_made_again(damage: bytes, tmp_path: Path) -> None:
 def test_damaged_journals_of_a_preparation(name: str, damage: bytes, tmp_path: Path) -> None:
     photograph(tmp_path / "in" / "a.png")
     wish = Wish(size=64, step=64, shard=4 if name == "shards.jsonl" else None)
-    assert prepare(tmp_path / "in", tmp_path / "out", wish).sub_images == 16
+    assert prepare_folder(tmp_path / "in", tmp_path / "out", wish).sub_images == 16
     with (tmp_path / "out" / ".prepare" / name).open("ab") as file:
         file.write(damage + b"\n")
-    assert prepare(tmp_path / "in", tmp_path / "out", wish).sub_images == 16
+    assert prepare_folder(tmp_path / "in", tmp_path / "out", wish).sub_images == 16
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
@@ -183,12 +183,12 @@ def test_a_preparation_deletes_nothing_outside_of_its_folder(tmp_path: Path) -> 
     for path in precious:
         photograph(path)
     wish = Wish(size=64, step=64, shard=4)
-    prepare(tmp_path / "in", tmp_path / "out", wish)
+    prepare_folder(tmp_path / "in", tmp_path / "out", wish)
     (tmp_path / "out" / "linked").symlink_to("../elsewhere")
     with (tmp_path / "out" / ".prepare" / "shards.jsonl").open("a") as file:
         for name in ("../precious.png", "linked/precious.png", str(precious[0])):
             file.write(json.dumps({"file": name, "plan": "", "size": 1}) + "\n")
-    prepare(tmp_path / "in", tmp_path / "out", wish)
+    prepare_folder(tmp_path / "in", tmp_path / "out", wish)
     assert all(path.is_file() for path in precious)
 
 
@@ -203,7 +203,7 @@ def test_hidden_folders_are_not_followed(hidden: str, tmp_path: Path) -> None:
         if hidden == ".collect":
             Journal(tmp_path / "out")
         else:
-            prepare(tmp_path / "in", tmp_path / "out", Wish(size=64))
+            prepare_folder(tmp_path / "in", tmp_path / "out", Wish(size=64))
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from gramgan.collect import Collected
-from gramgan.collect.found import Found
-from gramgan.collect.manifest import Entry, read_left_out, read_manifest
+from gramgan.collect.found import FoundPhoto
+from gramgan.collect.manifest import ManifestEntry, read_left_out, read_manifest
 from gramgan.collect.net import collect_found
 from gramgan.errors import UserError
 from gramgan.fetch import Manners
@@ -390,7 +390,7 @@ def kill_where_it_hangs(server: Server, folder: Path, name: str) -> None:
     process.communicate()
 
 
-def check(folder: Path) -> list[Entry]:
+def check(folder: Path) -> list[ManifestEntry]:
     entries = read_manifest(folder)
     assert entries is not None
     wanted = {hashlib.sha256(data).hexdigest()[:20] + ".jpg": data for data in GOOD.values()}
@@ -456,8 +456,8 @@ def test_killed_and_resumed_twice(server: Server, tmp_path: Path) -> None:
     assert not (killed / ".collect" / "incoming").exists()
 
 
-def listed(*names: str) -> list[Found]:
-    return [Found(f"https://museum.example/{name}.jpg", licence="CC0-1.0") for name in names]
+def listed(*names: str) -> list[FoundPhoto]:
+    return [FoundPhoto(f"https://museum.example/{name}.jpg", licence="CC0-1.0") for name in names]
 
 
 def collect_listed(server: Server, folder: Path, *names: str, **more: Any) -> Collected:
@@ -501,7 +501,12 @@ def test_ctrl_c_keeps_what_is_there(server: Server, tmp_path: Path) -> None:
 
 def test_addresses_that_are_none_do_not_end_a_run(server: Server, tmp_path: Path) -> None:
     transport = runpy.run_path(str(SCRIPT))["LocalTransport"](server.server_port)
-    bad = [Found("https://[bad/x.jpg"), Found("https://a:99999/x.jpg"), Found("ftp://a/x.jpg"), Found("x.jpg")]
+    bad = [
+        FoundPhoto("https://[bad/x.jpg"),
+        FoundPhoto("https://a:99999/x.jpg"),
+        FoundPhoto("ftp://a/x.jpg"),
+        FoundPhoto("x.jpg"),
+    ]
     manners = Manners(pause=0.01, attempts=2)
     result = collect_found(tmp_path, listed=[*bad, *listed("a")], manners=manners, transport=transport, limit=9)
     assert result.new == 1

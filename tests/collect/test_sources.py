@@ -8,7 +8,7 @@ from gramgan.collect.addresses import read_addresses
 from gramgan.collect.attribution import ATTRIBUTION, write_attribution
 from gramgan.collect.found import original_of, tidy
 from gramgan.collect.licences import Licence, licence_from_url, licence_of, parse_codes, refusal
-from gramgan.collect.manifest import Entry
+from gramgan.collect.manifest import ManifestEntry
 from gramgan.errors import UserError
 
 CC = "https://creativecommons.org"
@@ -81,7 +81,7 @@ def test_texts_from_the_net_become_one_plain_line() -> None:
 
 
 def test_attribution_escapes_what_comes_from_the_net(tmp_path: Path) -> None:
-    entry = Entry(
+    entry = ManifestEntry(
         *("a.jpg", 1, 1, "", "", "https://x.example/a.jpg", "CC-BY-4.0", "javascript:alert(1)", "[me](http://evil)"),
         *("<img src=x> *bold*", "https://x.example/p", "g", "train"),
     )

@@ -8,7 +8,7 @@ from known_pictures import as_jpeg
 from PIL import Image
 
 from gramgan import condition
-from gramgan.condition.jpeg_file import Header, jpeg_of, read_header
+from gramgan.condition.jpeg_file import Header, jpeg_of, read_jpeg_header
 from gramgan.condition.jpeg_pixels import jpeg_in
 from gramgan.images import Raster
 
@@ -24,7 +24,7 @@ def coded(width: int = 40, height: int = 24, **options: object) -> bytes:
 
 @pytest.mark.parametrize("quality", [1, 10, 35, 50, 75, 92, 100])
 def test_the_quality_is_that_of_the_tables(quality: int) -> None:
-    header = read_header(io.BytesIO(coded(quality=quality)))
+    header = read_jpeg_header(io.BytesIO(coded(quality=quality)))
     assert header is not None
     jpeg = jpeg_of(header)
     assert (jpeg.quality, jpeg.source, jpeg.offset) == (quality, "file", (0, 0))
@@ -32,14 +32,14 @@ def test_the_quality_is_that_of_the_tables(quality: int) -> None:
 
 @pytest.mark.parametrize(("option", "name"), [(0, "4:4:4"), (1, "4:2:2"), (2, "4:2:0")])
 def test_subsampling(option: int, name: str) -> None:
-    header = read_header(io.BytesIO(coded(quality=80, subsampling=option, progressive=option == 1)))
+    header = read_jpeg_header(io.BytesIO(coded(quality=80, subsampling=option, progressive=option == 1)))
     assert header is not None
     assert jpeg_of(header).subsampling == name
 
 
 def test_tables_are_those_that_pillow_reads() -> None:
     data = coded(quality=63)
-    header = read_header(io.BytesIO(data))
+    header = read_jpeg_header(io.BytesIO(data))
     assert header is not None
     jpeg = jpeg_of(header)
     tables = Image.open(io.BytesIO(data)).quantization  # pyright: ignore[reportAttributeAccessIssue]
@@ -50,12 +50,12 @@ def test_tables_are_those_that_pillow_reads() -> None:
 
 def test_a_table_of_ones_own_and_a_grey_file() -> None:
     ramp = [2 + place // 2 for place in range(64)]
-    header = read_header(io.BytesIO(coded(qtables=[ramp, ramp])))
+    header = read_jpeg_header(io.BytesIO(coded(qtables=[ramp, ramp])))
     assert header is not None
     assert 80 <= jpeg_of(header).quality <= 95
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(buffer, "JPEG", quality=40)
-    header = read_header(io.BytesIO(buffer.getvalue()))
+    header = read_jpeg_header(io.BytesIO(buffer.getvalue()))
     assert header is not None
     grey = jpeg_of(header)
     assert (grey.quality, grey.chroma_table, grey.subsampling, grey.chroma_offset) == (40, None, None, None)
@@ -92,17 +92,17 @@ def test_a_table_is_turned_with_the_picture() -> None:
 
 def test_damaged_headers_say_nothing() -> None:
     whole = coded(quality=50)
-    assert read_header(io.BytesIO(b"")) is None
-    assert read_header(io.BytesIO(b"\x89PNG\r\n\x1a\n")) is None
+    assert read_jpeg_header(io.BytesIO(b"")) is None
+    assert read_jpeg_header(io.BytesIO(b"\x89PNG\r\n\x1a\n")) is None
     scan = whole.index(b"\xff\xda")
     for length in range(2, scan):
-        assert read_header(io.BytesIO(whole[:length])) is None, length
-    assert read_header(io.BytesIO(b"\xff\xd8" + b"\xff\xd0" * 100_000)) is None
-    assert read_header(io.BytesIO(b"\xff\xd8" + b"\xff" * 100_000)) is None
+        assert read_jpeg_header(io.BytesIO(whole[:length])) is None, length
+    assert read_jpeg_header(io.BytesIO(b"\xff\xd8" + b"\xff\xd0" * 100_000)) is None
+    assert read_jpeg_header(io.BytesIO(b"\xff\xd8" + b"\xff" * 100_000)) is None
     nought = whole.replace(b"\xff\xdb", b"\xff\xdb", 1)
     at = nought.index(b"\xff\xdb") + 5
-    assert read_header(io.BytesIO(nought[:at] + b"\0" * 64 + nought[at + 64 :])) is None
-    assert read_header(io.BytesIO(b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 8, 8, 1, 1, 9) + whole[2:])) is None
+    assert read_jpeg_header(io.BytesIO(nought[:at] + b"\0" * 64 + nought[at + 64 :])) is None
+    assert read_jpeg_header(io.BytesIO(b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 8, 8, 1, 1, 9) + whole[2:])) is None
 
 
 def test_random_bytes_never_raise() -> None:
@@ -113,7 +113,7 @@ def test_random_bytes_never_raise() -> None:
         changed = bytearray(whole)
         for place in rng.integers(2, scan, 4):
             changed[place] = rng.integers(256)
-        header = read_header(io.BytesIO(bytes(changed)))
+        header = read_jpeg_header(io.BytesIO(bytes(changed)))
         if header is not None:
             assert 1 <= jpeg_of(header).quality <= 100
 
@@ -124,6 +124,6 @@ def test_pixels_agree_with_the_file(photographs: list) -> None:
         assert found is not None
         buffer = io.BytesIO()
         Image.fromarray(photographs[0].transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
-        header = read_header(io.BytesIO(buffer.getvalue()))
+        header = read_jpeg_header(io.BytesIO(buffer.getvalue()))
         assert header is not None
         assert found.luma_table == jpeg_of(header).luma_table

@@ -7,7 +7,7 @@ import pytest
 
 from gramgan.data import choice
 from gramgan.data.choice import choose, kind_of, open_source, resident_bytes, usual_workers
-from gramgan.data.items import Item, Place, items_of
+from gramgan.data.items import ImagePlace, Item, items_of
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.source import Demand
 from gramgan.data.stream import StreamedImages
@@ -24,7 +24,7 @@ def test_bytes_in_memory(folder: Path, tmp_path: Path) -> None:
     assert resident_bytes(items_of([tmp_path / "broken.png"])) == 0
     assert resident_bytes(items[:1] * 10_000) == 10_000 * 3 * 70 * 90
     write_image(tmp_path / "low.png", np.zeros((3, 10, 10), np.float32))
-    pair = Item("pair", items[0].high, Place(tmp_path / "low.png"))
+    pair = Item("pair", items[0].high, ImagePlace(tmp_path / "low.png"))
     assert resident_bytes([pair]) == 3 * 70 * 90 + 300
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gramgan.data.items import Item, Place, items_of
+from gramgan.data.items import ImagePlace, Item, items_of
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.source import Demand
 from gramgan.errors import UserError
@@ -157,7 +157,7 @@ def test_pairs_are_cut_and_turned_alike(tmp_path: Path) -> None:
     low = ramp(11, 9)
     write_image(tmp_path / "low.png", low)
     write_image(tmp_path / "high.png", low.repeat(4, 1).repeat(4, 2))
-    pair = Item("high.png", Place(tmp_path / "high.png"), Place(tmp_path / "low.png"))
+    pair = Item("high.png", ImagePlace(tmp_path / "high.png"), ImagePlace(tmp_path / "low.png"))
     crops = ResidentPhotos([pair], Demand(16, 50)).next()
     assert crops.low is not None
     assert crops.low.shape == (50, 3, 4, 4)
@@ -168,6 +168,6 @@ def test_pairs_are_cut_and_turned_alike(tmp_path: Path) -> None:
 def test_pairs_of_another_scale_are_left_out(tmp_path: Path) -> None:
     write_image(tmp_path / "low.png", ramp(10, 10))
     write_image(tmp_path / "high.png", ramp(40, 41))
-    pair = Item("high.png", Place(tmp_path / "high.png"), Place(tmp_path / "low.png"))
+    pair = Item("high.png", ImagePlace(tmp_path / "high.png"), ImagePlace(tmp_path / "low.png"))
     with pytest.raises(UserError, match=r"low.png: 10x10 is not exactly a quarter of high\.png, 41x40"):
         ResidentPhotos([pair], Demand(16, 2))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gramgan.data import crew
-from gramgan.data.items import Item, Place, items_of
+from gramgan.data.items import ImagePlace, Item, items_of
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.source import Crops, CropSource, Demand
 from gramgan.data.stream import StreamedImages
@@ -79,7 +79,7 @@ def test_pairs(tmp_path: Path) -> None:
     low = noise(0, 20, 24)
     write_image(tmp_path / "low.png", low)
     write_image(tmp_path / "high.png", low.repeat(4, 1).repeat(4, 2))
-    pair = Item("high.png", Place(tmp_path / "high.png"), Place(tmp_path / "low.png"))
+    pair = Item("high.png", ImagePlace(tmp_path / "high.png"), ImagePlace(tmp_path / "low.png"))
     expected = ResidentPhotos([pair], DEMAND).next()
     with StreamedImages([pair], DEMAND, workers=1) as source:
         crops = source.next()
@@ -120,7 +120,7 @@ def test_files_that_cannot_be_used_are_named_and_replaced(folder: Path, caplog: 
 
 
 def test_a_file_that_breaks_the_decoding_itself_is_named(folder: Path) -> None:
-    items = [*items_of(find_images(folder)), Item("odd", Place(folder / "photo1.png", "member", "no number", 1))]  # type: ignore[arg-type]
+    items = [*items_of(find_images(folder)), Item("odd", ImagePlace(folder / "photo1.png", "member", "no number", 1))]  # type: ignore[arg-type]
     with StreamedImages(items, DEMAND, workers=1) as source:
         names = [name for batch in batches(source, 4) for name in batch.names]
         look = source.look()

@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage import data
 
 from gramgan.config import load_config
-from gramgan.degradation import PROFILES, SCALE, build, photo, realphoto, satellite, seed_of
+from gramgan.degradation import PROFILES, SCALE, build_degradation, photo, realphoto, satellite, seed_of
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.degradation.jpeg import Coding
 from gramgan.degradation.noise import sensor_noise
@@ -36,7 +36,7 @@ def photographs(side: int = 96) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def plans() -> list[realphoto.Plan]:
+def plans() -> list[realphoto.RealPhotoPlan]:
     return [RealPhoto().plan(seed) for seed in range(PLANS)]
 
 
@@ -55,7 +55,7 @@ def covers(values: Sequence[float], low: float, high: float) -> None:
 
 def test_published_low_resolution_images(benchmarks_folder: Path) -> None:
     """At most one grey level, four LR pixels from the border, on all 19 images of Set5 and Set14."""
-    degradation = build("bicubic")
+    degradation = build_degradation("bicubic")
     truths = sorted(benchmarks_folder.rglob("*HR.png"))
     assert len(truths) == 19
     for path in truths:
@@ -68,13 +68,13 @@ def test_published_low_resolution_images(benchmarks_folder: Path) -> None:
 
 def test_bicubic_is_the_function() -> None:
     hr = photographs()
-    assert torch.equal(build("bicubic")(hr, [1, 2, 3]), degrade_bicubic(hr))
-    assert build("bicubic").describe(1) == ["MATLAB's bicubic, ×1/4"]
+    assert torch.equal(build_degradation("bicubic")(hr, [1, 2, 3]), degrade_bicubic(hr))
+    assert build_degradation("bicubic").describe(1) == ["MATLAB's bicubic, ×1/4"]
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_what_every_profile_gives(name: str) -> None:
-    degradation, hr = build(name), photographs()
+    degradation, hr = build_degradation(name), photographs()
     lr = degradation(hr, [5, 6, 7])
     assert degradation.name == name
     assert lr.shape == (3, 3, 24, 24)
@@ -95,30 +95,30 @@ def test_what_every_profile_gives(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["photo", "realphoto", "satellite"])
 def test_a_seed_decides_whatever_the_batch_and_the_global_generator(name: str) -> None:
-    degradation, hr = build(name), photographs()
+    degradation, hr = build_degradation(name), photographs()
     torch.manual_seed(1)
     seeds = [2**63 - 1, 8, 11]
     together = degradation(hr, seeds)
     torch.manual_seed(2)
-    assert torch.equal(together, build(name)(hr, seeds))
+    assert torch.equal(together, build_degradation(name)(hr, seeds))
     for i, seed in enumerate(seeds):
         assert torch.equal(degradation(hr[i : i + 1], [seed])[0], together[i])
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(degradation(hr, seeds), together)
     assert not torch.equal(degradation(hr, [9, 8, 11])[0], together[0])
-    assert degradation.describe(8) == build(name).describe(8) != degradation.describe(9)
+    assert degradation.describe(8) == build_degradation(name).describe(8) != degradation.describe(9)
 
 
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("size", [(32, 32), (32, 236), (4, 4)])  # the smallest crop; next to nothing
 def test_small_and_long_images(name: str, size: tuple[int, int]) -> None:
-    lr = build(name)(torch.rand(12, 3, *size), range(12))
+    lr = build_degradation(name)(torch.rand(12, 3, *size), range(12))
     assert lr.shape[-2:] == (size[0] // 4, size[1] // 4)
     assert bool(lr.isfinite().all())
 
 
 def test_wrong_input() -> None:
-    degradation = build("realphoto")
+    degradation = build_degradation("realphoto")
     for shape, seeds, message in (
         ((1, 1, 8, 8), [0], "needs RGB images"),
         ((3, 8, 8), [0], "needs RGB images"),
@@ -130,7 +130,7 @@ def test_wrong_input() -> None:
     with pytest.raises(
         UserError, match="degradation foto: there is no such profile; choose one of bicubic, photo, real"
     ):
-        build("foto")
+        build_degradation("foto")
 
 
 def test_settings_name_the_profiles() -> None:
@@ -148,8 +148,8 @@ def test_seeds_of_names_stay_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("stage", ["first", "second"])
-def test_probabilities_of_a_stage(plans: list[realphoto.Plan], stage: str) -> None:
-    numbers: realphoto.Round = {"first": realphoto.FIRST, "second": realphoto.SECOND}[stage]
+def test_probabilities_of_a_stage(plans: list[realphoto.RealPhotoPlan], stage: str) -> None:
+    numbers: realphoto.Round = {"first": realphoto.FIRST_ROUND, "second": realphoto.SECOND_ROUND}[stage]
     drawn: list[RoundPlan] = [getattr(plan, stage) for plan in plans]
     blurs = [one.blur for one in drawn if one.blur is not None]
     if numbers.blur < 1:
@@ -196,7 +196,7 @@ def test_probabilities_of_a_stage(plans: list[realphoto.Plan], stage: str) -> No
         assert set(Counter(one.coding.offset[axis] for one in drawn)) == set(range(16))
 
 
-def test_probabilities_of_the_end(plans: list[realphoto.Plan]) -> None:
+def test_probabilities_of_the_end(plans: list[realphoto.RealPhotoPlan]) -> None:
     share([plan.sinc is not None for plan in plans], 0.8)
     share([plan.jpeg_last for plan in plans], 0.5)
     for name in ("area", "bilinear", "bicubic"):
@@ -205,7 +205,7 @@ def test_probabilities_of_the_end(plans: list[realphoto.Plan]) -> None:
 
 
 def test_numbers_are_those_of_the_published_training() -> None:
-    first, second = realphoto.FIRST, realphoto.SECOND
+    first, second = realphoto.FIRST_ROUND, realphoto.SECOND_ROUND
     assert dataclasses.astuple(first) == (
         *(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1.0, 30.0), (0.05, 3.0)),
         *(0.1, 0.5, 0.4, (30, 95)),
@@ -231,7 +231,7 @@ def resized(image: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
     return F.interpolate(torch.from_numpy(image)[None], size=size, mode=how, **centred)[0].numpy()  # pyright: ignore[reportArgumentType]
 
 
-def test_the_pipeline_is_its_plan_in_order(plans: list[realphoto.Plan]) -> None:
+def test_the_pipeline_is_its_plan_in_order(plans: list[realphoto.RealPhotoPlan]) -> None:
     """Against SciPy and Pillow, in float64: within half a grey level on average."""
     hr = photographs()
     # Where Gaussian noise alone is added: rounding cannot change how many random numbers are drawn.
@@ -277,16 +277,16 @@ def test_what_the_satellites_draw() -> None:
 
 @pytest.mark.parametrize("mtf", [0.15, 0.36])
 def test_the_sensor_passes_its_mtf_at_nyquist(mtf: float) -> None:
-    kernel = satellite.Plan((mtf, 0.2), 0.0, (0, 0), 100, 12, 0.5, None, 0).kernel().numpy()
+    kernel = satellite.SatellitePlan((mtf, 0.2), 0.0, (0, 0), 100, 12, 0.5, None, 0).kernel().numpy()
     wave = np.cos(2 * np.pi / 8 * (np.arange(21) - 10))
     assert (kernel.sum(0) * wave).sum() == pytest.approx(mtf, abs=0.002)
     assert (kernel.sum(1) * wave).sum() == pytest.approx(0.2, abs=0.002)
     assert math.exp(-2 * (math.pi * sigma_of_mtf(mtf) / 8) ** 2) == pytest.approx(mtf)
 
 
-def quiet(**changes: object) -> satellite.Plan:
+def quiet(**changes: object) -> satellite.SatellitePlan:
     """A sensor with nothing but its optics."""
-    plan = satellite.Plan((0.3, 0.3), 0.0, (0.0, 0.0), 1e5, 12, 1.0, None, 0)
+    plan = satellite.SatellitePlan((0.3, 0.3), 0.0, (0.0, 0.0), 1e5, 12, 1.0, None, 0)
     return dataclasses.replace(plan, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -322,7 +322,7 @@ def test_few_bits_are_few_levels() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", PROFILES)
 def test_on_a_gpu(name: str) -> None:
-    hr, degradation = photographs(), build(name)
+    hr, degradation = photographs(), build_degradation(name)
     one, two = degradation(hr.cuda(), [1, 2, 3]), degradation(hr.cuda(), [1, 2, 3])
     assert torch.equal(one, two)
     if name == "bicubic":
@@ -351,7 +351,7 @@ def test_photo_faults_are_as_frequent_as_said() -> None:
 def test_photo_leaves_clean_pictures_as_the_benchmarks_are() -> None:
     seed = next(seed for seed in range(100) if photo.Photo().plan(seed).shrink == "bicubic")
     hr = photographs()
-    assert torch.equal(build("photo")(hr, [seed] * 3), degrade_bicubic(hr))
+    assert torch.equal(build_degradation("photo")(hr, [seed] * 3), degrade_bicubic(hr))
 
 
 def test_sensor_noise_has_the_stated_spread_correlation_and_signal() -> None:

@@ -13,7 +13,7 @@ import torch
 
 import gramgan
 from gramgan.cli.app import run
-from gramgan.degradation import build, seed_of
+from gramgan.degradation import build_degradation, seed_of
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import Entrant
@@ -83,7 +83,7 @@ def test_lr_made_by_a_profile_is_the_same_in_every_run(hr: Path, tiny: Path) -> 
     assert first.models[0] == again.models[0]
     assert first.low_resolution == "made from HR by realphoto, rounded to 8 bits"
     truth = SR_Y_CROP4.crop_to_scale(torch.from_numpy(read_rgb(hr / "b.png"))[None])
-    low = build("realphoto")(SR_Y_CROP4.quantise(truth), [seed_of("b.png")])
+    low = build_degradation("realphoto")(SR_Y_CROP4.quantise(truth), [seed_of("b.png")])
     written = SR_Y_CROP4.quantise(bicubic_up(low))
     [score] = [row.scores["psnr_y"] for row in again.models[0].images if row.image == "b.png"]
     assert score == pytest.approx(float(psnr_y(written, SR_Y_CROP4.quantise(truth))), abs=1e-4)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from gramgan.images import Raster, write_image
-from gramgan.images.fingerprint import NEAR, Lookalikes, Thumbnail, fingerprint, thumbnail, turned
+from gramgan.images.fingerprint import LOOKALIKE_DISTANCE, Lookalikes, Thumbnail, fingerprint, thumbnail, turned
 from gramgan.images.strips import luma, strips
 
 
@@ -60,7 +60,7 @@ def test_strips_of_a_file_make_the_thumbnail_of_the_whole(tmp_path: Path) -> Non
 
 def test_copies_are_alike_and_others_are_not() -> None:
     marks = [mark(picture(seed)) for seed in range(30)]
-    assert min(differ(a, b) for i, a in enumerate(marks) for b in marks[:i]) > 2 * NEAR
+    assert min(differ(a, b) for i, a in enumerate(marks) for b in marks[:i]) > 2 * LOOKALIKE_DISTANCE
     for seed, original in enumerate(marks[:5]):
         image = picture(seed)
         file = io.BytesIO()
@@ -72,7 +72,7 @@ def test_copies_are_alike_and_others_are_not() -> None:
             ImageEnhance.Brightness(image).enhance(0.8),
             ImageEnhance.Contrast(image).enhance(1.2),
         ]
-        assert max(differ(original, mark(copy)) for copy in copies) <= NEAR
+        assert max(differ(original, mark(copy)) for copy in copies) <= LOOKALIKE_DISTANCE
 
 
 def test_turned_and_mirrored_copies_are_found() -> None:

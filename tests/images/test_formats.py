@@ -13,7 +13,7 @@ from gramgan.errors import UserError
 from gramgan.images import Raster, write_image
 from gramgan.images.formats import FORMATS
 from gramgan.images.formats.base import HEAD_BYTES
-from gramgan.images.vips import pyvips, reason
+from gramgan.images.vips import pyvips, vips_reason
 
 RNG = np.random.default_rng(4)
 SMOOTH = np.asarray(
@@ -119,7 +119,7 @@ def test_resolution_in_exif_alone(tmp_path: Path) -> None:
     ],
 )
 def test_the_reason_is_the_last_line_that_says_something(account: str, says: str) -> None:
-    assert reason(pyvips.Error(account)) == says
+    assert vips_reason(pyvips.Error(account)) == says
 
 
 def test_heads_are_long_enough_for_every_format() -> None:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from gramgan.networks.context import REACH, SIDE, Run, context_error, measure_overlap
+from gramgan.networks.context import LONGEST_REACH, MEASURED_SIDE, Run, context_error, measure_overlap
 from gramgan.networks.rrdb import RRDBNet
 from gramgan.upscaling.backends.torch_backend import TorchBackend
 
 
-def noise(side: int = SIDE) -> np.ndarray:
+def noise(side: int = MEASURED_SIDE) -> np.ndarray:
     return np.random.default_rng(0).random((3, side, side), dtype=np.float32)
 
 
@@ -36,14 +36,14 @@ def looking(distance: int, strength: float = 1.0) -> Run:
 
 @pytest.mark.parametrize("distance", [1, 7, 40, 95])
 def test_the_error_ends_where_the_network_sees_no_farther(distance: int) -> None:
-    error = context_error(looking(distance), noise(SIDE + 11))
-    assert error.shape == (REACH,)
+    error = context_error(looking(distance), noise(MEASURED_SIDE + 11))
+    assert error.shape == (LONGEST_REACH,)
     assert error[distance - 1] > 0.05
     assert error[distance:].max(initial=0) == 0
     assert (np.diff(error) <= 0).all()
 
 
-@pytest.mark.parametrize(("distance", "overlap"), [(1, 4), (4, 4), (5, 8), (40, 40), (95, REACH)])
+@pytest.mark.parametrize(("distance", "overlap"), [(1, 4), (4, 4), (5, 8), (40, 40), (95, LONGEST_REACH)])
 def test_the_overlap_is_the_next_multiple_of_four(distance: int, overlap: int) -> None:
     assert measure_overlap(looking(distance), [noise()]) == overlap
 
@@ -54,7 +54,7 @@ def test_what_nobody_sees_does_not_count() -> None:
 
 
 def test_the_worst_image_counts() -> None:
-    assert measure_overlap(looking(9), [np.zeros((3, SIDE, SIDE), np.float32), noise()]) == 12
+    assert measure_overlap(looking(9), [np.zeros((3, MEASURED_SIDE, MEASURED_SIDE), np.float32), noise()]) == 12
 
 
 def test_a_network_of_known_reach(network: RRDBNet) -> None:

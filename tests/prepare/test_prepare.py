@@ -21,7 +21,7 @@ from gramgan.images import read_rgb, write_image
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.prepare import run as prepare_run
 from gramgan.prepare.cutting import starts
-from gramgan.prepare.run import Wish, prepare
+from gramgan.prepare.run import Wish, prepare_folder
 from gramgan.team import Threads
 
 
@@ -133,7 +133,7 @@ def test_every_odd_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_sub_images_are_the_photographs_pixels(tmp_path: Path) -> None:
     collect_folder(photos(tmp_path / "mine"), tmp_path / "in", licence="CC0-1.0")
-    result = prepare(tmp_path / "in", tmp_path / "out", Wish(size=96, step=48), team=Threads(2))
+    result = prepare_folder(tmp_path / "in", tmp_path / "out", Wish(size=96, step=48), team=Threads(2))
     sources = {entry.file: entry for entry in read_manifest(tmp_path / "in") or []}
     entries = read_manifest(tmp_path / "out") or []
     xs, ys = [0, 48, 96, 144], [0, 48, 96, 104]
@@ -217,7 +217,7 @@ def test_starts(length: int, expected: list[int]) -> None:
 def test_a_grey_photograph_stays_grey_and_adobe_rgb_becomes_srgb(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", 1)
     picture(seed=7).convert("L").save(folder / "grey.png")
-    prepare(folder, tmp_path / "out", Wish(size=128, step=128))
+    prepare_folder(folder, tmp_path / "out", Wish(size=128, step=128))
     (grey,) = (tmp_path / "out").glob("grey-*_x00000_y00000.png")
     with Image.open(grey) as image:
         assert image.mode == "L"
@@ -226,7 +226,7 @@ def test_a_grey_photograph_stays_grey_and_adobe_rgb_becomes_srgb(tmp_path: Path)
 def test_licences_of_another_programs_manifest_are_kept(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", 2)
     (folder / "manifest.csv").write_text("file,width,license\nphoto 0.png,240,CC-BY-4.0\n")
-    prepare(folder, tmp_path / "out", Wish(size=128, step=128, licence="my own"))
+    prepare_folder(folder, tmp_path / "out", Wish(size=128, step=128, licence="my own"))
     found = {entry.source.partition("#")[0]: entry.licence for entry in read_manifest(tmp_path / "out") or []}
     assert found == {"photo 0.png": "CC-BY-4.0", "photo 1.png": "my own"}
 
@@ -240,7 +240,7 @@ def test_duplicates_and_leaks(tmp_path: Path) -> None:
     picture(120, 100, 1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90, expand=True).save(
         tmp_path / "Set1" / "truth.png"
     )
-    result = prepare(folder, tmp_path / "out", Wish(size=96, step=96), benchmarks=[tmp_path / "Set1"])
+    result = prepare_folder(folder, tmp_path / "out", Wish(size=96, step=96), benchmarks=[tmp_path / "Set1"])
     rows = report(tmp_path / "out")
     assert rows["photo 1.png"]["leaks"] == "Set1/truth.png"
     assert rows["photo 1.png"]["problem"].startswith("leaks: looks like Set1/truth.png (")
@@ -272,20 +272,20 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, out, whole = photos(tmp_path / "in", 4), tmp_path / "out", tmp_path / "whole"
     wish = Wish(size=96, step=48)
-    prepare(folder, whole, wish, team=Threads(1))
+    prepare_folder(folder, whole, wish, team=Threads(1))
 
     def stop(done: int, total: int) -> None:
         if done == 32:
             raise Killed
 
     with pytest.raises(Killed):
-        prepare(folder, out, wish, team=Threads(1), on_cut=stop)
+        prepare_folder(folder, out, wish, team=Threads(1), on_cut=stop)
     assert not (out / "manifest.csv").exists()
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     assert 32 <= len(times) < 64  # the photograph after that may have been begun
     checked: list[Path] = []
     monkeypatch.setattr(prepare_run, "check_file", lambda path, *_args, **_more: checked.append(path))
-    prepare(folder, out, wish, team=Threads(1))
+    prepare_folder(folder, out, wish, team=Threads(1))
     assert checked == []
     first = list(out.glob("photo-0-*.png"))
     assert len(first) == 16
@@ -329,9 +329,9 @@ def test_a_photograph_that_is_gone_when_it_is_to_be_cut_is_said_and_the_rest_is_
 
 def test_another_size_replaces_what_was_cut(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "in", 2), tmp_path / "out"
-    prepare(folder, out, Wish(size=96, step=96))
+    prepare_folder(folder, out, Wish(size=96, step=96))
     (out / "mine.png").write_bytes(b"not ours")
-    prepare(folder, out, Wish(size=128, step=128))
+    prepare_folder(folder, out, Wish(size=128, step=128))
     assert {entry.width for entry in read_manifest(out) or []} == {128}
     assert {path.name for path in out.glob("*.png")} == {
         "mine.png",

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from gramgan.config import Config, load_config
-from gramgan.data.items import Item, Place
+from gramgan.data.items import ImagePlace, Item
 from gramgan.files import sha256
 from gramgan.training.cards import card_of, psnr_card
 from gramgan.weights.card import Card, TrainedOn
 
-ITEMS = [Item("a.png", Place(Path("a.png")), licence="CC0-1.0"), Item("b.png", Place(Path("b.png")))]
+ITEMS = [Item("a.png", ImagePlace(Path("a.png")), licence="CC0-1.0"), Item("b.png", ImagePlace(Path("b.png")))]
 DIV2K = TrainedOn(name="DIV2K", licence="research", count=800)
 
 

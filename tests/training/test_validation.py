@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gramgan.data.items import items_of
-from gramgan.degradation import build, seed_of
+from gramgan.degradation import build_degradation, seed_of
 from gramgan.errors import UserError
 from gramgan.images import read_rgb, write_image
 from gramgan.metrics import gram_distance, psnr_y
@@ -29,7 +29,7 @@ def validator(
         items_of(paths),
         images=images,
         crop=crop,
-        degradation=build(degradation),
+        degradation=build_degradation(degradation),
         consistent=consistent,
         device=torch.device("cpu"),
         autocast=contextlib.nullcontext,
@@ -117,7 +117,7 @@ def test_what_is_random_follows_from_the_images_name(photos: Path) -> None:
     assert np.array_equal(shown, again)
     assert np.array_equal(shown, first(Bicubic()).images["photo1"])  # in every validation
     hr = torch.from_numpy(read_rgb(paths[1])[None, :, 16:80, 8:72])
-    assert np.array_equal(shown, bicubic_up(build("realphoto")(hr, [seed_of("photo1")]))[0].numpy())
+    assert np.array_equal(shown, bicubic_up(build_degradation("realphoto")(hr, [seed_of("photo1")]))[0].numpy())
     assert not np.array_equal(shown, validator(paths[1:]).bicubic().images["photo1"])
 
 

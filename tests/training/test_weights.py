@@ -8,7 +8,7 @@ import torch
 
 from gramgan.config import Config
 from gramgan.networks.build import load_generator
-from gramgan.networks.context import SIDE, measure_overlap
+from gramgan.networks.context import MEASURED_SIDE, measure_overlap
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.training.folder import BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.training.run import train
@@ -74,7 +74,7 @@ def written(folder: Path, **card: object) -> RRDBNet:
 
 def test_overlap_is_measured_at_the_end(tmp_path: Path) -> None:
     network = written(tmp_path, overlap=7)
-    image = np.random.default_rng(0).random((3, SIDE, SIDE + 3), dtype=np.float32)
+    image = np.random.default_rng(0).random((3, MEASURED_SIDE, MEASURED_SIDE + 3), dtype=np.float32)
 
     @torch.inference_mode()
     def run(tiles: np.ndarray) -> np.ndarray:
@@ -92,12 +92,12 @@ def test_overlap_is_measured_at_the_end(tmp_path: Path) -> None:
 
 def test_overlap_of_the_start_is_kept(tmp_path: Path) -> None:
     network = written(tmp_path, overlap=90, started_from="somebody's")
-    image = np.random.default_rng(0).random((3, SIDE, SIDE), dtype=np.float32)
+    image = np.random.default_rng(0).random((3, MEASURED_SIDE, MEASURED_SIDE), dtype=np.float32)
     name_overlap(tmp_path, [image], torch.device("cpu"), network)
     assert load_generator(best_of(tmp_path)).card.overlap == 90
 
 
 def test_small_images_measure_nothing(tmp_path: Path) -> None:
     network = written(tmp_path, overlap=7)
-    name_overlap(tmp_path, [np.zeros((3, SIDE - 1, SIDE), np.float32)], torch.device("cpu"), network)
+    name_overlap(tmp_path, [np.zeros((3, MEASURED_SIDE - 1, MEASURED_SIDE), np.float32)], torch.device("cpu"), network)
     assert load_generator(best_of(tmp_path)).card.overlap == 7

@@ -216,14 +216,14 @@ def _checkpoints(folder: Path) -> Read:
 
 def _journals(folder: Path) -> Read:
     from gramgan.collect.journal import Journal
-    from gramgan.collect.manifest import Entry, LeftOut
+    from gramgan.collect.manifest import LeftOutFile, ManifestEntry
     from gramgan.files import append_record
     from gramgan.training.folder import read_log
 
-    texts: dict[str, Any] = {each.name: f"text {each.name}" for each in fields(Entry)}
+    texts: dict[str, Any] = {each.name: f"text {each.name}" for each in fields(ManifestEntry)}
     journal = Journal(folder / "made")
-    journal.add(Entry(**texts | {"width": 64, "height": 48, "split": "train"}))
-    journal.add(LeftOut("b.jpg", "too small"))
+    journal.add(ManifestEntry(**texts | {"width": 64, "height": 48, "split": "train"}))
+    journal.add(LeftOutFile("b.jpg", "too small"))
     shutil.copy(folder / "made" / ".collect" / "journal.jsonl", folder / "journal.jsonl")
     shutil.rmtree(folder / "made")
     append_record(folder / "log.jsonl", {"event": "step", "iteration": 3, "losses": {"l1": 0.5}})

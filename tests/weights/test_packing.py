@@ -11,7 +11,7 @@ from gramgan.networks.build import load_generator
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.formats import read_weights, write_packed
-from gramgan.weights.packing import METADATA, is_packed, pack, unpack
+from gramgan.weights.packing import METADATA, is_packed, pack_weights, unpack
 
 CARD = Card(name="packed", architecture={"network": "rrdb"}, licence="Apache-2.0")
 
@@ -23,7 +23,7 @@ def small() -> dict[str, torch.Tensor]:
 
 def test_every_weight_is_within_half_a_step_of_its_group() -> None:
     state = small()
-    back = unpack(pack(state), "x")
+    back = unpack(pack_weights(state), "x")
     assert list(back) == list(state)
     for name, tensor in state.items():
         if tensor.ndim != 4:
@@ -37,7 +37,7 @@ def test_every_weight_is_within_half_a_step_of_its_group() -> None:
 
 
 def test_weights_of_zero_stay_zero() -> None:
-    assert torch.equal(unpack(pack({"a": torch.zeros(2, 3, 3, 3)}), "x")["a"], torch.zeros(2, 3, 3, 3))
+    assert torch.equal(unpack(pack_weights({"a": torch.zeros(2, 3, 3, 3)}), "x")["a"], torch.zeros(2, 3, 3, 3))
 
 
 def test_a_packed_file_is_read_like_any_other_and_is_half_as_large(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_packed_file_is_read_like_any_other_and_is_half_as_large(tmp_path: Pat
 
 @pytest.mark.parametrize("damage", ["missing", "shape"])
 def test_damaged_scales_are_one_line(damage: str, tmp_path: Path) -> None:
-    tensors = pack(small())
+    tensors = pack_weights(small())
     name = "conv_first.weight.scale"
     tensors[name] = tensors[name][:-1]
     if damage == "missing":

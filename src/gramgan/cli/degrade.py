@@ -27,14 +27,14 @@ def degrade(
 ) -> None:
     """Draw what a degradation does: a sheet with the picture, LR samples, and the parameters of each."""
     from gramgan.cli.console import say
-    from gramgan.degradation import SCALE, build
+    from gramgan.degradation import SCALE, build_degradation
     from gramgan.errors import UserError
     from gramgan.images import read_rgb, write_image
     from gramgan.reports.degradation import degradation_sheet
 
     if crop % SCALE:
         raise UserError(f"--crop {crop}: is not a multiple of {SCALE}; give {crop - crop % SCALE}")
-    made = build(profile)
+    made = build_degradation(profile)
     try:
         sheet = degradation_sheet(read_rgb(image), made, seed=seed, samples=samples, crop=crop)
     except UserError as error:

@@ -96,8 +96,8 @@ def prepare(
     from gramgan.cli.console import complain, progress_bar, say
     from gramgan.errors import UserError
     from gramgan.prepare.run import Wish
-    from gramgan.prepare.run import prepare as run
-    from gramgan.prepare.shards import SAMPLES
+    from gramgan.prepare.run import prepare_folder as run
+    from gramgan.prepare.shards import SUB_IMAGES_IN_A_SHARD
     from gramgan.team import Threads
 
     if shard_size is not None and not shards:
@@ -120,7 +120,7 @@ def prepare(
         size=size,
         step=step or max(1, size // 2),
         shrink=tuple(shrink or [1]),
-        shard=(shard_size or SAMPLES) if shards else None,
+        shard=(shard_size or SUB_IMAGES_IN_A_SHARD) if shards else None,
         cut=not check_only,
         max_blur=max_blur,
         max_blockiness=max_blockiness,

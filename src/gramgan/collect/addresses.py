@@ -5,13 +5,13 @@ import io
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gramgan.collect.found import Found, tidy
+from gramgan.collect.found import FoundPhoto, tidy
 from gramgan.errors import UserError
 
 _COLUMNS = ("url", "title", "author", "licence", "licence_url", "page_url")
 
 
-def read_addresses(path: Path, licence: str) -> list[Found]:
+def read_addresses(path: Path, licence: str) -> list[FoundPhoto]:
     """The photographs of a list.
 
     A `.csv` file has a heading line with `url` and any of title, author, licence, licence_url, page_url. In any other
@@ -36,17 +36,17 @@ def read_addresses(path: Path, licence: str) -> list[Found]:
     return found
 
 
-def _lines(path: Path, text: str, licence: str) -> list[Found]:
+def _lines(path: Path, text: str, licence: str) -> list[FoundPhoto]:
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         url = line.strip()
         if url and not url.startswith("#"):
             _check(path, number, url)
-            found.append(Found(url, licence=licence))
+            found.append(FoundPhoto(url, licence=licence))
     return found
 
 
-def _table(path: Path, text: str, licence: str) -> list[Found]:
+def _table(path: Path, text: str, licence: str) -> list[FoundPhoto]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if "url" not in (reader.fieldnames or ()):
         raise UserError(f"{path}: no column 'url'; its first line must name the columns ({', '.join(_COLUMNS)})")
@@ -55,7 +55,7 @@ def _table(path: Path, text: str, licence: str) -> list[Found]:
         cells = {name: tidy(row.get(name)) for name in _COLUMNS}
         _check(path, reader.line_num, cells["url"])
         found.append(
-            Found(
+            FoundPhoto(
                 url=cells["url"],
                 title=cells["title"],
                 author=cells["author"],

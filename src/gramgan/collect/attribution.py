@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gramgan.collect.manifest import Entry
+from gramgan.collect.manifest import ManifestEntry
 from gramgan.errors import UserError
 from gramgan.files import write_text
 from gramgan.names import shown
@@ -15,9 +15,9 @@ _MARK = "<!-- written by gramgan collect; it is written anew each time -->"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 
 
-def write_attribution(folder: Path, entries: Iterable[Entry]) -> None:
+def write_attribution(folder: Path, entries: Iterable[ManifestEntry]) -> None:
     """Write `folder/ATTRIBUTION.md`: one line for each photograph, by licence. Texts are escaped, not interpreted."""
-    by_licence: dict[str, list[Entry]] = {}
+    by_licence: dict[str, list[ManifestEntry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.file):
         by_licence.setdefault(entry.licence, []).append(entry)
     lines = [_MARK, "# Attribution", "", "Where the photographs in this folder come from, and under which licences."]
@@ -44,7 +44,7 @@ def refuse_foreign_attribution(folder: Path) -> None:
         raise UserError(f"{path}: not written by gramgan collect; move it or choose another output folder")
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: ManifestEntry) -> str:
     title = _plain(entry.title) or _plain(entry.file)
     parts = [f"**{title}** by {_plain(entry.author) or 'an unnamed author'}"]
     parts.append(_link(entry.licence, entry.licence_url))

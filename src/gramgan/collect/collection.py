@@ -10,8 +10,8 @@ from gramgan.collect.examine import examine
 from gramgan.collect.holdout import choose_sides
 from gramgan.collect.manifest import (
     LEFT_OUT,
-    Entry,
-    LeftOut,
+    LeftOutFile,
+    ManifestEntry,
     Side,
     read_left_out,
     read_manifest,
@@ -31,9 +31,9 @@ class Collected:
     """What a run did: all `entries` of the folder's manifest, how many of them are `new`, what was left out."""
 
     folder: Path
-    entries: list[Entry]
+    entries: list[ManifestEntry]
     new: int
-    left_out: list[LeftOut]
+    left_out: list[LeftOutFile]
 
 
 def usable(folder: Path) -> Path:
@@ -67,7 +67,7 @@ class Collection:
         self._earlier_left_out = read_left_out(folder) or []
 
     @property
-    def left_out(self) -> list[LeftOut]:
+    def left_out(self) -> list[LeftOutFile]:
         """What earlier runs left out."""
         return self._earlier_left_out
 
@@ -75,7 +75,7 @@ class Collection:
         """Put a group on a side, unless an earlier run has put it on one."""
         self._pinned.setdefault(group, side)
 
-    def twin(self, pixels_sha256: str) -> Entry | None:
+    def twin(self, pixels_sha256: str) -> ManifestEntry | None:
         """The photograph with these very pixels."""
         return next((entry for entry in self.entries if entry.pixels_sha256 == pixels_sha256), None)
 
@@ -89,7 +89,7 @@ class Collection:
             found.add(entry.file, [entry.fingerprint])
         return found
 
-    def write(self, left_out: Iterable[LeftOut], considered: Mapping[str, object], new: int) -> Collected:
+    def write(self, left_out: Iterable[LeftOutFile], considered: Mapping[str, object], new: int) -> Collected:
         """Choose the new photographs' sides and write all lists.
 
         Args:
@@ -116,7 +116,7 @@ class Collection:
         write_attribution(self.folder, self.entries)
         return Collected(self.folder, sorted(self.entries, key=lambda entry: entry.file), new, left_out)
 
-    def _is_intact(self, entry: Entry) -> bool:
+    def _is_intact(self, entry: ManifestEntry) -> bool:
         path = self.folder / entry.file
         if path.is_file() and sha256(path) == entry.sha256:
             return True

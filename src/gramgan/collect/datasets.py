@@ -17,11 +17,11 @@ from typing import IO
 from pydantic.dataclasses import dataclass
 
 from gramgan.collect.collection import Collected
-from gramgan.collect.found import Found
-from gramgan.collect.gather import MIN_SIZE
+from gramgan.collect.found import FoundPhoto
+from gramgan.collect.gather import MIN_PHOTO_SIZE
 from gramgan.collect.journal import STATE
 from gramgan.collect.manifest import Side, read_left_out, read_manifest
-from gramgan.collect.net import SIZE_LIMIT, Candidate, collect_candidates
+from gramgan.collect.net import SIZE_LIMIT, PhotoOffer, collect_candidates
 from gramgan.errors import UserError
 from gramgan.fetch import Digest, Manners, Transport, fetch
 from gramgan.files import atomic_path, ensure_folder
@@ -112,7 +112,7 @@ def unpack_archives(
     archives: Sequence[Archive],
     output: Path,
     *,
-    min_size: int = MIN_SIZE,
+    min_size: int = MIN_PHOTO_SIZE,
     progress: Progress = silent,
 ) -> Collected:
     """Take the photographs out of downloaded archives into `output` and list them; then the archives are deleted.
@@ -174,10 +174,10 @@ def _open(path: Path, stack: ExitStack) -> _Members:
         raise UserError(f"{path}: cannot be unpacked ({error}); delete it and run the command again") from None
 
 
-def _candidates(dataset: Dataset, archive: Archive, members: _Members) -> Iterator[Candidate]:
+def _candidates(dataset: Dataset, archive: Archive, members: _Members) -> Iterator[PhotoOffer]:
     for name, size in sorted(members):
         if re.fullmatch(archive.members, name):
-            found = Found(
+            found = FoundPhoto(
                 url=f"{archive.url}#{name}",
                 title=f"{dataset.title} {Path(name).stem}",
                 author=dataset.author,
@@ -186,4 +186,4 @@ def _candidates(dataset: Dataset, archive: Archive, members: _Members) -> Iterat
                 page_url=dataset.page_url,
                 refused=f"larger than the limit of {SIZE_LIMIT:,} bytes" if size > SIZE_LIMIT else "",
             )
-            yield Candidate(found, functools.partial(members.unpack, name), archive.split)
+            yield PhotoOffer(found, functools.partial(members.unpack, name), archive.split)

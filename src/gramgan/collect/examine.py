@@ -13,8 +13,8 @@ from gramgan.images.strips import luma, rows_at_once
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was found: size in pixels, upright; hashes (see `manifest.Entry`); format and number of its images."""
+class Examined:
+    """What was found: size in pixels, upright; hashes (see `ManifestEntry`); format and number of its images."""
 
     width: int
     height: int
@@ -25,7 +25,7 @@ class Seen:
     pages: int
 
 
-def examine(path: Path, *, min_size: int = 1, allow_huge: bool = False) -> Seen:
+def examine(path: Path, *, min_size: int = 1, allow_huge: bool = False) -> Examined:
     """Decode a photograph completely, in strips.
 
     Its `pixels_sha256` is that of the upright float32 pixels, alike for a picture in two lossless formats or two
@@ -48,4 +48,4 @@ def examine(path: Path, *, min_size: int = 1, allow_huge: bool = False) -> Seen:
             digest.update(np.ascontiguousarray(strip.transpose(1, 2, 0)).tobytes())
             cells.add(top, luma(strip))
         pixels, mark = digest.hexdigest(), fingerprint(cells.values())
-    return Seen(info.width, info.height, sha256(path), pixels, mark, info.format, info.pages)
+    return Examined(info.width, info.height, sha256(path), pixels, mark, info.format, info.pages)

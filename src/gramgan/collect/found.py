@@ -13,8 +13,8 @@ _FLICKR_ORIGINAL = re.compile(r"_o\.[a-z]+$")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One photograph: the address of its file, and what goes into the manifest (see `manifest.Entry`).
+class FoundPhoto:
+    """One photograph: the address of its file, and what goes into the manifest (see `manifest.ManifestEntry`).
 
     `width` and `height` are in pixels as announced, 0 where nothing is said; `sha1` is the file's, empty where unknown.
     `refused` says why it is not wanted, in a few words, if that is known already.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gramgan.collect.collection import Collected, Collection
-from gramgan.collect.examine import Seen, examine
+from gramgan.collect.examine import Examined, examine
 from gramgan.collect.holdout import group_of
-from gramgan.collect.manifest import Entry, LeftOut, Side, known_licences, read_manifest
+from gramgan.collect.manifest import LeftOutFile, ManifestEntry, Side, known_licences, read_manifest
 from gramgan.collect.samples import SAMPLES, locate
 from gramgan.errors import UserError, in_one_line
 from gramgan.files import atomic_path, sha256
@@ -18,7 +18,7 @@ from gramgan.names import fitting, in_utf8
 from gramgan.progress import Progress, silent
 from gramgan.team import Alone, Team, in_order
 
-MIN_SIZE = 192
+MIN_PHOTO_SIZE = 192
 """Smallest width and height in pixels: one crop of the quick and of the paper's preset."""
 
 
@@ -35,7 +35,7 @@ class _Candidate:
     split: Side | None = None  # None: by the rule of `choose_sides`
 
 
-def collect_samples(output: Path, *, min_size: int = MIN_SIZE, progress: Progress = silent) -> Collected:
+def collect_samples(output: Path, *, min_size: int = MIN_PHOTO_SIZE, progress: Progress = silent) -> Collected:
     """Copy the photographs that scikit-image and scikit-learn carry into `output` and list them in its manifest.
 
     Nothing is downloaded. Files that are there already stay as they are; running it again changes nothing.
@@ -64,7 +64,7 @@ def collect_folder(
     source: Path,
     output: Path,
     *,
-    min_size: int = MIN_SIZE,
+    min_size: int = MIN_PHOTO_SIZE,
     licence: str = "not stated",
     allow_huge: bool = False,
     progress: Progress = silent,
@@ -96,7 +96,7 @@ def collect_folder(
     return _gather(candidates, output, _Examine(min_size, allow_huge), progress, team or Alone())
 
 
-def _of_user(path: Path, relative: Path, known: dict[str, Entry], licence: str) -> _Candidate:
+def _of_user(path: Path, relative: Path, known: dict[str, ManifestEntry], licence: str) -> _Candidate:
     source = in_utf8(path.resolve().as_posix())
     entry = known.get(relative.as_posix())
     if entry is None:
@@ -121,10 +121,10 @@ class _Examine:
     min_size: int
     allow_huge: bool = False
 
-    def open(self) -> Callable[[Path], Seen | str]:
+    def open(self) -> Callable[[Path], Examined | str]:
         return self
 
-    def __call__(self, path: Path) -> Seen | str:
+    def __call__(self, path: Path) -> Examined | str:
         try:
             return examine(path, min_size=self.min_size, allow_huge=self.allow_huge)
         except Exception as error:  # noqa: BLE001 (one odd file must not end the collection)
@@ -136,7 +136,7 @@ class _Examine:
 
 def _gather(candidates: list[_Candidate], output: Path, work: _Examine, progress: Progress, team: Team) -> Collected:
     collection = Collection(output)
-    left_out: list[LeftOut] = []
+    left_out: list[LeftOutFile] = []
     new = 0
     fresh = [one for one in candidates if one.path.is_file() and not _is_listed(one, collection)]
     sources = {one.source for one in fresh}
@@ -145,7 +145,7 @@ def _gather(candidates: list[_Candidate], output: Path, work: _Examine, progress
     for done, candidate in enumerate(candidates, start=1):
         if candidate.source in sources:
             outcome = _take(candidate, next(seen), collection, work.min_size)
-            if isinstance(outcome, LeftOut):
+            if isinstance(outcome, LeftOutFile):
                 left_out.append(outcome)
             elif outcome is not None:
                 collection.entries.append(outcome)
@@ -154,7 +154,7 @@ def _gather(candidates: list[_Candidate], output: Path, work: _Examine, progress
                     collection.pin(outcome.group, candidate.split)
         elif not candidate.path.is_file():
             reason = "missing: the installed version of the package has no such file"
-            left_out.append(LeftOut(candidate.source, reason))
+            left_out.append(LeftOutFile(candidate.source, reason))
         progress(done, len(candidates))
     return collection.write(left_out, dict.fromkeys(candidate.source for candidate in candidates), new)
 
@@ -166,17 +166,19 @@ def _is_listed(candidate: _Candidate, collection: Collection) -> bool:
     )
 
 
-def _take(candidate: _Candidate, seen: Seen | str, collection: Collection, min_size: int) -> Entry | LeftOut | None:
+def _take(
+    candidate: _Candidate, seen: Examined | str, collection: Collection, min_size: int
+) -> ManifestEntry | LeftOutFile | None:
     """Copy one photograph: its new entry, or why it was left out, or None if it is there already."""
     path, source = candidate.path, candidate.source
     if isinstance(seen, str):
-        return LeftOut(source, f"unreadable: {seen}")
+        return LeftOutFile(source, f"unreadable: {seen}")
     if min(seen.width, seen.height) < min_size:
-        return LeftOut(source, f"too small: {seen.width}x{seen.height}, less than {min_size} pixels")
+        return LeftOutFile(source, f"too small: {seen.width}x{seen.height}, less than {min_size} pixels")
     twin = collection.twin(seen.pixels_sha256)
     if twin is not None:
-        return None if twin.source == source else LeftOut(source, f"duplicate: the same pixels as {twin.file}")
-    return Entry(
+        return None if twin.source == source else LeftOutFile(source, f"duplicate: the same pixels as {twin.file}")
+    return ManifestEntry(
         file=_copy(path, collection.folder),
         width=seen.width,
         height=seen.height,

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from gramgan.collect.found import Found
-from gramgan.collect.manifest import Entry, LeftOut
-from gramgan.collect.services.base import Ask, Cursor, Page, Query, Service
+from gramgan.collect.found import FoundPhoto
+from gramgan.collect.manifest import LeftOutFile, ManifestEntry
+from gramgan.collect.services.base import Ask, Cursor, Query, ResultPage, Service
 from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as
 
 _log = logging.getLogger(__name__)
@@ -36,22 +36,22 @@ class Journal:
         self.incoming = ensure_own_folder(self.folder / "incoming")
         self._path = self.folder / "journal.jsonl"
 
-    def read(self) -> tuple[list[Entry], list[LeftOut]]:
+    def read(self) -> tuple[list[ManifestEntry], list[LeftOutFile]]:
         """What a killed run has decided; a line that it did not finish, or that is damaged, is passed over."""
-        entries: dict[str, Entry] = {}
-        left_out: dict[str, LeftOut] = {}
+        entries: dict[str, ManifestEntry] = {}
+        left_out: dict[str, LeftOutFile] = {}
         for line in read_records(self._path):
-            if entry := record_as(Entry, line.get("entry")):
+            if entry := record_as(ManifestEntry, line.get("entry")):
                 entries[entry.source] = entry
-            elif one := record_as(LeftOut, line.get("left_out")):
+            elif one := record_as(LeftOutFile, line.get("left_out")):
                 left_out[one.file] = one
             else:
                 _log.warning("%s: a damaged line is passed over", self._path)
         return list(entries.values()), list(left_out.values())
 
-    def add(self, decision: Entry | LeftOut) -> None:
+    def add(self, decision: ManifestEntry | LeftOutFile) -> None:
         """Note a decision; it is on the disk when this returns."""
-        append_record(self._path, {"entry" if isinstance(decision, Entry) else "left_out": asdict(decision)})
+        append_record(self._path, {"entry" if isinstance(decision, ManifestEntry) else "left_out": asdict(decision)})
 
     def finish(self, *, keep_downloads: bool) -> None:
         """Forget everything but the searches, and perhaps the downloads: the lists have been written."""
@@ -60,7 +60,7 @@ class Journal:
             shutil.rmtree(self.incoming)
 
 
-def search(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[Found]:
+def search_service(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[FoundPhoto]:
     """All that a service finds, page by page as it is wanted; pages of the last day come from `folder`.
 
     Raises:
@@ -86,12 +86,12 @@ def search(service: Service, query: Query, ask: Ask, folder: Path) -> Iterator[F
         after = page.after
 
 
-def _page(record: dict[str, object]) -> Page | None:
+def _page(record: dict[str, object]) -> ResultPage | None:
     """A page of a search that is kept; None if it is damaged."""
     listed, after = record.get("found"), record.get("after", "")
-    found = [record_as(Found, one) for one in listed] if isinstance(listed, list) else [None]
+    found = [record_as(FoundPhoto, one) for one in listed] if isinstance(listed, list) else [None]
     if None in found:
         return None
     if after is not None and not (isinstance(after, dict) and all(isinstance(one, str) for one in after.values())):
         return None
-    return Page([one for one in found if one is not None], after)
+    return ResultPage([one for one in found if one is not None], after)

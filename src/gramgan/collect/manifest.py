@@ -19,7 +19,7 @@ Side = Literal["train", "holdout"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """One photograph of a collection, a line of `manifest.csv`.
 
     `file` is its name in the folder; `width` and `height` are in pixels, upright; `sha256` is of the file's bytes,
@@ -55,21 +55,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutFile:
     """One file that was not taken, a line of `left-out.csv`; `reason` is a few words."""
 
     file: str
     reason: str
 
 
-def read_manifest(folder: Path) -> list[Entry] | None:
+def read_manifest(folder: Path) -> list[ManifestEntry] | None:
     """The photographs that `folder/manifest.csv` lists; None if there is no such file or another program wrote it.
 
     Raises:
         UserError: a line of it is damaged.
     """
     path = folder / MANIFEST
-    rows = _read(path, [field.name for field in fields(Entry)], optional=1)
+    rows = _read(path, [field.name for field in fields(ManifestEntry)], optional=1)
     return None if rows is None else [_entry(path, line, row) for line, row in enumerate(rows, start=2)]
 
 
@@ -93,22 +93,22 @@ def known_licences(folder: Path) -> dict[Path, str]:
     return {folder / row["file"]: row[spelt] for row in rows if row["file"] and row[spelt]}
 
 
-def read_left_out(folder: Path) -> list[LeftOut] | None:
+def read_left_out(folder: Path) -> list[LeftOutFile] | None:
     """What `folder/left-out.csv` lists; None if there is no such file or another program wrote it."""
-    rows = _read(folder / LEFT_OUT, [field.name for field in fields(LeftOut)])
-    return None if rows is None else [LeftOut(**row) for row in rows]
+    rows = _read(folder / LEFT_OUT, [field.name for field in fields(LeftOutFile)])
+    return None if rows is None else [LeftOutFile(**row) for row in rows]
 
 
-def write_manifest(folder: Path, entries: list[Entry]) -> None:
+def write_manifest(folder: Path, entries: list[ManifestEntry]) -> None:
     """Write `folder/manifest.csv`, sorted by file name."""
     ordered = sorted(entries, key=lambda entry: entry.file)
-    write_csv(folder / MANIFEST, [field.name for field in fields(Entry)], map(astuple, ordered))
+    write_csv(folder / MANIFEST, [field.name for field in fields(ManifestEntry)], map(astuple, ordered))
 
 
-def write_left_out(folder: Path, left_out: list[LeftOut]) -> None:
+def write_left_out(folder: Path, left_out: list[LeftOutFile]) -> None:
     """Write `folder/left-out.csv`, sorted by file name; only its header if nothing was left out."""
     ordered = sorted(left_out, key=lambda one: one.file)
-    write_csv(folder / LEFT_OUT, [field.name for field in fields(LeftOut)], map(astuple, ordered))
+    write_csv(folder / LEFT_OUT, [field.name for field in fields(LeftOutFile)], map(astuple, ordered))
 
 
 def refuse_foreign_lists(folder: Path) -> None:
@@ -162,7 +162,7 @@ def _damage(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: damaged ({error}); restore it, or delete it and collect again") from None
 
 
-def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
+def _entry(path: Path, line: int, row: dict[str, str]) -> ManifestEntry:
     numbers: dict[str, int] = {}
     for column in ("width", "height"):
         if not row[column].isdecimal():
@@ -171,6 +171,6 @@ def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
     if row["split"] not in get_args(Side):
         raise UserError(f"{path}: line {line}: split '{row['split']}' is neither train nor holdout; correct it")
     try:
-        return Entry(**{**row, **numbers})  # type: ignore[arg-type]
+        return ManifestEntry(**{**row, **numbers})  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"{path}: line {line}: {error}; correct it") from None

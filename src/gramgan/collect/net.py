@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gramgan.collect.collection import Collected, Collection, usable
-from gramgan.collect.examine import Seen, examine
-from gramgan.collect.found import Found, original_of
-from gramgan.collect.gather import MIN_SIZE
-from gramgan.collect.journal import Journal, search
-from gramgan.collect.manifest import Entry, LeftOut, Side
+from gramgan.collect.examine import Examined, examine
+from gramgan.collect.found import FoundPhoto, original_of
+from gramgan.collect.gather import MIN_PHOTO_SIZE
+from gramgan.collect.journal import Journal, search_service
+from gramgan.collect.manifest import LeftOutFile, ManifestEntry, Side
 from gramgan.collect.services import SERVICES
 from gramgan.collect.services.base import Query, Service, asker
 from gramgan.errors import UserError, WriteFailedError
@@ -51,13 +51,13 @@ _UNSETTLED = ("unreachable:", "licence:", "format:")  # may be otherwise the nex
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PhotoOffer:
     """A photograph that may be taken: its known data, and `bring(path)`, which writes its file there.
 
     `split`: the side it belongs to by its own rules.
     """
 
-    found: Found
+    found: FoundPhoto
     bring: Callable[[Path], None]
     split: Side | None = None
 
@@ -82,11 +82,11 @@ def polite(contact: str = "") -> Manners:
 def collect_found(
     output: Path,
     searches: Sequence[tuple[Service, Query]] = (),
-    listed: Sequence[Found] = (),
+    listed: Sequence[FoundPhoto] = (),
     *,
     manners: Manners,
     limit: int = LIMIT,
-    min_size: int = MIN_SIZE,
+    min_size: int = MIN_PHOTO_SIZE,
     size_limit: int = SIZE_LIMIT,
     workers: int = WORKERS,
     transport: Transport | None = None,
@@ -104,7 +104,7 @@ def collect_found(
             of another program.
     """
 
-    def brought(found: Found) -> Candidate:
+    def brought(found: FoundPhoto) -> PhotoOffer:
         def bring(path: Path) -> None:
             digest = Digest("sha1", found.sha1) if re.fullmatch(r"[0-9a-f]{40}", found.sha1) else None
             fetch(
@@ -118,11 +118,11 @@ def collect_found(
                 check=_refuse_other_kinds,
             )
 
-        return Candidate(found, bring)
+        return PhotoOffer(found, bring)
 
     with _Run(output, min_size, manners.pace.stop) as run:
         streams = [
-            _Search(service, search(service, query, asker(service, transport, manners), run.journal.folder))
+            _Search(service, search_service(service, query, asker(service, transport, manners), run.journal.folder))
             for service, query in searches
         ]
         everything = itertools.chain(listed, _in_turns(streams))
@@ -134,7 +134,12 @@ def collect_found(
 
 
 def collect_candidates(
-    output: Path, candidates: Iterable[Candidate], *, limit: int, min_size: int = MIN_SIZE, progress: Progress = silent
+    output: Path,
+    candidates: Iterable[PhotoOffer],
+    *,
+    limit: int,
+    min_size: int = MIN_PHOTO_SIZE,
+    progress: Progress = silent,
 ) -> Collected:
     """The same for photographs that are brought in another way, such as out of an archive.
 
@@ -153,7 +158,7 @@ class _Run:
         self._output = output
         self._min_size = min_size
         self._stop = stop
-        self._left_out: dict[str, LeftOut] = {}
+        self._left_out: dict[str, LeftOutFile] = {}
         self._considered: dict[str, None] = {}
         self._new = 0
 
@@ -183,12 +188,12 @@ class _Run:
 
     def leave_out(self, url: str, reason: str) -> None:
         self._considered[url] = None
-        self._left_out[url] = LeftOut(url, reason)
+        self._left_out[url] = LeftOutFile(url, reason)
 
-    def take(self, candidates: Iterable[Candidate], limit: int, workers: int, progress: Progress) -> None:
+    def take(self, candidates: Iterable[PhotoOffer], limit: int, workers: int, progress: Progress) -> None:
         """Get and judge candidates until there are `limit`. Ctrl-C writes the lists of those that are there by then."""
         taken = 0
-        waiting: deque[tuple[Candidate, Future[Seen] | None]] = deque()
+        waiting: deque[tuple[PhotoOffer, Future[Examined] | None]] = deque()
         source = iter(candidates)
         progress(0, limit)
         pool = ThreadPoolExecutor(workers, "gramgan-collect")
@@ -231,7 +236,7 @@ class _Run:
         self.journal.finish(keep_downloads=to_continue or not is_complete)
         return replace(collected, left_out=left_out)
 
-    def _is_settled(self, found: Found) -> bool:
+    def _is_settled(self, found: FoundPhoto) -> bool:
         """Whether it was left out for good, or has to be now by what is known of it; then there is no request."""
         if found.refused:
             self.leave_out(found.url, found.refused)
@@ -245,15 +250,15 @@ class _Run:
         small = _TOO_SMALL.match(before.reason)
         return small is None or min(int(small[1]), int(small[2])) < self._min_size
 
-    def _incoming(self, found: Found) -> Path:
+    def _incoming(self, found: FoundPhoto) -> Path:
         return self.journal.incoming / hashlib.sha256(found.url.encode()).hexdigest()[:32]
 
-    def _bring(self, candidate: Candidate) -> Seen:
+    def _bring(self, candidate: PhotoOffer) -> Examined:
         path = self._incoming(candidate.found)
         candidate.bring(path)
         return examine(path, min_size=self._min_size)
 
-    def _decide(self, candidate: Candidate, future: "Future[Seen]") -> bool:
+    def _decide(self, candidate: PhotoOffer, future: "Future[Examined]") -> bool:
         """Keep what came or leave it out; whether it was kept."""
         found, path = candidate.found, self._incoming(candidate.found)
         try:
@@ -277,7 +282,7 @@ class _Run:
         self._keep(candidate, seen, path)
         return True
 
-    def _objection(self, found: Found, seen: Seen) -> str:
+    def _objection(self, found: FoundPhoto, seen: Examined) -> str:
         size = f"{seen.width}x{seen.height}"
         if min(seen.width, seen.height) < self._min_size:
             return f"too small: {size}, less than {self._min_size} pixels"
@@ -291,10 +296,10 @@ class _Run:
         near = self._lookalikes.nearest(seen.fingerprint)
         return f"duplicate: looks like {near[0]} ({near[1]} of 255 bits differ)" if near else ""
 
-    def _keep(self, candidate: Candidate, seen: Seen, path: Path) -> None:
+    def _keep(self, candidate: PhotoOffer, seen: Examined, path: Path) -> None:
         found = candidate.found
         name = seen.sha256[:_NAME] + _SUFFIXES[seen.format]
-        entry = Entry(
+        entry = ManifestEntry(
             file=name,
             width=seen.width,
             height=seen.height,
@@ -319,7 +324,7 @@ class _Run:
         self._new += 1
         self._pin(candidate, entry)
 
-    def _pin(self, candidate: Candidate, entry: Entry) -> None:
+    def _pin(self, candidate: PhotoOffer, entry: ManifestEntry) -> None:
         if candidate.split is not None:
             self.collection.pin(entry.group, candidate.split)
 
@@ -327,12 +332,12 @@ class _Run:
 class _Search:
     """What a search finds; if it fails it ends, and says so."""
 
-    def __init__(self, service: Service, found: Iterator[Found]) -> None:
+    def __init__(self, service: Service, found: Iterator[FoundPhoto]) -> None:
         self._service = service
         self._found = found
         self.failure: UserError | None = None
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[FoundPhoto]:
         try:
             yield from self._found
         except UserError as error:
@@ -340,7 +345,7 @@ class _Search:
             _log.warning("%s: the search ends here: %s", self._service.title, error)
 
 
-def _in_turns(streams: Sequence[Iterable[Found]]) -> Iterator[Found]:
+def _in_turns(streams: Sequence[Iterable[FoundPhoto]]) -> Iterator[FoundPhoto]:
     """One of each in turn, until all are at their end."""
     running = deque(iter(stream) for stream in streams)
     while running:
@@ -351,7 +356,7 @@ def _in_turns(streams: Sequence[Iterable[Found]]) -> Iterator[Found]:
             yield one
 
 
-def _originals(everything: Iterable[Found], run: _Run) -> Iterator[Found]:
+def _originals(everything: Iterable[FoundPhoto], run: _Run) -> Iterator[FoundPhoto]:
     """Each with the address of its original file, and none twice."""
     seen: set[str] = set()
     for found in everything:
@@ -373,7 +378,7 @@ def _refuse_other_kinds(head: bytes) -> None:
         raise UserError(f"{kind} is no kind of photograph")
 
 
-def _short(error: UserError, found: Found, path: Path) -> str:
+def _short(error: UserError, found: FoundPhoto, path: Path) -> str:
     """The error without the file's names, without what to do about it, and without libvips' account of a damaged file.
 
     libvips has one place for what it says of errors, so that it may be of another file that failed at the same time.

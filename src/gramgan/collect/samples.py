@@ -18,8 +18,8 @@ _FOLDERS = {_SKIMAGE: "data", _SKLEARN: "datasets/images"}
 
 
 @dataclass(frozen=True, config=ROW)
-class Sample:
-    """One photograph inside of a package; the fields are those of `manifest.Entry`."""
+class SamplePhoto:
+    """One photograph inside of a package; the fields are those of `manifest.ManifestEntry`."""
 
     package: str
     file: str
@@ -37,10 +37,10 @@ class Sample:
         return f"{self.package}: {_MODULES[self.package]}/{_FOLDERS[self.package]}/{self.file}"
 
 
-SAMPLES = read_table(Path(__file__).with_name("samples.yaml"), Sample)
+SAMPLES = read_table(Path(__file__).with_name("samples.yaml"), SamplePhoto)
 
 
-def locate(sample: Sample) -> Path:
+def locate(sample: SamplePhoto) -> Path:
     """Where the sample lies on this machine; the file itself may be missing in another version of the package.
 
     The package is found, not imported: importing it would take a second.

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-SIDE = 8
+BLOCK = 8
 
 
 def luma_of(window: np.ndarray) -> np.ndarray:
@@ -16,9 +16,9 @@ def luma_of(window: np.ndarray) -> np.ndarray:
 
 def blocks_of(plane: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
     """`[H, W]` → `[N, 8, 8]`: the whole blocks of the grid that begins at row `top` and column `left`."""
-    rows, columns = max(0, plane.shape[0] - top) // SIDE, max(0, plane.shape[1] - left) // SIDE
-    inside = plane[top : top + rows * SIDE, left : left + columns * SIDE]
-    return inside.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(rows * columns, SIDE, SIDE)
+    rows, columns = max(0, plane.shape[0] - top) // BLOCK, max(0, plane.shape[1] - left) // BLOCK
+    inside = plane[top : top + rows * BLOCK, left : left + columns * BLOCK]
+    return inside.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(rows * columns, BLOCK, BLOCK)
 
 
 def transformed(blocks: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def transformed(blocks: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _matrix() -> np.ndarray:
-    wave, place = np.mgrid[:SIDE, :SIDE]
-    matrix = np.sqrt(2 / SIDE) * np.cos(np.pi * wave * (2 * place + 1) / (2 * SIDE))
+    wave, place = np.mgrid[:BLOCK, :BLOCK]
+    matrix = np.sqrt(2 / BLOCK) * np.cos(np.pi * wave * (2 * place + 1) / (2 * BLOCK))
     matrix[0] /= np.sqrt(2)
     return matrix

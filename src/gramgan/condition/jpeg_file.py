@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from gramgan.condition.record import Jpeg, Table
+from gramgan.condition.record import Jpeg, QuantisationTable
 from gramgan.ops.jpeg_tables import quantisation_tables
 from gramgan.places import as_place
 
@@ -31,10 +31,10 @@ class Header:
 def header_of(path: Path | str) -> Header | None:
     """Read the markers before the first scan; None for what is no JPEG or is damaged there."""
     with as_place(path).open("rb") as file:
-        return read_header(file)
+        return read_jpeg_header(file)
 
 
-def read_header(file: BinaryIO) -> Header | None:
+def read_jpeg_header(file: BinaryIO) -> Header | None:
     """The same from an open file, at its beginning. At most 4,096 segments of 64 kB are looked at, most are skipped."""
     if file.read(2) != bytes((0xFF, _START)):
         return None
@@ -106,14 +106,14 @@ def quality_of(luma: np.ndarray) -> int:
 
 def orientation_of(path: Path | str) -> int:
     """The EXIF orientation of a JPEG file, 1 to 8."""
-    from gramgan.images.formats.vips_reader import whole
+    from gramgan.images.formats.vips_reader import whole_number
     from gramgan.images.vips import name_for, pyvips
 
     image = pyvips.Image.jpegload_source(pyvips.Source.new_from_file(name_for(path)))
-    return whole(image, "orientation", 1)
+    return whole_number(image, "orientation", 1)
 
 
-def table(steps: np.ndarray) -> Table:
+def table(steps: np.ndarray) -> QuantisationTable:
     """`[8, 8]` as the record holds it."""
     return tuple(tuple(int(step) for step in row) for row in steps)
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gramgan.condition.blocks import SIDE, blocks_of, luma_of, transformed
+from gramgan.condition.blocks import BLOCK, blocks_of, luma_of, transformed
 from gramgan.condition.record import Jpeg, Noise
 from gramgan.condition.samples import Sample
 
 _SMOOTHEST = 0.1
 _FEWEST = 40
 _DARKEST, _BRIGHTEST = 0.5, 254.5  # a block with values beyond was clipped
-_ORDER = np.add.outer(np.arange(SIDE), np.arange(SIDE))
+_ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 _LOW, _MID, _UPPER, _SEEN = (1, 2), (3, 4), (5, 8), (3, 8)
 _ROUNDING = 0.08  # variance by rounding to 8 bits
 _SIGMAS = np.geomspace(0.3, 40, 120)
@@ -54,7 +54,7 @@ def noise_before(jpeg: Jpeg, samples: Sequence[Sample], channels: int) -> Noise 
 
 
 def _blocks(sample: Sample, offset: tuple[int, int]) -> np.ndarray:
-    top, left = (-place % SIDE for place in (sample.top - offset[0], sample.left - offset[1]))
+    top, left = (-place % BLOCK for place in (sample.top - offset[0], sample.left - offset[1]))
     blocks = blocks_of(luma_of(sample.pixels), top, left)
     kept = ((blocks > _DARKEST) & (blocks < _BRIGHTEST)).all(axis=(1, 2))
     return transformed(blocks[kept].astype(np.float32))

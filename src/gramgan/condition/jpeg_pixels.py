@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gramgan.condition.blocks import SIDE, blocks_of, luma_of, transformed
+from gramgan.condition.blocks import BLOCK, blocks_of, luma_of, transformed
 from gramgan.condition.jpeg_file import quality_of, table
 from gramgan.condition.record import Jpeg
 from gramgan.ops.jpeg_tables import quantisation_tables
@@ -46,10 +46,12 @@ def jpeg_in(windows: Sequence[tuple[np.ndarray, int, int]]) -> Jpeg | None:
     """
     counts = _histograms(windows)
     gains = counts.reshape(-1, counts.shape[-1]) @ _gain_table()
-    gains = gains.reshape(SIDE * SIDE, SIDE * SIDE, -1)[:, 1:]  # grid, frequency, step; a block's mean says too little
+    gains = gains.reshape(BLOCK * BLOCK, BLOCK * BLOCK, -1)[
+        :, 1:
+    ]  # grid, frequency, step; a block's mean says too little
     candidates = _candidates()
     steps = np.stack([one.luma.ravel()[1:] for one in candidates])
-    totals = gains[:, np.arange(SIDE * SIDE - 1)[None], steps - 1].sum(axis=2)  # grid, candidate
+    totals = gains[:, np.arange(BLOCK * BLOCK - 1)[None], steps - 1].sum(axis=2)  # grid, candidate
     grid = _apart(totals.max(axis=1), counts, steps[totals.max(axis=0).argmax()])
     if grid is None:
         return None
@@ -68,7 +70,7 @@ def jpeg_in(windows: Sequence[tuple[np.ndarray, int, int]]) -> Jpeg | None:
         quality=quality,
         luma_table=table(luma),
         chroma_table=table(best.chroma) if windows[0][0].shape[0] == 3 else None,
-        offset=(grid // SIDE, grid % SIDE),
+        offset=(grid // BLOCK, grid % BLOCK),
         subsampling=None,
         chroma_offset=None,
         source="pixels",
@@ -89,22 +91,22 @@ def _apart(totals: np.ndarray, counts: np.ndarray, steps: np.ndarray) -> int | N
 def _histograms(windows: Sequence[tuple[np.ndarray, int, int]]) -> np.ndarray:
     """How often a coefficient has which size: `[64 grids, 64 frequencies, bins]`."""
     bins = _LARGEST * _BINS_PER_LEVEL
-    counts = np.zeros((SIDE * SIDE, SIDE * SIDE, bins), np.float32)
+    counts = np.zeros((BLOCK * BLOCK, BLOCK * BLOCK, bins), np.float32)
     each = max(1, _BLOCKS // len(windows))
-    base = np.arange(SIDE * SIDE, dtype=np.int32) * bins
+    base = np.arange(BLOCK * BLOCK, dtype=np.int32) * bins
     for pixels, top, left in windows:
         plane = luma_of(pixels).astype(np.float32)
         clipped = np.asarray(((pixels <= _DARKEST) | (pixels >= _BRIGHTEST)).any(axis=0))
-        for grid in range(SIDE * SIDE):
-            y, x = (grid // SIDE - top) % SIDE, (grid % SIDE - left) % SIDE
+        for grid in range(BLOCK * BLOCK):
+            y, x = (grid // BLOCK - top) % BLOCK, (grid % BLOCK - left) % BLOCK
             blocks = blocks_of(plane, y, x)
             usable = np.flatnonzero(~blocks_of(clipped, y, x).any(axis=(1, 2)))
             usable = usable[:: max(1, len(usable) // each)]
-            sizes = np.abs(transformed(blocks[usable])).reshape(-1, SIDE * SIDE) * _BINS_PER_LEVEL + 0.5
+            sizes = np.abs(transformed(blocks[usable])).reshape(-1, BLOCK * BLOCK) * _BINS_PER_LEVEL + 0.5
             index = sizes.astype(np.int32)
             inside = index < bins
             index += base
-            counts[grid] += np.bincount(index[inside], minlength=SIDE * SIDE * bins).reshape(SIDE * SIDE, bins)
+            counts[grid] += np.bincount(index[inside], minlength=BLOCK * BLOCK * bins).reshape(BLOCK * BLOCK, bins)
     return counts
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gramgan.condition.blocks import SIDE, transformed
+from gramgan.condition.blocks import BLOCK, transformed
 from gramgan.condition.record import Noise
 
 _POSITIONS = 30_000  # patches that are looked at
@@ -33,11 +33,11 @@ _DARKEST, _BRIGHTEST = 0.25, 254.75  # a value beyond is clipped, and noise ther
 _FROM_THE_ENDS = (3.0, 2.5, 2.0)  # standard deviations of noise, within which of black and white it would be cut off
 _FLAT = 0.02  # mean square of a patch's frequencies, below which it is exactly flat: drawn, not photographed
 
-_ORDER = np.add.outer(np.arange(SIDE), np.arange(SIDE))
+_ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 _LOW = (_ORDER > 0) & (_ORDER <= 2)
-_SEEN = np.arange(3, 2 * SIDE - 1)  # orders of frequency that are measured, and how many frequencies each has
+_SEEN = np.arange(3, 2 * BLOCK - 1)  # orders of frequency that are measured, and how many frequencies each has
 _COUNT = np.array([np.count_nonzero(order == _ORDER) for order in _SEEN], np.float64)
-_UNSEEN = SIDE * SIDE - _COUNT.sum()
+_UNSEEN = BLOCK * BLOCK - _COUNT.sum()
 _MID, _UPPER, _HIGH = (3, 4), (6, 8), (9, 14)
 
 # What noise is told from texture by; tests/condition/test_noise.py holds them against both.
@@ -68,7 +68,7 @@ _LEVELS = 8  # of brightness
 
 
 @dataclass(frozen=True)
-class Blocks:
+class NoiseBlocks:
     """Cosine coefficients of patches, `[C, N, 8, 8]`, in grey levels."""
 
     coefficients: np.ndarray
@@ -79,39 +79,39 @@ class Blocks:
     @property
     def means(self) -> np.ndarray:
         """Of each patch: `[C, N]`."""
-        return self.coefficients[:, :, 0, 0] / SIDE
+        return self.coefficients[:, :, 0, 0] / BLOCK
 
-    def chosen(self, which: np.ndarray) -> "Blocks":
+    def chosen(self, which: np.ndarray) -> "NoiseBlocks":
         """Only these."""
-        return Blocks(self.coefficients[:, which])
+        return NoiseBlocks(self.coefficients[:, which])
 
-    def smoothest(self, share: float = _SMOOTHEST) -> "Blocks":
+    def smoothest(self, share: float = _SMOOTHEST) -> "NoiseBlocks":
         """Those with the least energy in the lowest frequencies."""
         low = np.square(self.coefficients[:, :, _LOW]).mean(axis=(0, 2))
         count = max(int(len(low) * share), min(len(low), _FEWEST))
         return self.chosen(np.argpartition(low, count - 1)[:count])
 
 
-def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> Blocks:
+def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> NoiseBlocks:
     """Patches of all places in windows `[C, H, W]`, or of evenly thinned ones, but clipped and exactly flat ones."""
-    sizes = [(one.shape[1] - SIDE + 1, one.shape[2] - SIDE + 1) for one in windows]
+    sizes = [(one.shape[1] - BLOCK + 1, one.shape[2] - BLOCK + 1) for one in windows]
     total = sum(max(0, height) * max(0, width) for height, width in sizes)
     step = max(1, int(np.ceil(np.sqrt(total / positions))))
-    kept = [np.zeros((windows[0].shape[0], 0, SIDE, SIDE), np.float32)]
+    kept = [np.zeros((windows[0].shape[0], 0, BLOCK, BLOCK), np.float32)]
     for window in windows:
-        if min(window.shape[1:]) < SIDE:
+        if min(window.shape[1:]) < BLOCK:
             continue
-        views = np.lib.stride_tricks.sliding_window_view(window, (SIDE, SIDE), axis=(1, 2))[:, ::step, ::step]
-        patches = views.reshape(window.shape[0], -1, SIDE, SIDE)
+        views = np.lib.stride_tricks.sliding_window_view(window, (BLOCK, BLOCK), axis=(1, 2))[:, ::step, ::step]
+        patches = views.reshape(window.shape[0], -1, BLOCK, BLOCK)
         kept.append(patches[:, ((patches >= _DARKEST) & (patches <= _BRIGHTEST)).all(axis=(0, 2, 3))])
     coefficients = transformed(np.concatenate(kept, axis=1).astype(np.float32, copy=False))
     energy = np.square(coefficients[:, :, _ORDER > 0]).mean(axis=(0, 2))
-    return Blocks(coefficients).chosen(energy > _FLAT)
+    return NoiseBlocks(coefficients).chosen(energy > _FLAT)
 
 
-def measure_noise(patches: Blocks) -> Noise | None:
+def measure_noise(patches: NoiseBlocks) -> Noise | None:
     """The noise of what the patches were taken from; None where they are too few to say."""
-    found = look(patches)
+    found = noise_at_first_sight(patches)
     if found is None or found.kind == "none":
         return found
     # Again without places so dark or bright in a channel that its noise is cut off there, if enough others are left.
@@ -120,13 +120,13 @@ def measure_noise(patches: Blocks) -> Noise | None:
         inside = (means.min(axis=0) > margin) & (means.max(axis=0) < 255 - margin)
         if np.count_nonzero(inside) >= 4 * _FEWEST:
             patches = patches.chosen(inside)
-            again = look(patches)
+            again = noise_at_first_sight(patches)
             found = again if again is not None and again.kind == found.kind else found
             break
     return Noise(found.sigma, found.kind, found.coarse, _levels(patches, found))
 
 
-def look(patches: Blocks) -> Noise | None:
+def noise_at_first_sight(patches: NoiseBlocks) -> Noise | None:
     """The same at first sight: with places where noise is cut off, and without its levels."""
     if len(patches) < _FEWEST:
         return None
@@ -142,7 +142,7 @@ def look(patches: Blocks) -> Noise | None:
     return Noise((bound,) * len(d), "none")
 
 
-def noise_bound(patches: Blocks) -> float:
+def noise_bound(patches: NoiseBlocks) -> float:
     """What noise there can be at most: all that is in the smoothest patches and no texture of one colour."""
     return _root(_total(_least(_covariance(patches.smoothest().coefficients))))[0]
 
@@ -217,14 +217,14 @@ def _total(by_order: np.ndarray) -> np.ndarray:
     """Variance of a pixel, `[C]`; the lowest frequencies, which hold the picture, are carried on from those above."""
     mid, upper = _band(by_order, _MID), _band(by_order, _UPPER)
     slope = np.clip(mid / np.maximum(upper, 1e-6), 1, 4)
-    return (_COUNT @ by_order + _UNSEEN * mid * np.sqrt(slope)) / SIDE**2
+    return (_COUNT @ by_order + _UNSEEN * mid * np.sqrt(slope)) / BLOCK**2
 
 
 def _root(variances: np.ndarray) -> tuple[float, ...]:
     return tuple(float(one) for one in np.sqrt(np.maximum(variances, 0)))
 
 
-def _levels(patches: Blocks, found: Noise) -> tuple[tuple[float, float], ...]:
+def _levels(patches: NoiseBlocks, found: Noise) -> tuple[tuple[float, float], ...]:
     """`(brightness, sigma)` in steps of brightness, where there are enough patches of it."""
     levels = []
     brightness = patches.means.mean(axis=0)
@@ -233,7 +233,7 @@ def _levels(patches: Blocks, found: Noise) -> tuple[tuple[float, float], ...]:
         inside = patches.chosen((brightness >= low) & (brightness < high))
         if len(inside) < 4 * _FEWEST:
             continue
-        one = look(inside)
+        one = noise_at_first_sight(inside)
         if one is not None and one.kind == found.kind:
             levels.append((float(inside.smoothest().means.mean()), float(np.mean(one.sigma))))
     return tuple(levels)

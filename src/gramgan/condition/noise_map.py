@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from gramgan.condition.noise import look, noise_bound, patches_of
+from gramgan.condition.noise import noise_at_first_sight, noise_bound, patches_of
 from gramgan.condition.record import Condition
 from gramgan.condition.samples import in_levels
 
-TILE = 64
+_TILE = 64
 """Pixels a side of a tile; much smaller ones have too few smooth patches to tell."""
 _POSITIONS = 2_000
 
 
-def noise_map(pixels: np.ndarray, condition: Condition, tile: int = TILE) -> np.ndarray:
+def noise_map(pixels: np.ndarray, condition: Condition, tile: int = _TILE) -> np.ndarray:
     """Noise by place, on a grid of tiles.
 
     Where noise shows clearly in a tile it is that tile's own. Elsewhere it is that of the whole picture, or less where
@@ -37,7 +37,7 @@ def noise_map(pixels: np.ndarray, condition: Condition, tile: int = TILE) -> np.
 
 def _level(window: np.ndarray, condition: Condition) -> float:
     patches = patches_of([window], _POSITIONS)
-    found = look(patches)
+    found = noise_at_first_sight(patches)
     if found is None:  # flat or clipped: nothing is there
         return 0.0
     if found.kind != "none":

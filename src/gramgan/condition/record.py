@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Table = tuple[tuple[int, ...], ...]
+QuantisationTable = tuple[tuple[int, ...], ...]
 """Quantisation steps `[8][8]`, vertical frequency first."""
 CLEAN_NOISE = 1.5
 """Grey levels of noise, below which a picture counts as clean."""
@@ -69,8 +69,8 @@ class Jpeg:
     """
 
     quality: int
-    luma_table: Table
-    chroma_table: Table | None
+    luma_table: QuantisationTable
+    chroma_table: QuantisationTable | None
     offset: tuple[int, int]
     subsampling: str | None
     chroma_offset: tuple[int, int] | None

@@ -16,7 +16,7 @@ from gramgan.hardware.processor import threads
 from gramgan.images.folders import is_image, walk
 from gramgan.progress import Progress, silent
 
-Kind = Literal["folder", "shards", "pairs"]
+SourceKind = Literal["folder", "shards", "pairs"]
 """What images come from: files of a folder, WebDataset shards, folders of HR and LR images."""
 Way = Literal["resident", "folder", "shards", "pairs"]
 """How a training reads them: from the device's memory, or streamed from what they come from."""
@@ -35,7 +35,7 @@ class SourceChoice:
     why: str
 
 
-def kind_of(photos: Path, low: Path | None) -> Kind:
+def kind_of(photos: Path, low: Path | None) -> SourceKind:
     """What `data.photos` and `data.low` are: shards are a tar file, or a folder that holds some and no image."""
     if low is not None:
         return "pairs"
@@ -45,7 +45,7 @@ def kind_of(photos: Path, low: Path | None) -> Kind:
     return "folder" if holds_images or not shards_in(photos) else "shards"
 
 
-def choose(items: Sequence[Item], kind: Kind, device: str, processes: int = 1) -> SourceChoice:
+def choose(items: Sequence[Item], kind: SourceKind, device: str, processes: int = 1) -> SourceChoice:
     """Resident where all images take at most two fifths of the device's free memory, else streamed.
 
     Args:

@@ -20,7 +20,7 @@ def cut_crop(item: Item, draw: Draw, side: int, *, augment: bool, scale: int = 4
         UserError: an image is missing, damaged down to the crop's last row or too small, or the sizes do not fit.
     """
     high = item.high.open(sequential=True)
-    check_size(item, high.info, side)
+    check_crop_fits(item, high.info, side)
     if item.low is None:
         y, x = draw.corner(high.info.height, high.info.width, side)
         return _finished(high.read_rgb8(Window(x, y, side, side)), draw, augment), None
@@ -33,7 +33,7 @@ def cut_crop(item: Item, draw: Draw, side: int, *, augment: bool, scale: int = 4
     )
 
 
-def check_size(item: Item, high: RasterInfo, side: int) -> None:
+def check_crop_fits(item: Item, high: RasterInfo, side: int) -> None:
     """Make sure that a crop of `side` pixels fits into the HR image.
 
     Raises:

@@ -10,7 +10,7 @@ from gramgan.images import Raster
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlace:
     """The place of an image: a file, or the `member` of an archive, `size` bytes from `offset` on."""
 
     path: Path
@@ -48,15 +48,15 @@ class Item:
     """
 
     name: str
-    high: Place
-    low: Place | None = None
+    high: ImagePlace
+    low: ImagePlace | None = None
     licence: str = "unknown"
 
 
 def items_of(paths: Iterable[Path], licences: Mapping[Path, str] | None = None) -> list[Item]:
     """Image files as items, named by their files; `licences` by file, as far as they are known."""
     known = licences or {}
-    return [Item(path.name, Place(path), licence=known.get(path, Item.licence)) for path in paths]
+    return [Item(path.name, ImagePlace(path), licence=known.get(path, Item.licence)) for path in paths]
 
 
 def _read(descriptor: int, size: int) -> bytes:

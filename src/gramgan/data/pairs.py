@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from gramgan.data.cutting import check_pair
-from gramgan.data.items import Item, Place
+from gramgan.data.items import ImagePlace, Item
 from gramgan.errors import UserError
 from gramgan.hardware.processor import threads
 from gramgan.images.pairing import Pair
@@ -21,8 +21,8 @@ def pair_items(pairs: Iterable[Pair], licences: Mapping[Path, str] | None = None
     return [
         Item(
             pair.name,
-            Place(pair.hr),
-            None if pair.other is None else Place(pair.other),
+            ImagePlace(pair.hr),
+            None if pair.other is None else ImagePlace(pair.other),
             known.get(pair.hr, Item.licence),
         )
         for pair in pairs

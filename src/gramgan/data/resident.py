@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gramgan.data.cutting import check_pair, check_size
+from gramgan.data.cutting import check_crop_fits, check_pair
 from gramgan.data.items import Item
 from gramgan.data.order import Draw
 from gramgan.data.source import CropSource, Demand, Taken
@@ -19,7 +19,7 @@ from gramgan.progress import Progress, silent
 
 _LISTED = 5  # images left out that a message names
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ResidentPhotos(CropSource):
@@ -57,7 +57,7 @@ class ResidentPhotos(CropSource):
             )
         super().__init__(kept, demand)
         if self.skipped:
-            log.warning("%d of %d photographs are left out: %s", len(self.skipped), len(every), listing)
+            _log.warning("%d of %d photographs are left out: %s", len(self.skipped), len(every), listing)
             for name, reason in self.skipped.items():
                 self.troubles.add(name, reason, logged=False)
 
@@ -93,7 +93,7 @@ def _batch(crops: list[Tensor]) -> Tensor:
 def _load(demand: Demand, item: Item) -> tuple[Tensor, Tensor | None] | UserError:
     try:
         high, low = item.high.open(), None if item.low is None else item.low.open()
-        check_size(item, high.info, demand.crop)
+        check_crop_fits(item, high.info, demand.crop)
         if low is not None:
             check_pair(item, high.info, low.info, demand.scale)
         pixels = [one.read_rgb8() for one in (high, low) if one is not None]

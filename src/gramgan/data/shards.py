@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from gramgan.data.items import Item, Place
+from gramgan.data.items import ImagePlace, Item
 from gramgan.errors import UserError
 from gramgan.files import parse_json
 from gramgan.images.folders import walk
@@ -24,7 +24,7 @@ _RECORD = 2**20  # bytes of a record at most
 _DAMAGED = (tarfile.ReadError, MemoryError, OverflowError, RecursionError, ValueError)
 """What tarfile is seen to raise for headers that make no sense."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def shards_in(folder: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def shard_items(shards: list[Path], progress: Progress = silent) -> list[Item]:
 
 
 def _members(shard: Path) -> list[Item]:
-    places: dict[str, Place] = {}
+    places: dict[str, ImagePlace] = {}
     licences: dict[str, str] = {}
     try:
         size = shard.stat().st_size
@@ -74,15 +74,15 @@ def _members(shard: Path) -> list[Item]:
                     if not 0 <= member.size <= size and not member.issparse():
                         raise tarfile.ReadError(f"a member of {member.size} bytes")
                     if member.issparse():  # 1,536 bytes may stand for gigabytes of zeros
-                        log.warning("%s: %s is stored with holes; it is left out", shard, member.name)
+                        _log.warning("%s: %s is stored with holes; it is left out", shard, member.name)
                         continue
                     suffix, key = PurePosixPath(member.name).suffix.lower(), _key(member.name)
                     if suffix in SUFFIXES and member.isfile():
-                        places[key] = Place(shard, member.name, member.offset_data, member.size)
+                        places[key] = ImagePlace(shard, member.name, member.offset_data, member.size)
                     elif suffix == ".json" and member.isfile() and member.size <= _RECORD:
                         licences[key] = _licence(cast(IO[bytes], archive.extractfile(member)).read())
             except _DAMAGED as error:  # it ends in the middle of a member, which is said below
-                log.debug("%s: %s", shard, error)
+                _log.debug("%s: %s", shard, error)
             end = min(archive.offset, size)
         with shard.open("rb") as file:
             file.seek(end)
@@ -90,7 +90,7 @@ def _members(shard: Path) -> list[Item]:
     except (*_DAMAGED, tarfile.TarError, OSError) as error:
         raise UserError(f"{shard}: cannot be read as a tar file ({error}); get a whole copy, uncompressed") from None
     if not whole:
-        log.warning("%s: the archive is cut off or damaged from byte %d on; what lies before is used", shard, end)
+        _log.warning("%s: the archive is cut off or damaged from byte %d on; what lies before is used", shard, end)
     return [Item(place.member, place, licence=licences.get(key, Item.licence)) for key, place in places.items()]
 
 

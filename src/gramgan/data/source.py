@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gramgan.data.items import Item
 from gramgan.data.order import Order
-from gramgan.data.troubles import Look, Troubles
+from gramgan.data.troubles import SourceEvents, Troubles
 from gramgan.share import WHOLE, Share
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class CropSource(ABC):
         """Go on where `state` was taken; with other images than then, that is said in the log."""
         self.position = state["position"]
         if state["listing"] != self._listing():
-            log.warning(
+            _log.warning(
                 "the %d images to train on are not those that the checkpoint knows (%d): other crops follow from here",
                 len(self),
                 state["images"],
             )
 
-    def look(self) -> Look:
+    def look(self) -> SourceEvents:
         """What happened since the last call."""
         return self.troubles.look()
 

@@ -26,7 +26,7 @@ _LOADED = 32  # images that the resident source is measured with
 
 
 @dataclass(frozen=True)
-class Rate:
+class ReadingRate:
     """What one way of reading gives: `images_per_s` decoded (by a resident source once, while it loads), and crops."""
 
     source: str
@@ -37,7 +37,7 @@ class Rate:
 
 def measure_feeding(
     folder: Path, low: Path | None, demand: Demand, *, workers: int, seconds: float = 3.0
-) -> list[Rate]:
+) -> list[ReadingRate]:
     """Measure each way of reading the images of a folder, about `seconds` each.
 
     Photographs are measured streamed, resident (up to 32 of them), and as what `gramgan prepare` would make of them:
@@ -101,19 +101,19 @@ def _sub_images(item: Item, folder: Path, number: int) -> list[Path]:
     return made
 
 
-def _streamed(name: str, items: Sequence[Item], demand: Demand, workers: int, seconds: float) -> Rate:
+def _streamed(name: str, items: Sequence[Item], demand: Demand, workers: int, seconds: float) -> ReadingRate:
     with StreamedImages(items, demand, workers=workers) as source:
         source.next()  # the workers have started
         crops = _crops_per_s(source, seconds)
-    return Rate(name, len(items), crops, crops)
+    return ReadingRate(name, len(items), crops, crops)
 
 
-def _resident(items: Sequence[Item], demand: Demand, seconds: float) -> Rate:
+def _resident(items: Sequence[Item], demand: Demand, seconds: float) -> ReadingRate:
     some = items[:: max(1, len(items) // _LOADED)][:_LOADED]
     started = time.perf_counter()
     source = ResidentPhotos(some, demand)
     loading = time.perf_counter() - started
-    return Rate("resident", len(items), len(some) / loading, _crops_per_s(source, min(seconds, 1.0)))
+    return ReadingRate("resident", len(items), len(some) / loading, _crops_per_s(source, min(seconds, 1.0)))
 
 
 def _crops_per_s(source: CropSource, seconds: float) -> float:

@@ -4,11 +4,11 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Look:
+class SourceEvents:
     """What happened in a source since the look before.
 
     `waited` are the seconds for which the training waited for crops. `replaced` counts the crops that were cut from
@@ -37,7 +37,7 @@ class Troubles:
             new = logged and line not in self._logged
             self._logged.add(line)
         if new:
-            log.warning("%s", line)
+            _log.warning("%s", line)
 
     def taken(self, waited: float, *, replaced: bool) -> None:
         """The training has taken a crop, for which it `waited` seconds, from the image drawn or from another one."""
@@ -45,9 +45,9 @@ class Troubles:
             self._waited += waited
             self._replaced += replaced
 
-    def look(self) -> Look:
+    def look(self) -> SourceEvents:
         """Everything since the last call."""
         with self._lock:
-            look = Look(self._waited, self._replaced, self._named)
+            look = SourceEvents(self._waited, self._replaced, self._named)
             self._waited, self._replaced, self._named = 0.0, 0, {}
         return look

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from gramgan import own_process
 from gramgan.data.cutting import cut_crop
-from gramgan.data.items import Item, Place
+from gramgan.data.items import ImagePlace, Item
 from gramgan.data.order import Draw
 from gramgan.errors import UserError
 from gramgan.hardware.allocator import keep_memory
@@ -74,7 +74,7 @@ def _plain(item: Item) -> dict[str, Any]:
 
 def _item(values: dict[str, Any]) -> Item:
     places = {
-        part: None if place is None else Place(**place | {"path": Path(place["path"])})
+        part: None if place is None else ImagePlace(**place | {"path": Path(place["path"])})
         for part, place in values.items()
     }
     return Item(name="", **places)  # type: ignore[arg-type]

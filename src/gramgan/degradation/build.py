@@ -14,7 +14,7 @@ Profile = Literal["bicubic", "photo", "realphoto", "satellite"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
-def build(name: str, scale: int = SCALE) -> Degradation:
+def build_degradation(name: str, scale: int = SCALE) -> Degradation:
     """The degradation of a profile, for LR `scale` times smaller than HR; numbers: `docs/explanation/degradations.md`.
 
     Raises:

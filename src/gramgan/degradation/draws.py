@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import torch
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
-Range = tuple[float, float]
+Bounds = tuple[float, float]
 
 
 class Draws:
@@ -16,7 +16,7 @@ class Draws:
     def __init__(self, seed: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
 
-    def uniform(self, bounds: Range) -> float:
+    def uniform(self, bounds: Bounds) -> float:
         """A number between two bounds, uniformly."""
         low, high = bounds
         return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
@@ -29,7 +29,7 @@ class Draws:
         """True with the given probability."""
         return self.uniform((0.0, 1.0)) < probability
 
-    def choice(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+    def choice(self, options: Sequence[_T], weights: Sequence[float] | None = None) -> _T:
         """One of the options, all equally likely or by weights that need not sum to 1."""
         if weights is None:
             return options[self.integer(0, len(options) - 1)]

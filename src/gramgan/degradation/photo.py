@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gramgan.degradation.base import SCALE, Degradation, to_8_bits
-from gramgan.degradation.draws import Draws, Range
+from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import ResizeFilter, blur, resize
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel, sinc_kernel
@@ -34,29 +34,29 @@ class Faults:
     """Nothing but shrinking: half of them as the benchmarks are shrunk."""
     blur: float = 0.5
     """The lens, on the HR grid."""
-    sigma: Range = (0.3, 2.2)
+    sigma: Bounds = (0.3, 2.2)
     ring: float = 0.05
     """A sinc filter in place of the lens."""
     larger: float = 0.4
     """The camera has more pixels than the LR image: shrunk once more at the end."""
-    size: Range = (1.0, 2.2)
+    size: Bounds = (1.0, 2.2)
     """How many times as many, along a side."""
     smaller: float = 0.1
     """Enlarged before: it has fewer."""
-    enlarged: Range = (0.55, 1.0)
+    enlarged: Bounds = (0.55, 1.0)
     aliased: float = 0.15
     """A resize without anti-aliasing."""
     noise: float = 0.65
-    grain: Range = (0.7, 20.0)
+    grain: Bounds = (0.7, 20.0)
     """Standard deviation at mid-grey, drawn by its logarithm: weak noise is as frequent as strong."""
     correlated: float = 0.6
     """Noise that a demosaicing has smoothed."""
-    correlation: Range = (0.3, 0.9)
+    correlation: Bounds = (0.3, 0.9)
     denoised: float = 0.12
     """Detail near the noise's own height is flattened, as cameras and phones do."""
     sharpened: float = 0.3
-    amount: Range = (0.2, 1.3)
-    halo: Range = (0.5, 1.4)
+    amount: Bounds = (0.2, 1.3)
+    halo: Bounds = (0.5, 1.4)
     compressed: float = 0.8
     quality: tuple[int, int] = (35, 97)
     subsampled: float = 0.75
@@ -90,7 +90,7 @@ class Grain:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PhotoPlan:
     """What is done to one image; None and 1.0 stand for "not at all"."""
 
     shrink: ResizeFilter | None
@@ -164,14 +164,14 @@ class Photo(Degradation):
         super().__init__(scale)
         self._faults = faults or Faults()
 
-    def plan(self, seed: int) -> Plan:
+    def plan(self, seed: int) -> PhotoPlan:
         """What `seed` does to an image."""
         faults, draws = self._faults, Draws(seed)
         if draws.chance(faults.clean):
-            return Plan("bicubic" if draws.chance(0.5) else draws.choice(("area", "bilinear")))
+            return PhotoPlan("bicubic" if draws.chance(0.5) else draws.choice(("area", "bilinear")))
         again = draws.chance(faults.again)
         as_webp = again and draws.chance(faults.webp)
-        return Plan(
+        return PhotoPlan(
             shrink=None,
             kernel=_draw_kernel(faults, draws),
             size=_draw_size(faults, draws),

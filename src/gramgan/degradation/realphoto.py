@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from gramgan.degradation.base import SCALE, Degradation, to_8_bits
-from gramgan.degradation.draws import Draws, Range
+from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import RESIZE_FILTERS, ResizeFilter, blur, resize
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel, plateau_kernel, sinc_kernel
 from gramgan.degradation.noise import gaussian_noise, poisson_noise
 
-Shape = Literal["Gaussian", "generalised Gaussian", "plateau"]
+KernelShape = Literal["Gaussian", "generalised Gaussian", "plateau"]
 
-_KERNELS: dict[tuple[Shape, bool], float] = {
+_KERNELS: dict[tuple[KernelShape, bool], float] = {
     ("Gaussian", True): 0.45,
     ("Gaussian", False): 0.25,
     ("generalised Gaussian", True): 0.12,
@@ -33,7 +33,7 @@ _KERNELS: dict[tuple[Shape, bool], float] = {
 """Probability of each (shape, isotropic) of those kernels that are no sinc filter."""
 
 _SIZES = tuple(range(7, 22, 2))
-_BETA: dict[Shape, Range] = {"generalised Gaussian": (0.5, 4.0), "plateau": (1.0, 2.0)}
+_BETA: dict[KernelShape, Bounds] = {"generalised Gaussian": (0.5, 4.0), "plateau": (1.0, 2.0)}
 _PHOTON_LEVELS = 256.0
 """Events that a full 8-bit value counts in Poisson noise of scale 1."""
 
@@ -44,13 +44,13 @@ class Round:
 
     blur: float
     """Probability of a blur at all."""
-    sigma: Range
+    sigma: Bounds
     resize: tuple[float, float, float]
     """Weights of enlarging, shrinking and keeping the size."""
-    scale: Range
+    scale: Bounds
     """Smallest and largest scale: shrinking draws below 1, enlarging above."""
-    gaussian_sigma: Range
-    poisson_scale: Range
+    gaussian_sigma: Bounds
+    poisson_scale: Bounds
     sinc: float = 0.1
     """Probability that a blur is a sinc filter."""
     gaussian: float = 0.5
@@ -60,15 +60,15 @@ class Round:
     quality: tuple[int, int] = (30, 95)
 
 
-FIRST = Round(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1.0, 30.0), (0.05, 3.0))
-SECOND = Round(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1.0, 25.0), (0.05, 2.5))
+FIRST_ROUND = Round(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1.0, 30.0), (0.05, 3.0))
+SECOND_ROUND = Round(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1.0, 25.0), (0.05, 2.5))
 
 
 @dataclass(frozen=True)
 class Blur:
     """A kernel of one of the three shapes."""
 
-    shape: Shape
+    shape: KernelShape
     size: int
     sigma: tuple[float, float]
     angle: float
@@ -148,7 +148,7 @@ class RoundPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RealPhotoPlan:
     """What is done to one image.
 
     The last sinc filter and the resize to the LR size come before the second JPEG or after it (`jpeg_last`).
@@ -188,8 +188,8 @@ class RealPhoto(Degradation):
 
     def __init__(
         self,
-        first: Round = FIRST,
-        second: Round = SECOND,
+        first: Round = FIRST_ROUND,
+        second: Round = SECOND_ROUND,
         *,
         final_sinc: float = 0.8,
         jpeg_last: float = 0.5,
@@ -201,10 +201,10 @@ class RealPhoto(Degradation):
         self._final_sinc = final_sinc
         self._jpeg_last = jpeg_last
 
-    def plan(self, seed: int) -> Plan:
+    def plan(self, seed: int) -> RealPhotoPlan:
         """What `seed` does to an image."""
         draws = Draws(seed)
-        return Plan(
+        return RealPhotoPlan(
             first=_draw_stage(self._first, draws),
             second=_draw_stage(self._second, draws),
             filter=draws.choice(RESIZE_FILTERS),
@@ -252,7 +252,7 @@ def _draw_blur(stage: Round, draws: Draws) -> Blur | Sinc:
     return Blur(shape, size, (sigma, other), angle, _draw_beta(shape, draws))
 
 
-def _draw_beta(shape: Shape, draws: Draws) -> float:
+def _draw_beta(shape: KernelShape, draws: Draws) -> float:
     if shape == "Gaussian":
         return 1.0
     low, high = _BETA[shape]

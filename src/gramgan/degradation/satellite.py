@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gramgan.degradation.base import SCALE, Degradation, to_8_bits
-from gramgan.degradation.draws import Draws, Range
+from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import blur, sample
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel
@@ -28,14 +28,14 @@ _KERNEL_REACH = 2.5  # LR pixels: 4 standard deviations at the lowest modulation
 class Sensor:
     """The numbers of the sensors that the profile draws from."""
 
-    mtf: Range = (0.15, 0.36)
+    mtf: Bounds = (0.15, 0.36)
     """Modulation at the Nyquist frequency across the track."""
-    smear: Range = (2 / math.pi, 1.0)
+    smear: Bounds = (2 / math.pi, 1.0)
     """Factor on it along the track, for the motion during one integration."""
-    snr: Range = (45.0, 170.0)
+    snr: Bounds = (45.0, 170.0)
     """Signal-to-noise ratio at mid-grey."""
     bits: tuple[int, ...] = (11, 12)
-    used: Range = (0.1, 0.5)
+    used: Bounds = (0.1, 0.5)
     """Share of the sensor's range that the picture's 0 to 1 stands for."""
     jpeg: float = 0.3
     """Probability that the product is a JPEG."""
@@ -43,7 +43,7 @@ class Sensor:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SatellitePlan:
     """What is done to one image."""
 
     mtf: tuple[float, float]
@@ -96,12 +96,12 @@ class Satellite(Degradation):
         super().__init__(scale)
         self._sensor = sensor or Sensor()
 
-    def plan(self, seed: int) -> Plan:
+    def plan(self, seed: int) -> SatellitePlan:
         """What `seed` does to an image."""
         sensor, draws = self._sensor, Draws(seed)
         across = draws.uniform(sensor.mtf)
         along = max(sensor.mtf[0], across * draws.uniform(sensor.smear))
-        return Plan(
+        return SatellitePlan(
             mtf=(across, along),
             angle=draws.uniform((0.0, math.pi)),
             shift=(draws.uniform((-0.5, 0.5)), draws.uniform((-0.5, 0.5))),

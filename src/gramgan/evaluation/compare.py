@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gramgan.degradation import Degradation, build, seed_of
+from gramgan.degradation import Degradation, build_degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError, in_one_line
 from gramgan.evaluation.crops import Strip, cut_strip
@@ -111,7 +111,7 @@ def evaluate(
     judges = next(in_order(team, judging, [None]))
     assert isinstance(judges, _Judges)
     protocol = judges.protocol
-    make_low = build(degradation, protocol.scale)
+    make_low = build_degradation(degradation, protocol.scale)
     low = pair_low(hr_folder, as_place(lr_folder) if lr_folder is not None else None, lr_name, protocol.scale)
     if make_low.name != Bicubic.name and low[0].other is not None:
         raise UserError(f"degradation {degradation}: there are LR images in {lr_folder or hr_folder}; leave it out")
@@ -236,7 +236,7 @@ class _Judge:
         ]
         generators = [each for each in opened if isinstance(each, Entrant)]
         self._protocol = _protocol(judging.protocol, generators, judging.scale)
-        self._make_low = build(judging.degradation, self._protocol.scale)
+        self._make_low = build_degradation(judging.degradation, self._protocol.scale)
         self._scorer = Scorer.full(self._protocol, self._device, judging.also)
         entrants = [each if isinstance(each, Entrant) else bicubic(self._protocol.scale) for each in opened]
         self._entrants = told_apart([*entrants, *(results_entrant(each) for each in judging.folders)])

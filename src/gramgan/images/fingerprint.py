@@ -11,7 +11,7 @@ import numpy as np
 
 from gramgan.images.strips import luma
 
-NEAR = 40
+LOOKALIKE_DISTANCE = 40
 """Fingerprints that differ in at most so many of 255 bits are of one picture; figures: docs/how-to/collecting.md."""
 
 _GRID = 64
@@ -95,13 +95,13 @@ class Lookalikes:
                 self._names.append(name)
 
     def nearest(self, mark: str) -> tuple[str, int] | None:
-        """Name of the most similar picture, and how many bits differ; None if it is farther than `NEAR`."""
+        """Name of the most similar picture, and how many bits differ; None beyond `LOOKALIKE_DISTANCE`."""
         if not mark or not self._names:
             return None
         agreement = self._bits[: len(self._names)] @ _signs(mark)
         best = int(agreement.argmax())
         distance = round((8 * _BYTES - float(agreement[best])) / 2)
-        return (self._names[best], distance) if distance <= NEAR else None
+        return (self._names[best], distance) if distance <= LOOKALIKE_DISTANCE else None
 
 
 def _signs(mark: str) -> np.ndarray:

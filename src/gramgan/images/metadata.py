@@ -62,7 +62,7 @@ def as_photoshop(iptc: bytes) -> bytes:
 def dpi_of(image: pyvips.Image, exif: bytes | None) -> tuple[float, float] | None:
     """Horizontal and vertical resolution in pixels per inch, None where neither the file nor its EXIF says."""
     if image.xres == image.yres and image.xres in _SILENT:
-        said = None if exif is None else exif_blocks.dpi_of(exif)
+        said = None if exif is None else exif_blocks.exif_dpi(exif)
         if said is not None or image.get_typeof("resolution-unit") == 0 or image.xres == 1:
             return said
     return image.xres * MM_PER_INCH, image.yres * MM_PER_INCH

@@ -17,8 +17,8 @@ from gramgan.images.canvas import claim_for
 from gramgan.images.formats import MULTI_PAGE_SUFFIXES, writing_for
 from gramgan.images.formats.beside import carry
 from gramgan.images.info import Animation, RasterInfo
-from gramgan.images.vips import name_for, pyvips, reason
-from gramgan.images.writer import RasterWriter, described, say_lost
+from gramgan.images.vips import name_for, pyvips, vips_reason
+from gramgan.images.writer import RasterWriter, say_lost, with_description
 from gramgan.locks import release
 from gramgan.names import hidden_beside, stand_in
 from gramgan.places import as_place
@@ -182,12 +182,14 @@ class PagesWriter:
         if like is not None:
             say_lost(like, self._form.name, lost)
         try:
-            image = described(_strip(self._files, self._animation), beside, like.dpi if like else None)
+            image = with_description(_strip(self._files, self._animation), beside, like.dpi if like else None)
             self._writing.save(image, temporary, quality, beside)
         except pyvips.Error as error:
             if "No space left" in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            raise UserError(f"{self.path}: cannot be written ({reason(error)}); try another format or place") from error
+            raise UserError(
+                f"{self.path}: cannot be written ({vips_reason(error)}); try another format or place"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ _CODE = re.compile(r" ?\(\d+\.\d+\)$")
 _EMPTY = re.compile(r"(unable to (call \w+|write to \w+|read pixels|open source for input)|\w+ error|\(\d+\.\d+\))")
 
 
-def reason(error: pyvips.Error) -> str:
+def vips_reason(error: pyvips.Error) -> str:
     """The last telling line of libvips' account of an error, without the names of its inner functions."""
     lines = [_PREFIX.sub("", line.strip()) for line in str(error).splitlines()]
     telling = [line for line in lines if line and not _EMPTY.fullmatch(line)]
@@ -41,4 +41,4 @@ def name_for(path: Path | str) -> str:
     return cast(str, os.fsencode(path))
 
 
-__all__ = ["name_for", "pyvips", "reason"]
+__all__ = ["name_for", "pyvips", "vips_reason"]

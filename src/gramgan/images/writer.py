@@ -19,7 +19,7 @@ from gramgan.images.formats import writing_for
 from gramgan.images.formats.beside import Beside, carry
 from gramgan.images.info import RasterInfo, Window
 from gramgan.images.stream import EncodingAhead, Frontier
-from gramgan.images.vips import pyvips, reason
+from gramgan.images.vips import pyvips, vips_reason
 from gramgan.places import as_place
 
 _log = logging.getLogger(__name__)
@@ -220,14 +220,18 @@ class RasterWriter:
             image = image.copy(interpretation=(_GREY if self._colour_channels == 1 else _RGB)[self._bits])
             if self._colour_channels == 1 and "grey" not in self._writing.holds:
                 image = image.colourspace("srgb")
-            self._writing.save(described(image, self._beside, self._dpi), self._temporary, self._quality, self._beside)
+            self._writing.save(
+                with_description(image, self._beside, self._dpi), self._temporary, self._quality, self._beside
+            )
         except pyvips.Error as error:
             if "No space left" in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            raise UserError(f"{self.path}: cannot be written ({reason(error)}); try another format or place") from error
+            raise UserError(
+                f"{self.path}: cannot be written ({vips_reason(error)}); try another format or place"
+            ) from error
 
 
-def described(image: pyvips.Image, beside: Beside, dpi: tuple[float, float] | None) -> pyvips.Image:
+def with_description(image: pyvips.Image, beside: Beside, dpi: tuple[float, float] | None) -> pyvips.Image:
     """A copy of `image` with what encoders are to take from it: profile, resolution, and that it is upright."""
     across, down = dpi or (metadata.DEFAULT_DPI, metadata.DEFAULT_DPI)
     image = image.copy(xres=across / metadata.MM_PER_INCH, yres=down / metadata.MM_PER_INCH)

@@ -11,9 +11,9 @@ import numpy as np
 
 TOLERANCE = 1 / 255
 """Largest difference between tiled and whole that nobody can see in an 8-bit image."""
-REACH = 96
+LONGEST_REACH = 96
 """Largest distance that is looked at, in low-resolution pixels."""
-SIDE = REACH + 128
+MEASURED_SIDE = LONGEST_REACH + 128
 """Side of the picture that is measured on."""
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -25,33 +25,39 @@ _STEP = 4  # overlaps are multiples of it
 def context_error(run: Run, image: np.ndarray) -> np.ndarray:
     """How wrong a result is at a given distance from where the picture was cut.
 
-    The middle square of `image` is cut at its upper left corner and at its lower right corner, so that `REACH` pixels
-    of what was there are missing, and compared with the uncut one.
+    The middle square of `image` is cut at its upper left corner and at its lower right corner, so that `LONGEST_REACH`
+    pixels of what was there are missing, and compared with the uncut one.
 
     Args:
         run: the network.
-        image: `[3, H, W]` in [0, 1], at least `SIDE` high and wide.
+        image: `[3, H, W]` in [0, 1], at least `MEASURED_SIDE` high and wide.
 
     Returns:
         `[REACH]`: the largest absolute difference (of results clipped to [0, 1]) at `d` low-resolution pixels from a
         cut, or farther; it falls with `d`.
 
     Raises:
-        ValueError: the image is smaller than `SIDE`.
+        ValueError: the image is smaller than `MEASURED_SIDE`.
     """
-    top, left = ((side - SIDE) // 2 for side in image.shape[1:])
+    top, left = ((side - MEASURED_SIDE) // 2 for side in image.shape[1:])
     if min(top, left) < 0:
-        raise ValueError(f"context is measured on {SIDE}x{SIDE} pixels or more, not {image.shape[1]}x{image.shape[2]}")
-    square = image[None, :, top : top + SIDE, left : left + SIDE]
+        raise ValueError(
+            f"context is measured on {MEASURED_SIDE}x{MEASURED_SIDE} pixels or more, "
+            f"not {image.shape[1]}x{image.shape[2]}"
+        )
+    square = image[None, :, top : top + MEASURED_SIDE, left : left + MEASURED_SIDE]
     whole = _clipped(run(square))
-    scale = whole.shape[-1] // SIDE
-    at_corner = np.abs(_clipped(run(square[:, :, REACH:, REACH:])) - whole[:, scale * REACH :, scale * REACH :])
-    kept = SIDE - REACH
+    scale = whole.shape[-1] // MEASURED_SIDE
+    at_corner = np.abs(
+        _clipped(run(square[:, :, LONGEST_REACH:, LONGEST_REACH:]))
+        - whole[:, scale * LONGEST_REACH :, scale * LONGEST_REACH :]
+    )
+    kept = MEASURED_SIDE - LONGEST_REACH
     other = np.abs(_clipped(run(square[:, :, :kept, :kept])) - whole[:, : scale * kept, : scale * kept])[:, ::-1, ::-1]
     worst = np.maximum(at_corner, other).max(axis=0)
     worst = worst.reshape(kept, scale, kept, scale).max(axis=(1, 3))  # of each low-resolution pixel
     distance = np.minimum(*np.indices(worst.shape))
-    return np.array([worst[distance >= d].max() for d in range(REACH)])
+    return np.array([worst[distance >= d].max() for d in range(LONGEST_REACH)])
 
 
 def measure_overlap(run: Run, images: Iterable[np.ndarray], tolerance: float = TOLERANCE) -> int:
@@ -63,7 +69,7 @@ def measure_overlap(run: Run, images: Iterable[np.ndarray], tolerance: float = T
         tolerance: largest difference that is allowed, of values in [0, 1].
 
     Returns:
-        Low-resolution pixels, a multiple of 4, at most `REACH`.
+        Low-resolution pixels, a multiple of 4, at most `LONGEST_REACH`.
 
     Raises:
         ValueError: no image, or one that is too small.
@@ -77,8 +83,8 @@ def measure_overlap(run: Run, images: Iterable[np.ndarray], tolerance: float = T
 def sufficient_overlap(error: np.ndarray, tolerance: float = TOLERANCE) -> int:
     """`measure_overlap` from the `context_error` of all images, of which the largest was taken."""
     enough = error <= tolerance
-    least = int(np.argmax(enough)) if enough.any() else REACH
-    return min(-(-least // _STEP) * _STEP, REACH)
+    least = int(np.argmax(enough)) if enough.any() else LONGEST_REACH
+    return min(-(-least // _STEP) * _STEP, LONGEST_REACH)
 
 
 def _clipped(result: np.ndarray) -> np.ndarray:

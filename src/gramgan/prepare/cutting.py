@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gramgan.collect.manifest import Entry
+from gramgan.collect.manifest import ManifestEntry
 from gramgan.images import Raster, Window
 from gramgan.images.vips import pyvips
 from gramgan.names import in_utf8
@@ -19,7 +19,7 @@ _COMPRESSION = 4  # of PNG; more costs much time and saves little
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _READABLE = 40  # characters of a photograph's name in a key
 _CONTEXT = 4  # pixels, after shrinking, read around a sub-image: beyond the reach of the cubic filter
-_TOLD = ("licence", "licence_url", "author", "title", "page_url", "group", "split")  # fields of `Entry`
+_TOLD = ("licence", "licence_url", "author", "title", "page_url", "group", "split")  # fields of `ManifestEntry`
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Photograph:
     """A photograph to be cut: where it is, and what the manifest says of it or would say."""
 
     path: Path
-    entry: Entry
+    entry: ManifestEntry
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Spot:
 
 @dataclass(frozen=True)
 class SubImage:
-    """A sub-image that has been cut: PNG file, and SHA-256 of its pixels as `manifest.Entry` has it."""
+    """A sub-image that has been cut: PNG file, and SHA-256 of its pixels as `manifest.ManifestEntry` has it."""
 
     spot: Spot
     png: bytes
     pixels_sha256: str
 
-    def entry(self) -> Entry:
+    def entry(self) -> ManifestEntry:
         """Its line of the manifest."""
         spot = self.spot
         place = "&".join(f"{name}={value}" for name, value in spot.origin.items() if name not in ("width", "height"))

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from gramgan.collect.attribution import refuse_foreign_attribution, write_attribution
 from gramgan.collect.holdout import choose_sides, group_of
-from gramgan.collect.manifest import Entry, Side, known_licences, read_manifest, refuse_foreign_lists, write_manifest
+from gramgan.collect.manifest import (
+    ManifestEntry,
+    Side,
+    known_licences,
+    read_manifest,
+    refuse_foreign_lists,
+    write_manifest,
+)
 from gramgan.errors import UserError, in_one_line
 from gramgan.files import (
     append_record,
@@ -90,7 +97,7 @@ class Prepared:
         return sum(not check.problem for check in self.checks)
 
 
-def prepare(
+def prepare_folder(
     folder: Path,
     output: Path,
     wish: Wish,
@@ -251,9 +258,9 @@ def _photographs(folder: Path, checks: Iterable[Check], licence: str) -> list[Ph
     ]
 
 
-def _unlisted(check: Check, licence: str) -> Entry:
+def _unlisted(check: Check, licence: str) -> ManifestEntry:
     path = Path(check.file)
-    return Entry(
+    return ManifestEntry(
         file=check.file,
         width=check.width,
         height=check.height,
@@ -275,11 +282,11 @@ def _cut_files(
 ) -> tuple[int, list[str]]:
     """Returns the number of sub-images, and what failed, a line for each photograph."""
     journal = course.state / "cut.jsonl"
-    done: dict[str, list[Entry]] = {
+    done: dict[str, list[ManifestEntry]] = {
         str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
     }
     total = sum(map(len, spots.values()))
-    finished: dict[str, list[Entry]] = {}
+    finished: dict[str, list[ManifestEntry]] = {}
     is_there = files_in(output)
     for photograph in photographs:
         entries = done.get(_plan(spots[photograph.entry.file]), [])
@@ -349,9 +356,9 @@ def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Cour
     return count, len(sizes), failures
 
 
-def _entries(values: object) -> list[Entry]:
+def _entries(values: object) -> list[ManifestEntry]:
     """The sub-images that a journal's line names; none if it is damaged, so that they are cut again."""
-    entries = [record_as(Entry, one) for one in values] if isinstance(values, list) else []
+    entries = [record_as(ManifestEntry, one) for one in values] if isinstance(values, list) else []
     return [] if None in entries else [entry for entry in entries if entry is not None]
 
 
@@ -366,7 +373,7 @@ def _plan(spots: Iterable[Spot]) -> str:
     return hashlib.sha256("\n".join(f"{spot.key} {spot.size}" for spot in spots).encode()).hexdigest()
 
 
-def _renewed(entry: Entry, photograph: Photograph) -> Entry:
+def _renewed(entry: ManifestEntry, photograph: Photograph) -> ManifestEntry:
     """A sub-image's line of an earlier run with what the manifest says of the photograph now."""
     return replace(
         photograph.entry,
@@ -417,10 +424,10 @@ class _Cut:
 
     output: Path
 
-    def open(self) -> Callable[[tuple[Photograph, list[Spot]]], list[Entry] | str]:
+    def open(self) -> Callable[[tuple[Photograph, list[Spot]]], list[ManifestEntry] | str]:
         return self
 
-    def __call__(self, task: tuple[Photograph, list[Spot]]) -> list[Entry] | str:
+    def __call__(self, task: tuple[Photograph, list[Spot]]) -> list[ManifestEntry] | str:
         entries = []
         try:
             for image in cut_sub_images(*task):

@@ -16,7 +16,7 @@ from pathlib import Path
 from gramgan.files import atomic_path, write_text
 from gramgan.prepare.cutting import Photograph, Spot, SubImage, cut_sub_images
 
-SAMPLES = 256
+SUB_IMAGES_IN_A_SHARD = 256
 """Sub-images in a shard unless the user says otherwise: about 100 MB at 480×480."""
 
 

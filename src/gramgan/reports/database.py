@@ -19,7 +19,7 @@ from gramgan.texture.layout import Projection, cells, one_of_each, project, repr
 from gramgan.texture.origins import Photographs
 from gramgan.training.folder import USAGE, read_usage
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
 _SAMPLE = 5000  # patches drawn at random that say what the map's axes mean
 _MEMBERS = 500_000  # patches of a domain, drawn at random, from which those that stand for it are taken
@@ -88,7 +88,7 @@ class _Contents:
     photographs: Photographs
     random: np.random.Generator
 
-    def rows(self, indices: np.ndarray) -> list[Row]:
+    def rows(self, indices: np.ndarray) -> list[_Row]:
         """The table's rows at `indices`."""
         return self.database.rows(self.ids[indices].tolist())
 
@@ -372,7 +372,7 @@ def _usage(run: Path, ids: np.ndarray) -> _Usage:
     return _Usage(row[here][ranked], counts[here][ranked], int(counts[~here].sum()))
 
 
-def _meaning(axis: np.ndarray, rows: Sequence[Row]) -> str:
+def _meaning(axis: np.ndarray, rows: Sequence[_Row]) -> str:
     """What grows along an axis of the map: the property of patches that goes with it most closely."""
     properties = _properties(np.stack([row["patch"] for row in rows]).astype(np.float32))
     correlations = np.array([_rank_correlation(axis, values) for values in properties])

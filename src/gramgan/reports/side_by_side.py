@@ -20,7 +20,7 @@ from gramgan.training.machines import read_machines
 _MOST_SAMPLES = 6
 _ABSENT = np.full((SAMPLE_SIDE, SAMPLE_SIDE, 3), 255, np.uint8)
 
-Runs = dict[str, Recorded]
+_Runs = dict[str, Recorded]
 
 
 def write_side_by_side(folders: Sequence[Path], path: Path) -> None:
@@ -49,7 +49,7 @@ def write_side_by_side(folders: Sequence[Path], path: Path) -> None:
     page.save(path)
 
 
-def _overview(page: Page, runs: Runs) -> None:
+def _overview(page: Page, runs: _Runs) -> None:
     rows: list[list[Cell]] = []
     for name, recorded in runs.items():
         config, total = recorded.config, recorded.config.stages.total
@@ -63,7 +63,7 @@ def _start(recorded: Recorded) -> str:
     return generator.start or ("nearest" if generator.from_nearest else "noise")
 
 
-def _differences(page: Page, runs: Runs) -> None:
+def _differences(page: Page, runs: _Runs) -> None:
     page.heading("Settings that differ")
     values = {name: dict(flat(recorded.config.model_dump(mode="json"))) for name, recorded in runs.items()}
     keys = dict.fromkeys(key for settings in values.values() for key in settings)
@@ -77,7 +77,7 @@ def _differences(page: Page, runs: Runs) -> None:
     )
 
 
-def _scores(page: Page, runs: Runs) -> None:
+def _scores(page: Page, runs: _Runs) -> None:
     page.heading("Scores")
     validated = {name: recorded for name, recorded in runs.items() if recorded.protocol}
     if not validated:
@@ -116,7 +116,7 @@ def _scores(page: Page, runs: Runs) -> None:
         page.text(f"Not validated: {', '.join(missing)}.")
 
 
-def _curves(page: Page, runs: Runs) -> None:
+def _curves(page: Page, runs: _Runs) -> None:
     stepping = {name: recorded.records for name, recorded in runs.items() if recorded.steps}
     if stepping:
         first = next(iter(stepping))
@@ -139,7 +139,7 @@ def _curves(page: Page, runs: Runs) -> None:
         )
 
 
-def _samples(page: Page, runs: Runs) -> None:
+def _samples(page: Page, runs: _Runs) -> None:
     """Rows of validation images, a column for each run; the same crop in all of them."""
     truths: dict[tuple[str, bytes], list[str]] = {}
     for name, recorded in runs.items():
@@ -158,7 +158,7 @@ def _samples(page: Page, runs: Runs) -> None:
         )
 
 
-def _row(image: str, sharing: Sequence[str], runs: Runs) -> list[Panel]:
+def _row(image: str, sharing: Sequence[str], runs: _Runs) -> list[Panel]:
     folders = {name: runs[name].folder / "samples" / image for name in sharing}
     any_folder = folders[sharing[0]]
     truth = read_rgb8(any_folder / "truth.png")
@@ -187,7 +187,7 @@ def _result(folder: Path, recorded: Recorded) -> Path | None:
     return (wanted or there or [None])[-1]
 
 
-def _troubles(page: Page, runs: Runs) -> None:
+def _troubles(page: Page, runs: _Runs) -> None:
     rows = [
         [name, trouble["iteration"], trouble.get("stage", "").replace("_", " "), told(trouble)]
         for name, recorded in runs.items()
@@ -200,7 +200,7 @@ def _troubles(page: Page, runs: Runs) -> None:
         page.text("No warning came up in these runs.")
 
 
-def _speed(page: Page, runs: Runs) -> None:
+def _speed(page: Page, runs: _Runs) -> None:
     page.heading("Speed")
     stages = list(dict.fromkeys(stage for recorded in runs.values() for stage, _, _ in pace(recorded.records)))
     rows: list[list[Cell]] = []

@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gramgan.errors import UserError
 from gramgan.images import Window
-from gramgan.images.formats.vips_reader import MAX_PIXELS, check_size
+from gramgan.images.formats.vips_reader import MAX_PIXELS, check_pixel_count
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
 from gramgan.scientific.claims import claimed_pixels
@@ -116,7 +116,7 @@ class Dicom(ScientificFile):
         self.frames = int(data.get("NumberOfFrames") or 1)
         if min(self.width, self.height, self.frames) < 1 or self.frames > _MAX_FRAMES:
             raise UserError(f"{path}: damaged DICOM file ({self.width}x{self.height}, {self.frames} frames)")
-        check_size(path, self.width, self.height * self.frames * colours, allow_huge)
+        check_pixel_count(path, self.width, self.height * self.frames * colours, allow_huge)
         self._signed = bool(data.PixelRepresentation)
         self.dtype = np.dtype(f"{'int' if self._signed else 'uint'}{allocated}")
         self.limits = _limits(self._stored, self._signed)

@@ -12,7 +12,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from gramgan.errors import UserError
 from gramgan.images import Window
-from gramgan.images.formats.vips_reader import check_size
+from gramgan.images.formats.vips_reader import check_pixel_count
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, SAMPLE_TYPES, Enlarged, Layer, Note, Reading, ScientificFile, measured
 from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, placed_or_not, reason, session
@@ -50,7 +50,7 @@ class GeoTiff(ScientificFile):
         self._cloud_optimized = reading.cloud_optimized
         with refusing(path), placed_or_not(), shown_alone(path) as shown:
             self._data = rasterio.open(shown, driver="GTiff")
-            check_size(path, self._data.width, self._data.height, allow_huge)
+            check_pixel_count(path, self._data.width, self._data.height, allow_huge)
             if self._data.subdatasets:
                 raise UserError(
                     f"{path}: it holds {len(self._data.subdatasets)} rasters; split it first "

@@ -13,7 +13,7 @@ import tifffile
 
 from gramgan.errors import UserError
 from gramgan.images import Window
-from gramgan.images.formats.vips_reader import check_size
+from gramgan.images.formats.vips_reader import check_pixel_count
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import (
     OVERVIEW,
@@ -111,7 +111,7 @@ class _Stack(ScientificFile):
             raise UserError(f"{self.path}: pages of the shape {shape} are neither grey nor RGB")
         self._has_colours = self._photometric in (_RGB, _YCBCR) and self._samples >= 3
         self._is_planar = self._samples > 1 and first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        check_size(self.path, self.width, self.height, allow_huge)
+        check_pixel_count(self.path, self.width, self.height, allow_huge)
         self.pages = self._count_pages()
         if not 1 <= self.pages * self._samples <= _MAX_PAGES:
             raise UserError(f"{self.path}: damaged {self.form} ({self.pages} pages); get a whole copy")

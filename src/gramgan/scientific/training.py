@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from gramgan.collect.holdout import choose_sides
-from gramgan.collect.manifest import Entry, refuse_foreign_lists, write_manifest
+from gramgan.collect.manifest import ManifestEntry, refuse_foreign_lists, write_manifest
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, sha256
 from gramgan.images import Window, write_image
@@ -87,7 +87,7 @@ def cut_windows(
     ensure_folder(output)
     refuse_foreign_lists(output)
     sides = choose_sides((path.relative_to(folder).as_posix() for path in files), {})
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     skipped = {"holes": 0, "plain": 0}
     for done, path in enumerate(files, start=1):
         file = open_scientific(path, reading, allow_huge=allow_huge)
@@ -141,12 +141,12 @@ def _write(
     group: str,
     side: Literal["train", "holdout"],
     licence: str,
-) -> Entry:
+) -> ManifestEntry:
     stem = "-".join(name.replace(".", "-").split("/"))
     target = output / f"{stem}_g{number:03d}_x{window.x:05d}_y{window.y:05d}.png"
     write_image(target, values, bits=16)
     pixels = np.floor(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
-    return Entry(
+    return ManifestEntry(
         file=target.name,
         width=window.width,
         height=window.height,

@@ -17,7 +17,7 @@ from gramgan.errors import UserError
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+_Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 POLICY = "; ".join(
     (
@@ -59,7 +59,7 @@ class Guard:
     sends says so in `Origin` or `Sec-Fetch-Site`, which a browser sets and a page cannot.
     """
 
-    def __init__(self, app: Application, *, host: str, password: str | None) -> None:
+    def __init__(self, app: _Application, *, host: str, password: str | None) -> None:
         """Guard `app`, which listens at `host`. Raises what `check_password` raises."""
         check_password(host, password)
         self._app = app

@@ -12,7 +12,7 @@ from gramgan.errors import UserError
 from gramgan.progress import Progress
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-Work = Callable[[Progress], dict[str, Any]]
+_Work = Callable[[Progress], dict[str, Any]]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._waiting: list[tuple[Job, Work, Callable[[], None]]] = []
+        self._waiting: list[tuple[Job, _Work, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
         self._change = threading.Condition()
         self._closed = False
@@ -174,7 +174,7 @@ class Queue:
                 if job.idle:  # nobody asked for it
                     self._jobs.pop(job.id, None)
 
-    def _do(self, job: Job, work: Work) -> State:
+    def _do(self, job: Job, work: _Work) -> State:
         def progress(done: int, total: int) -> None:
             if job.cancelling:
                 raise CancelledError(job.title)

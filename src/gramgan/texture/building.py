@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LEAST_SCALE = 0.01  # of the shipped one
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ def sampled(
         results = in_order(team or Threads(threads), _Sample(sampling), work)
         for number, ((source, _), result) in enumerate(zip(work, results, strict=True)):
             if isinstance(result, str):
-                log.warning("left out of the texture database: %s", result)
+                _log.warning("left out of the texture database: %s", result)
             elif (twin := seen.setdefault(result.key, source.path)) != source.path:
-                log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
+                _log.warning("left out of the texture database: %s: the same picture as %s", source.path, twin)
             elif not len(result.patches):
-                log.warning("left out of the texture database: %s: too small or without any texture", source.path)
+                _log.warning("left out of the texture database: %s: too small or without any texture", source.path)
             elif known(result.patches.patch_id):
-                log.warning("left out of the texture database: %s: a picture that it holds already", source.path)
+                _log.warning("left out of the texture database: %s: a picture that it holds already", source.path)
             else:
                 yield result
             progress(number + 1 + idle, len(sources))

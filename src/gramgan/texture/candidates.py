@@ -18,7 +18,7 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.ops.transfer import send
-from gramgan.share import WHOLE, Place, Share, own_memory
+from gramgan.share import WHOLE, Share, SharedMaker, own_memory
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.search import RECALL, SearchBackend, build_index, say_recall
 from gramgan.texture.search.disk import FaissDisk, opened
@@ -99,7 +99,7 @@ class DatabaseSource:
         *,
         descriptor: Descriptor | None = None,
         recall: float = RECALL,
-        place: Place = own_memory,
+        place: SharedMaker = own_memory,
     ) -> None:
         """`descriptor` sets another scale than the first database's; `recall` is for approximate backends.
 

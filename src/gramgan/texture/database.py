@@ -34,7 +34,7 @@ MergeScale = Literal["same", "first", "new"]
 
 _PATCHES = 200_000
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class TextureDatabase:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gramgan.ops.transfer import send
-from gramgan.share import WHOLE, Place, Share, own_memory
+from gramgan.share import WHOLE, Share, SharedMaker, own_memory
 from gramgan.texture.candidates import NO_PATCH, DatabasePart, DatabaseSource, Targets
 from gramgan.texture.search import RECALL, SearchBackend
 
@@ -68,7 +68,7 @@ def database_source(
     device: str | torch.device = "cpu",
     recall: float = RECALL,
     share: Share = WHOLE,
-    place: Place = own_memory,
+    place: SharedMaker = own_memory,
 ) -> DatabaseSource | MixedSource:
     """The databases of a training as one source, on the first one's scale: mixed by weights, or as one without.
 

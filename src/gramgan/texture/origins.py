@@ -19,7 +19,7 @@ from gramgan.progress import Progress, silent
 
 _MARGIN = 8  # pixels around a context that anti-aliasing may look at
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Photographs:
         try:
             return read_rgb8(path)
         except Exception as error:  # noqa: BLE001 (one odd file must not end the page)
-            log.warning("shown without its surroundings: %s", in_one_line(error, path))
+            _log.warning("shown without its surroundings: %s", in_one_line(error, path))
             self._found[source_id] = None
             return None
 
@@ -110,7 +110,7 @@ class Photographs:
             if sha256(path).startswith(digest):
                 return path
         if candidates:
-            log.warning("%s: another file than the database was built from; not shown", candidates[0])
+            _log.warning("%s: another file than the database was built from; not shown", candidates[0])
         return None
 
 

@@ -15,7 +15,7 @@ from gramgan.texture.table import NUMBERS, WORDS, LanceTable, all_of, values
 if TYPE_CHECKING:
     import pyarrow as pa
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Added:
@@ -57,7 +57,7 @@ def without_known(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: 
         if len(fresh):
             yield fresh
     if left_out:
-        log.info("%s: %d patches are there already and were not taken again", path, left_out)
+        _log.info("%s: %d patches are there already and were not taken again", path, left_out)
 
 
 def vector_blocks(storage: Table, domain: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -130,7 +130,7 @@ def is_present(source: Source, present: set[str]) -> bool:
     except OSError:  # sampling says what is wrong with the file
         return False
     if digest in present:
-        log.warning("left out of the texture database: %s: it holds this photograph already", source.path)
+        _log.warning("left out of the texture database: %s: it holds this photograph already", source.path)
     return digest in present
 
 

@@ -15,7 +15,7 @@ from gramgan.texture.table import LanceTable, reason, versions_of
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what Lance takes, and no name of a folder above
 _NEVER = timedelta(days=36_500)  # no version is older
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def clean(path: Path, *, keep: int = 1, older_than: timedelta = timedelta(0)) ->
         removed = _remove(path, dataset, [number for number in old if number not in tagged])
         remove_old_checksums(path)
     if abandoned:
-        log.info("%s: removed what %d interrupted additions had left", path, abandoned)
+        _log.info("%s: removed what %d interrupted additions had left", path, abandoned)
     return removed
 
 

@@ -12,7 +12,7 @@ from gramgan.config import Config
 from gramgan.data.choice import Way, open_source, usual_workers
 from gramgan.data.source import CropSource, Demand
 from gramgan.degradation import Degradation
-from gramgan.degradation import build as build_degradation
+from gramgan.degradation import build_degradation as build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
@@ -65,7 +65,7 @@ from gramgan.weights.card import Card
 from gramgan.weights.formats import load_partial, load_strict, read_weights
 from gramgan.weights.locate import locate_generator
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def resolve(config: Config, own: OwnParts = NOTHING_OWN) -> Config:
     precision, memory_format = train.precision, train.memory_format
     if "auto" in (precision, memory_format):
         verdict = probe_training(device)
-        log.info(
+        _log.info(
             "this machine trains in %s%s (%.1f times as fast as plain fp32 in the probe)",
             verdict.precision,
             ", channels last" if verdict.channels_last else "",
@@ -282,9 +282,9 @@ def _partial_start(network: nn.Module, spec: str) -> Card | None:
     located = locate_generator(spec)
     weights = read_weights(located.path)
     fitted, anew = load_partial(network, weights.state, spec)
-    log.info("generator.start: %s: %d tensors fit: %s", spec, len(fitted), ", ".join(fitted))
+    _log.info("generator.start: %s: %d tensors fit: %s", spec, len(fitted), ", ".join(fitted))
     if anew:
-        log.warning("generator.start: %s: %d tensors do not fit and begin anew: %s", spec, len(anew), ", ".join(anew))
+        _log.warning("generator.start: %s: %d tensors do not fit and begin anew: %s", spec, len(anew), ", ".join(anew))
     return weights.card
 
 
@@ -299,7 +299,7 @@ def _targets(config: Config, random: torch.Generator, processes: Processes) -> T
         return None
     if texture.candidates == "local":
         if texture.databases:
-            log.warning(
+            _log.warning(
                 "texture.database is not used: texture.candidates=local stays within each photograph; both uses it"
             )
         return LocalSource(Descriptor.default(texture.descriptor, texture.k), random, texture.warp, share)

@@ -7,7 +7,7 @@ import torch
 from gramgan.networks.build import Generator
 from gramgan.networks.trunks import PerceptualTrunk
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def compile_networks(generator: Generator, trunk: PerceptualTrunk | None, device: torch.device) -> bool:
@@ -20,7 +20,9 @@ def compile_networks(generator: Generator, trunk: PerceptualTrunk | None, device
     """
     problem = _compiler_problem(device)
     if problem is not None:
-        log.warning("train.compile: nothing is compiled, torch finds no compiler for %s here: %s", device.type, problem)
+        _log.warning(
+            "train.compile: nothing is compiled, torch finds no compiler for %s here: %s", device.type, problem
+        )
         return False
     for block in generator.body:
         block.compile(dynamic=False)

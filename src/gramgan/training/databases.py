@@ -16,7 +16,7 @@ from gramgan.texture.database import TextureDatabase
 from gramgan.texture.mixing import MixedSource, database_source
 from gramgan.training.processes import Processes
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def opened(entry: DatabaseConfig) -> TextureDatabase:
@@ -67,7 +67,7 @@ def targets_from(texture: TextureConfig, random: torch.Generator, processes: Pro
     )
     pieces = source.sources if isinstance(source, MixedSource) else [source]
     for piece, entries in zip(pieces, _shares(texture), strict=True):
-        log.info("texture database %s: %s patches, %s search", entries, f"{len(piece):,}", piece.index.name)
+        _log.info("texture database %s: %s patches, %s search", entries, f"{len(piece):,}", piece.index.name)
     return source
 
 
@@ -104,13 +104,13 @@ def tag_versions(folder: Path, entries: Iterable[DatabaseConfig], before: Iterab
             database = opened(entry)
             database.tag(database.version, tag_name(folder, entry))
         except UserError as error:
-            log.warning("nothing keeps the version that is trained with from clean-up: %s", error)
+            _log.warning("nothing keeps the version that is trained with from clean-up: %s", error)
     for entry in before:
         if isinstance(entry.version, int) and (entry.path, tag_name(folder, entry)) not in wanted:
             try:
                 opened(entry).untag(tag_name(folder, entry))
             except UserError as error:
-                log.info("an old tag of this run stays: %s", error)
+                _log.info("an old tag of this run stays: %s", error)
 
 
 def tag_name(folder: Path, entry: DatabaseConfig) -> str:

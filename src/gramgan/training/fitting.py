@@ -23,7 +23,7 @@ _CROP = 64  # the smallest that the discriminator takes
 _BATCHES = (2, 4)  # of fewer images the gradients may be the peak, and these do not grow with the batch
 _USABLE = 0.9  # of what is free: allocators leave gaps
 
-Work = Callable[[], object]
+_Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Bytes(NamedTuple):
     kept: int
 
 
-def _measured(device: str, work: Work) -> _Bytes:
+def _measured(device: str, work: _Work) -> _Bytes:
     """Bytes of tensors on `device` that `work` takes."""
     if torch.device(device).type == "cuda":
         before = torch.cuda.memory_allocated(device)

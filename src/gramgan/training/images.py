@@ -8,7 +8,7 @@ from typing import cast
 
 from gramgan.collect import known_licences, read_manifest, split
 from gramgan.config import Config
-from gramgan.data.choice import Kind, Way, choose, kind_of
+from gramgan.data.choice import SourceKind, Way, choose, kind_of
 from gramgan.data.items import Item, items_of
 from gramgan.data.pairs import check_pairs, pair_items
 from gramgan.data.shards import shard_items, split_shards
@@ -21,7 +21,7 @@ from gramgan.progress import Progress, silent
 
 _LOOKED_AT, _NAMED = 64, 3
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def settled_way(config: Config, device: str, processes: int = 1) -> Way:
     else:
         items = items_of(photographs(config)[0])
     choice = choose(items, kind, device, processes)
-    log.info("data.source: %s (%s)", choice.way, choice.why)
+    _log.info("data.source: %s (%s)", choice.way, choice.why)
     return choice.way
 
 
@@ -86,9 +86,9 @@ def _say_odd(items: Sequence[Item]) -> None:
         if notes:
             found[str(place)] = "; ".join(notes)
     for name, notes in list(found.items())[:_NAMED]:
-        log.warning("%s: %s", name, notes)
+        _log.warning("%s: %s", name, notes)
     if len(found) > _NAMED:
-        log.warning("and %d more of the %d images looked at", len(found) - _NAMED, len(looked_at))
+        _log.warning("and %d more of the %d images looked at", len(found) - _NAMED, len(looked_at))
 
 
 def _images_of(config: Config, progress: Progress) -> Images:
@@ -133,7 +133,7 @@ def photographs(config: Config) -> tuple[list[Path], list[Path]]:
             training = sorted(training + held_out)
         return training, find_images(_folder(config))
     if not held_out:
-        log.warning(
+        _log.warning(
             "%s: a single photograph; it is validated on as well, so the scores say nothing about others", folder
         )
         return training, training
@@ -169,6 +169,6 @@ def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:
     return [pairs[path] for path in training if path in pairs], [pairs[path] for path in held_out if path in pairs]
 
 
-def _kind(config: Config) -> Kind:
+def _kind(config: Config) -> SourceKind:
     named = config.data.source
-    return kind_of(config.data.photos, config.data.low) if named in ("auto", "resident") else cast(Kind, named)
+    return kind_of(config.data.photos, config.data.low) if named in ("auto", "resident") else cast(SourceKind, named)

@@ -27,7 +27,7 @@ from gramgan.training.validation import Validation
 from gramgan.training.watch import Watch
 from gramgan.training.weights import write_best, write_psnr
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
@@ -257,7 +257,7 @@ class Loop:
         """Name the steps that changed nothing; if there were too many, the last of them."""
         skips = self._guard.look()
         for skip in skips:
-            log.warning("a step is skipped: %s", skip)
+            _log.warning("a step is skipped: %s", skip)
         records = [
             {
                 "event": "skip",
@@ -290,7 +290,7 @@ class Loop:
         self._guard.went_back()
         self._meter.look()
         scale = self._guard.rate_scale
-        log.warning(
+        _log.warning(
             "%s; the run goes back from iteration %d to %d, learning rates times %g", why, left, self.iteration, scale
         )
 
@@ -326,7 +326,7 @@ class Loop:
         def write() -> None:
             self._write(record)
             for finding in self._watch.see(record):
-                log.warning("%s", finding.message)
+                _log.warning("%s", finding.message)
                 warning = {"event": "warning", "stage": stage, "iteration": self.iteration}
                 self._write({**warning, "kind": finding.kind, "message": finding.message})
 
@@ -368,7 +368,7 @@ class Loop:
         if stage == self._config.stages.last_of_generator and problem is None:
             self._unimproved = 0 if self.best != before else self._unimproved + 1
             if self._ends_early:
-                log.info(
+                _log.info(
                     "no better %s in %d validations (log.patience): the run ends at iteration %d",
                     self._decisive.name,
                     self._unimproved,
@@ -421,7 +421,7 @@ class Loop:
         if wanted not in metrics and wanted.rpartition("/")[2] not in [one.metric.name for one in LEARNED]:
             raise UserError(f"log.best_by: there is no score {wanted}; use one of {', '.join(metrics)}")
         if wanted not in metrics:
-            log.warning("log.best_by: the weights of %s are not here; the best is chosen by gram_distance", wanted)
+            _log.warning("log.best_by: the weights of %s are not here; the best is chosen by gram_distance", wanted)
             return metrics["gram_distance"]
         return metrics[wanted]
 

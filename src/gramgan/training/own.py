@@ -29,7 +29,7 @@ from gramgan.evaluation.protocols import Metric
 from gramgan.files import sha256, write_text
 from gramgan.networks.discriminator import Critique
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Loss = Callable[..., Tensor]
 """A scalar out of what it names of `sr`, `hr`, `lr` and `average` (the averaged generator's result): `[B, 3, H, W]`."""
@@ -508,4 +508,4 @@ def record_parts(folder: Path, parts: OwnParts, *, resume: bool) -> None:
         if role not in before:
             raise UserError(f"{role}: this run was started without one of your own; leave it out")
         if before[role] != now[role]:
-            log.warning("%s: is %s now, the run was started with %s", role, now[role], before[role])
+            _log.warning("%s: is %s now, the run was started with %s", role, now[role], before[role])

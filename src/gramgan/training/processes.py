@@ -29,11 +29,11 @@ from gramgan.hardware.device import resolve_device
 from gramgan.places import cache_folder
 from gramgan.share import Share
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
 _TIMEOUT = timedelta(hours=2)  # others wait so long while the first one builds an index or validates
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class _ToldError(UserError):
@@ -107,14 +107,14 @@ class Processes:
         dist.all_reduce(said, dist.ReduceOp.MAX, group=self._hosts)
         return bool(said)
 
-    def everyone(self, value: T) -> list[T]:
+    def everyone(self, value: _T) -> list[_T]:
         """The `value` of each process, in the order of the ranks."""
         values: list[Any] = [value] * self.world
         if self.world > 1:
             dist.all_gather_object(values, value, group=self._hosts)
         return values
 
-    def from_first(self, value: T) -> T:
+    def from_first(self, value: _T) -> _T:
         """The first process's `value`."""
         if self.world == 1:
             return value
@@ -142,7 +142,7 @@ class Processes:
             own.unlink()
         return array
 
-    def together(self, action: Callable[[], T]) -> T:
+    def together(self, action: Callable[[], _T]) -> _T:
         """Do something in every process; if it fails in one, it fails in all.
 
         Raises:
@@ -216,7 +216,7 @@ def launch(train: TrainConfig) -> tuple[TrainConfig, Processes]:
     if share.rank:
         _quieten()
     processes = Processes(fabric.device, share, fabric.local_rank)
-    log.info("training on %d devices, %d images each", world, train.batch_size // world)
+    _log.info("training on %d devices, %d images each", world, train.batch_size // world)
     return train, processes
 
 

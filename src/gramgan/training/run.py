@@ -53,7 +53,7 @@ _CHANGEABLE_PARTS = {
 }
 _SETTLED = ("train.device", "train.precision", "train.memory_format", "data.source")
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _resumed(config: Config, folder: Path) -> Config:
         if key == "texture.databases":
             _log_new_databases(databases, stored.texture.databases)
         else:
-            log.info("resuming with %s = %s (was %s)", key, value, old.get(key))
+            _log.info("resuming with %s = %s (was %s)", key, value, old.get(key))
     sections: dict[str, Any] = {section: getattr(config, section) for section in _CHANGEABLE}
     for section, names in _CHANGEABLE_PARTS.items():
         new = {name: getattr(getattr(config, section), name) for name in names}
@@ -229,7 +229,7 @@ def _newest(folder: Path) -> dict[str, Any] | None:
     """
     if checkpoints(folder / "checkpoints") or any(record["iteration"] > 0 for record in read_log(folder)):
         return load_checkpoint(folder / "checkpoints")
-    log.warning("%s: was stopped before its first checkpoint; it begins anew", folder)
+    _log.warning("%s: was stopped before its first checkpoint; it begins anew", folder)
     return None
 
 
@@ -262,9 +262,9 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _log_new_databases(new: Sequence[DatabaseConfig], old: Sequence[DatabaseConfig]) -> None:
-    log.info("resuming with the texture databases %s (were %s)", described(new), described(old))
+    _log.info("resuming with the texture databases %s (were %s)", described(new), described(old))
     if new and old and (new[0].path, new[0].identity) != (old[0].path, old[0].identity):
-        log.warning(
+        _log.warning(
             "%s is the first database now: its scale is used, and the texture loss may weigh more or less than before",
             new[0].path,
         )
@@ -286,7 +286,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        log.warning("stopping after this step (%s); once more to stop at once", signal.Signals(number).name)
+        _log.warning("stopping after this step (%s); once more to stop at once", signal.Signals(number).name)
         signal.signal(number, previous[number])
 
     previous: dict[int, Any] = {}

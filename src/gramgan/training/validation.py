@@ -25,7 +25,7 @@ from gramgan.ops.resize import back_project, bicubic_up
 
 _SHOWN = 3  # pictures of a validation
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Validator:
             try:
                 hr, lr = _centres(item, crop, self._scale)
             except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
-                log.warning("left out of the validation: %s", in_one_line(error, item.high))
+                _log.warning("left out of the validation: %s", in_one_line(error, item.high))
                 continue
             if min(hr.shape[-2:]) < MIN_SIZE:
-                log.warning("left out of the validation: %s: smaller than %dx%d pixels", item.high, MIN_SIZE, MIN_SIZE)
+                _log.warning("left out of the validation: %s: smaller than %dx%d pixels", item.high, MIN_SIZE, MIN_SIZE)
                 continue
             # Samples are named by it; in two folders there may be two images of one name.
             stem = stand_in(Path(item.name).stem)

@@ -12,7 +12,7 @@ from torch import nn
 
 from gramgan import __version__
 from gramgan.networks.build import AnyDiscriminator
-from gramgan.networks.context import SIDE, measure_overlap
+from gramgan.networks.context import MEASURED_SIDE, measure_overlap
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, PSNR_GENERATOR
 from gramgan.training.own import NOTHING_OWN, OwnDiscriminator, OwnParts
 from gramgan.weights.card import Card
@@ -20,7 +20,7 @@ from gramgan.weights.formats import load_strict, read_weights, write_pth, write_
 
 _MEASURED_ON = 2  # images; each takes three passes of a generator in fp32
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def write_best(
@@ -74,8 +74,8 @@ def name_overlap(folder: Path, images: Iterable[np.ndarray], device: torch.devic
 
     Args:
         folder: the run's.
-        images: photographs `[3, H, W]` in [0, 1]; the first that are large enough (`context.SIDE`) are used. Without
-            one the card stays as it is.
+        images: photographs `[3, H, W]` in [0, 1]; the first that are large enough (`context.MEASURED_SIDE`) are used.
+            Without one the card stays as it is.
         device: to run the generator on.
         like: a generator of its architecture.
 
@@ -83,13 +83,16 @@ def name_overlap(folder: Path, images: Iterable[np.ndarray], device: torch.devic
         UserError: see `write_best`.
     """
     path = folder / f"{BEST_GENERATOR}.safetensors"
-    large = [image for image in images if min(image.shape[1:]) >= SIDE][:_MEASURED_ON]
+    large = [image for image in images if min(image.shape[1:]) >= MEASURED_SIDE][:_MEASURED_ON]
     if not large:
-        log.info(
-            "overlap of tiles: no validation image has %dx%d pixels; %s keeps what it began with", SIDE, SIDE, path
+        _log.info(
+            "overlap of tiles: no validation image has %dx%d pixels; %s keeps what it began with",
+            MEASURED_SIDE,
+            MEASURED_SIDE,
+            path,
         )
         return
-    log.info("measuring the overlap that tiles need, on %d images", len(large))
+    _log.info("measuring the overlap that tiles need, on %d images", len(large))
     weights = read_weights(path)
     card = weights.card
     assert card is not None
@@ -102,7 +105,7 @@ def name_overlap(folder: Path, images: Iterable[np.ndarray], device: torch.devic
 
     overlap = max(card.overlap if card.started_from else 0, measure_overlap(run, large))
     write_safetensors(path, network.cpu().state_dict(), card.model_copy(update={"overlap": overlap}))
-    log.info("tiles need an overlap of %d pixels", overlap)
+    _log.info("tiles need an overlap of %d pixels", overlap)
 
 
 def _write(path: Path, card: Card, network: nn.Module) -> None:

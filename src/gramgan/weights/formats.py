@@ -26,7 +26,7 @@ from gramgan.places import as_place
 from gramgan.weights.card import Card, card_from_metadata
 from gramgan.weights.locate import GRAPH_SUFFIXES, WEIGHT_SUFFIXES
 from gramgan.weights.ncnn import read_ncnn
-from gramgan.weights.packing import METADATA, is_packed, pack, unpack
+from gramgan.weights.packing import METADATA, is_packed, pack_weights, unpack
 from gramgan.weights.pickled import DAMAGED, load_pickled
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "generator")
@@ -99,7 +99,7 @@ def write_packed(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    tensors = {name: _detached(tensor) for name, tensor in pack(state).items()}
+    tensors = {name: _detached(tensor) for name, tensor in pack_weights(state).items()}
     write_bytes(as_place(path), safetensors.torch.save(tensors, {"format": "pt", **METADATA, **card.to_metadata()}))
 
 

@@ -20,7 +20,7 @@ _LARGEST = 127
 _SCALE = ".scale"
 
 
-def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pack_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` with the weight of every convolution as int8 in its shape, and its scales beside it as `NAME.scale`."""
     packed: dict[str, Tensor] = {}
     for name, tensor in state.items():

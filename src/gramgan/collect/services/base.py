@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gramgan.collect.found import Found
+from gramgan.collect.found import FoundPhoto
 from gramgan.errors import UserError
 from gramgan.fetch import Manners, Transport, UnreachableError, read
 from gramgan.files import parse_json
@@ -25,10 +25,10 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Page:
+class ResultPage:
     """One page of results, the best first; `after` leads to the next one, None if it is the last."""
 
-    found: list[Found]
+    found: list[FoundPhoto]
     after: Cursor | None
 
 
@@ -48,7 +48,7 @@ class Service:
     title: str
     host: str
     interval: float
-    page: Callable[[Query, Cursor, Ask], Page]
+    page: Callable[[Query, Cursor, Ask], ResultPage]
     is_busy: Callable[[Mapping[str, object]], bool] = lambda answer: False
 
 
@@ -81,7 +81,7 @@ def records(value: object) -> list[Mapping[str, object]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def text_of(record: Mapping[str, object], key: str) -> str:
+def text_field(record: Mapping[str, object], key: str) -> str:
     """A text field; empty if it is missing, null or something else."""
     value = record.get(key)
     return value if isinstance(value, str) else ""

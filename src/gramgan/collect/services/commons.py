@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from gramgan.collect.found import Found, tidy, whole_number
+from gramgan.collect.found import FoundPhoto, tidy, whole_number
 from gramgan.collect.licences import Licence, licence_from_text, licence_from_url, refusal
-from gramgan.collect.services.base import Ask, Cursor, Page, Query, Service, records, text_of
+from gramgan.collect.services.base import Ask, Cursor, Query, ResultPage, Service, records, text_field
 from gramgan.errors import UserError
 
 _HOST = "commons.wikimedia.org"
@@ -21,7 +21,7 @@ _MIMES = ("image/jpeg", "image/png", "image/tiff", "image/webp")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,5}$")
 
 
-def _page(query: Query, cursor: Cursor, ask: Ask) -> Page:
+def _page(query: Query, cursor: Cursor, ask: Ask) -> ResultPage:
     smallest = query.min_size - 1
     parameters = {
         "action": "query",
@@ -41,7 +41,7 @@ def _page(query: Query, cursor: Cursor, ask: Ask) -> Page:
     answer = ask(f"{_URL}?{urlencode(parameters)}")
     error = answer.get("error")
     if isinstance(error, dict):
-        said = tidy(error.get("info")) or text_of(error, "code")
+        said = tidy(error.get("info")) or text_field(error, "code")
         raise UserError(f"{_HOST}: it answered with an error ({said}); try other search words")
     asked = answer.get("query")
     pages = records(asked.get("pages")) if isinstance(asked, dict) else []
@@ -49,27 +49,27 @@ def _page(query: Query, cursor: Cursor, ask: Ask) -> Page:
     pages.sort(key=lambda page: whole_number(page.get("index")))
     found = [_found(page, info, query) for page in pages for info in records(page.get("imageinfo"))[:1]]
     after = answer.get("continue")
-    return Page(found, {key: str(value) for key, value in after.items()} if isinstance(after, dict) else None)
+    return ResultPage(found, {key: str(value) for key, value in after.items()} if isinstance(after, dict) else None)
 
 
-def _found(page: Mapping[str, object], info: Mapping[str, object], query: Query) -> Found:
+def _found(page: Mapping[str, object], info: Mapping[str, object], query: Query) -> FoundPhoto:
     told = info.get("extmetadata")
     fields = {name: _value(told, name) for name in _FIELDS}
     licence = _licence(fields)
     refused = refusal(licence, query.accept)
     if info.get("mime") not in _MIMES:
         refused = f"format: {tidy(info.get('mime')) or 'unknown'} is no kind of photograph"
-    name = _SUFFIX.sub("", text_of(page, "title").partition(":")[2])
-    return Found(
-        url=text_of(info, "url"),
+    name = _SUFFIX.sub("", text_field(page, "title").partition(":")[2])
+    return FoundPhoto(
+        url=text_field(info, "url"),
         title=tidy(fields["ObjectName"]) or tidy(name),
         author=tidy(fields["Artist"]),
         licence=licence.name,
         licence_url=licence.url,
-        page_url=text_of(info, "descriptionurl"),
+        page_url=text_field(info, "descriptionurl"),
         width=whole_number(info.get("width")),
         height=whole_number(info.get("height")),
-        sha1=text_of(info, "sha1").lower(),
+        sha1=text_field(info, "sha1").lower(),
         refused=refused,
     )
 

@@ -6,15 +6,15 @@ Without an account it answers 20 results a page, 20 requests a minute and 200 a 
 
 from urllib.parse import urlencode
 
-from gramgan.collect.found import Found, tidy, whole_number
+from gramgan.collect.found import FoundPhoto, tidy, whole_number
 from gramgan.collect.licences import licence_of, refusal
-from gramgan.collect.services.base import Ask, Cursor, Page, Query, Service, records, text_of
+from gramgan.collect.services.base import Ask, Cursor, Query, ResultPage, Service, records, text_field
 
 _URL = "https://api.openverse.org/v1/images/"
 _PAGE_SIZE = 20  # more is refused without an account
 
 
-def _page(query: Query, cursor: Cursor, ask: Ask) -> Page:
+def _page(query: Query, cursor: Cursor, ask: Ask) -> ResultPage:
     number = int(cursor.get("page", "1"))
     parameters = {
         "q": query.words[:200],  # what is longer is cut off there
@@ -30,23 +30,23 @@ def _page(query: Query, cursor: Cursor, ask: Ask) -> Page:
     found = []
     for record in results:
         licence = licence_of(
-            text_of(record, "license"), text_of(record, "license_version"), text_of(record, "license_url")
+            text_field(record, "license"), text_field(record, "license_version"), text_field(record, "license_url")
         )
         found.append(
-            Found(
-                url=text_of(record, "url"),
+            FoundPhoto(
+                url=text_field(record, "url"),
                 title=tidy(record.get("title")),
                 author=tidy(record.get("creator")),
                 licence=licence.name,
                 licence_url=licence.url,
-                page_url=text_of(record, "foreign_landing_url"),
+                page_url=text_field(record, "foreign_landing_url"),
                 width=whole_number(record.get("width")),
                 height=whole_number(record.get("height")),
                 refused=refusal(licence, query.accept),
             )
         )
     is_last = not results or number >= whole_number(answer.get("page_count"))
-    return Page(found, None if is_last else {"page": str(number + 1)})
+    return ResultPage(found, None if is_last else {"page": str(number + 1)})
 
 
 OPENVERSE = Service("openverse", "Openverse", "api.openverse.org", 3.0, _page)

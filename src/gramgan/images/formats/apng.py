@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gramgan.images.formats.png_chunks import pack
+from gramgan.images.formats.png_chunks import pack_chunk
 from gramgan.images.info import Animation
 from gramgan.images.vips import pyvips
 
@@ -102,7 +102,7 @@ class Apng:
             packed += self._file.read(length)
         header = struct.pack(">II", frame.width, frame.height) + self._header[8:]
         chunks = [(b"IHDR", header), *self._shared, (b"IDAT", packed), (b"IEND", b"")]
-        image = pyvips.Image.pngload_buffer(_SIGNATURE + b"".join(map(pack, chunks)), fail_on="error")
+        image = pyvips.Image.pngload_buffer(_SIGNATURE + b"".join(map(pack_chunk, chunks)), fail_on="error")
         image = image if image.hasalpha() else image.addalpha()
         return image.copy_memory()
 

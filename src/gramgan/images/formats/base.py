@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gramgan.images.formats.beside import Beside, Place
+from gramgan.images.formats.beside import Beside, PlaceInFile
 from gramgan.images.info import Animation, RasterInfo, Window
 from gramgan.images.vips import name_for, pyvips
 
@@ -43,7 +43,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FormatFindings:
     """What a format's own look into a file finds beside what libvips says.
 
     `pages` and `animation` take the place of libvips' count where they are given; see `RasterInfo` for `notes`.
@@ -69,7 +69,7 @@ class Writing:
     """
 
     bits: tuple[int, ...]
-    holds: frozenset[Place]
+    holds: frozenset[PlaceInFile]
     alpha: bool
     max_side: int
     save: Callable[[pyvips.Image, Path, int, Beside], None]

@@ -10,7 +10,7 @@ from gramgan.images import metadata
 from gramgan.images.formats import exif as exif_blocks
 from gramgan.images.info import Cicp, RasterInfo, Text
 
-Place = Literal[
+PlaceInFile = Literal[
     "profile",
     "grey",
     "EXIF",
@@ -25,7 +25,7 @@ Place = Literal[
 ]
 """What a format may have a place for. `comments` are texts without a name, `grey` images of one channel."""
 
-PLACES: tuple[Place, ...] = get_args(Place)
+PLACES: tuple[PlaceInFile, ...] = get_args(PlaceInFile)
 
 _COMMENT = "Comment"
 _IN_EXIF = {  # texts of a PNG (its specification, 11.3.3.1), and what EXIF has for them
@@ -54,7 +54,7 @@ class Beside:
 
 
 def carry(
-    like: RasterInfo | None, holds: Collection[Place], comment: str | None, size: tuple[int, int], colours: int
+    like: RasterInfo | None, holds: Collection[PlaceInFile], comment: str | None, size: tuple[int, int], colours: int
 ) -> tuple[Beside, list[str]]:
     """What a result has of its source, and in a few words each what there is no place for.
 
@@ -94,7 +94,7 @@ def carry(
     ), lost
 
 
-def _profile(like: RasterInfo, holds: Collection[Place], colours: int, lost: list[str]) -> bytes | None:
+def _profile(like: RasterInfo, holds: Collection[PlaceInFile], colours: int, lost: list[str]) -> bytes | None:
     if like.cicp is not None and like.cicp.hdr and "colour numbers" not in holds:
         lost.append(f"that its brightness is that of {like.cicp.hdr}: it will look dull (.png can say it)")
     icc = like.icc
@@ -115,7 +115,7 @@ def _profile(like: RasterInfo, holds: Collection[Place], colours: int, lost: lis
 
 
 def _words(
-    like: RasterInfo, holds: Collection[Place], comment: str | None, size: tuple[int, int], lost: list[str]
+    like: RasterInfo, holds: Collection[PlaceInFile], comment: str | None, size: tuple[int, int], lost: list[str]
 ) -> tuple[tuple[Text, ...], bytes | None]:
     """The texts and the EXIF block of a result."""
     described = exif_blocks.text_of(like.exif, exif_blocks.DESCRIPTION).decode("utf-8", "surrogateescape")

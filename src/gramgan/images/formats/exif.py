@@ -9,7 +9,15 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gramgan.images.formats.tiff_directory import Directory, Layout, Tag, as_offset, read_directory, read_header, swap
+from gramgan.images.formats.tiff_directory import (
+    Directory,
+    Layout,
+    Tag,
+    as_offset,
+    read_directory,
+    read_tiff_header,
+    swap,
+)
 
 PREFIX = b"Exif\0\0"
 DESCRIPTION, SOFTWARE, ARTIST, COPYRIGHT, USER_COMMENT = 0x010E, 0x0131, 0x013B, 0x8298, 0x9286
@@ -80,7 +88,7 @@ def has_maker_note(exif: bytes) -> bool:
     )
 
 
-def dpi_of(exif: bytes) -> tuple[float, float] | None:
+def exif_dpi(exif: bytes) -> tuple[float, float] | None:
     """Horizontal and vertical resolution in pixels per inch, None where the block does not say."""
     found, per_inch = {}, 1.0
     for tag in _main(exif):
@@ -133,7 +141,7 @@ def _open(exif: bytes) -> _Block | None:
         return None
     try:
         file = io.BytesIO(data)
-        layout, at, _ = read_header(file)
+        layout, at, _ = read_tiff_header(file)
         return _Block(data, layout, at, read_directory(file, layout, at))
     except struct.error:
         return None

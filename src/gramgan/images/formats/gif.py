@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from gramgan.images import metadata
-from gramgan.images.formats.base import Format, Request, Seen, Writing
+from gramgan.images.formats.base import Format, FormatFindings, Request, Writing
 from gramgan.images.formats.beside import Beside
 from gramgan.images.formats.saving import save_with
 from gramgan.images.formats.vips_reader import by_vips, reader
@@ -48,10 +48,10 @@ def _extensions(beside: Beside) -> bytes:
     return data + _XMP + beside.xmp + _XMP_TRAILER if beside.xmp else data
 
 
-def _look(request: Request, image: pyvips.Image) -> Seen:
+def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     comments, xmp = _blocks(request.path.read_bytes())
     texts = tuple(Text("Comment", one.decode("utf-8", "surrogateescape")) for one in comments)
-    return Seen(Beside(icc=by_vips(image).icc, xmp=xmp, texts=texts))
+    return FormatFindings(Beside(icc=by_vips(image).icc, xmp=xmp, texts=texts))
 
 
 def _blocks(data: bytes) -> tuple[list[bytes], bytes | None]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.images.formats.base import Format, Opened, Request, Seen, Writing
+from gramgan.images.formats.base import Format, FormatFindings, Opened, Request, Writing
 from gramgan.images.formats.beside import Beside
-from gramgan.images.formats.jpeg_segments import EOI, behind_header, ending_of, pack, read_segments
+from gramgan.images.formats.jpeg_segments import EOI, behind_header, ending_of, pack_segments, read_segments
 from gramgan.images.formats.saving import save_with
 from gramgan.images.formats.vips_reader import by_vips, reader, single_page
 from gramgan.images.info import Window
@@ -29,12 +29,12 @@ def _load(request: Request, access: str = "random", fail_on: str = "error") -> p
     return pyvips.Image.jpegload_source(request.source(), access=access, fail_on=fail_on, unlimited=request.allow_huge)
 
 
-def _look(request: Request, image: pyvips.Image) -> Seen:
+def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     segments = read_segments(request.path, request.data)
     kind = segments.unreadable()
     if kind is not None:
         raise UserError(f"{request.path}: {kind}, which cannot be decoded here; convert it")
-    return Seen(segments.beside(by_vips(image).icc), tuple(segments.notes()))
+    return FormatFindings(segments.beside(by_vips(image).icc), tuple(segments.notes()))
 
 
 _LENIENT = reader(
@@ -98,7 +98,7 @@ def _noted(opened: Opened, note: str) -> Opened:
 
 def _save(image: pyvips.Image, path: Path, quality: int, beside: Beside) -> None:
     subsample = "off" if quality >= _FULL_COLOUR_FROM else "on"
-    segments, lost = pack(beside)
+    segments, lost = pack_segments(beside)
     if lost:
         _log.warning("%s: JPEG has no room for %s; left out", path.name, ", ".join(lost))
     options = {"optimize_coding": True, "subsample_mode": subsample, "keep": pyvips.enums.ForeignKeep.ICC}

@@ -107,7 +107,7 @@ def read_segments(path: Path, data: bytes | None) -> Segments:
     return segments
 
 
-def pack(beside: Beside) -> tuple[bytes, list[str]]:
+def pack_segments(beside: Beside) -> tuple[bytes, list[str]]:
     """The segments for all that stands beside the pixels, and the names of what is too large for them."""
     result, lost = b"", []
     if beside.exif is not None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gramgan.images.formats.apng import Apng
-from gramgan.images.formats.base import Format, Request, Seen, Writing
+from gramgan.images.formats.base import Format, FormatFindings, Request, Writing
 from gramgan.images.formats.beside import PLACES, Beside
 from gramgan.images.formats.png_chunks import HEADER_END, beside_of, packed, read_chunks
 from gramgan.images.formats.saving import save_with
-from gramgan.images.formats.vips_reader import by_vips, check_size, reader
+from gramgan.images.formats.vips_reader import by_vips, check_pixel_count, reader
 from gramgan.images.vips import pyvips
 
 _HEAD = 1 << 16  # bytes in which an animation says that it is one
@@ -20,22 +20,22 @@ _OWN_DEFAULT = "its picture for viewers without animations is no frame and is le
 def _load(request: Request, access: str = "random") -> pyvips.Image:
     with _file(request) as file:
         if b"acTL" in file.read(_HEAD) and len((animated := Apng(file)).frames) > 1:
-            check_size(request.path, *animated.size, request.allow_huge)
+            check_pixel_count(request.path, *animated.size, request.allow_huge)
             return animated.picture(request.page)
     if request.page:
         raise pyvips.Error("bad page number")
     return pyvips.Image.pngload_source(request.source(), access=access, fail_on="error", unlimited=request.allow_huge)
 
 
-def _look(request: Request, image: pyvips.Image) -> Seen:
+def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     with _file(request) as file:
         chunks = read_chunks(file)
         beside = beside_of(chunks, by_vips(image).icc)
         animated = Apng(file) if any(kind == b"acTL" for kind, _ in chunks) else None
     if animated is None or len(animated.frames) < 2:
-        return Seen(beside)
+        return FormatFindings(beside)
     notes = (_OWN_DEFAULT,) if animated.leaves_out_default else ()
-    return Seen(beside, notes, len(animated.frames), animated.animation)
+    return FormatFindings(beside, notes, len(animated.frames), animated.animation)
 
 
 def _file(request: Request) -> BinaryIO:

@@ -90,10 +90,10 @@ def packed(beside: Beside) -> bytes:
         text = f"\niptc\n{len(resource):8}\n{lines}\n"
         chunks.append((b"zTXt", f"{_RAW}iptc".encode() + b"\0\0" + zlib.compress(text.encode())))
     chunks += [text.png or _as_chunk(text) for text in beside.texts]
-    return b"".join(map(pack, chunks))
+    return b"".join(map(pack_chunk, chunks))
 
 
-def pack(chunk: Chunk) -> bytes:
+def pack_chunk(chunk: Chunk) -> bytes:
     """A chunk as a file has it."""
     kind, data = chunk
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

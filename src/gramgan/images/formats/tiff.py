@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gramgan.errors import UserError
 from gramgan.images import metadata
-from gramgan.images.formats.base import Format, Request, Seen, Writing
+from gramgan.images.formats.base import Format, FormatFindings, Request, Writing
 from gramgan.images.formats.beside import Beside
 from gramgan.images.formats.tiff_contents import Channels, channels_of, contents_of
 from gramgan.images.formats.tiff_directory import as_offset, page_directory
@@ -57,7 +57,7 @@ def _channels(path: Path, number: int) -> Channels | None:
             return None
 
 
-def _look(request: Request, image: pyvips.Image) -> Seen:
+def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     contents = contents_of(request.path)
     number = contents.pages[request.page]
     channels = _channels(request.path, number)
@@ -67,7 +67,7 @@ def _look(request: Request, image: pyvips.Image) -> Seen:
         named = ", ".join(str(sample + 1) for sample in channels.others)
         notes.append(f"channel{'' if one else 's'} {named} {'is' if one else 'are'} no alpha (ExtraSamples), left out")
     beside = replace(by_vips(image), exif=read_exif(request.path, number))
-    return Seen(beside, tuple(notes), len(contents.pages), has_maker_note=contents.has_maker_note)
+    return FormatFindings(beside, tuple(notes), len(contents.pages), has_maker_note=contents.has_maker_note)
 
 
 def _check_table(path: Path, page: int) -> None:

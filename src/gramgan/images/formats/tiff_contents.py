@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from gramgan.images.formats.tiff_directory import Directory, Layout, Tag, read_directory, read_header
+from gramgan.images.formats.tiff_directory import Directory, Layout, Tag, read_directory, read_tiff_header
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
 _DESCRIPTION, _SAMPLES, _TILE_WIDTH, _SUB_IFDS, _INKS, _EXTRA = 270, 277, 322, 330, 334, 338
@@ -68,7 +68,7 @@ def channels_of(directory: Directory) -> Channels:
 def _contents(path: Path, _size: int, _changed: int) -> Contents:
     with path.open("rb") as file:
         try:
-            layout, at, _ = read_header(file)
+            layout, at, _ = read_tiff_header(file)
         except struct.error:  # it ends within the header, as libtiff will say
             return Contents((0,), ())
         found, cut = _chain(file, layout, at)

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
         return struct.pack(f"{self.order}{'Q' if self.big else 'I'}", offset)
 
 
-def read_header(file: BinaryIO) -> tuple[Layout, int, int]:
+def read_tiff_header(file: BinaryIO) -> tuple[Layout, int, int]:
     """Layout, offset of the first directory, and the position of that offset in the header."""
     file.seek(0)
     head = file.read(16)
@@ -85,7 +85,7 @@ def page_directory(file: BinaryIO, page: int) -> tuple[Layout, Directory]:
     Raises:
         struct.error: it leaves the file, or there is none.
     """
-    layout, at, _ = read_header(file)
+    layout, at, _ = read_tiff_header(file)
     directory = read_directory(file, layout, at)
     for _ in range(page):
         directory = read_directory(file, layout, directory.following)

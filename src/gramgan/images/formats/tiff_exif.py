@@ -14,7 +14,7 @@ from gramgan.images.formats.tiff_directory import (
     as_offset,
     page_directory,
     read_directory,
-    read_header,
+    read_tiff_header,
     swap,
 )
 
@@ -75,7 +75,7 @@ def write_exif(path: Path, exif: bytes | None, iptc: bytes | None = None) -> Non
     if not wanted and not inner:
         return
     with path.open("rb+") as file:
-        layout, at, header_field = read_header(file)
+        layout, at, header_field = read_tiff_header(file)
         page = read_directory(file, layout, at)
         numbers = {struct.unpack_from(f"{layout.order}H", entry)[0] for entry in page.raw}
         added = [tag for tag in wanted if tag.number not in numbers]
@@ -91,7 +91,7 @@ def _unpack(exif: bytes) -> tuple[list[Tag], dict[int, list[Tag]]]:
     """The tags of an EXIF block's main directory and of its EXIF and GPS directories; none if it is damaged."""
     try:
         block = io.BytesIO(exif.removeprefix(_PREFIX))
-        layout, at, _ = read_header(block)
+        layout, at, _ = read_tiff_header(block)
         tags = read_directory(block, layout, at).tags
         inner = {
             pointer: read_directory(block, layout, as_offset(tag)).tags

@@ -12,11 +12,11 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.images import metadata
 from gramgan.images.formats import exif as exif_blocks
-from gramgan.images.formats.base import Opened, Request, Seen
+from gramgan.images.formats.base import FormatFindings, Opened, Request
 from gramgan.images.formats.beside import Beside
 from gramgan.images.icc import profile_of
 from gramgan.images.info import Animation, Dtype, RasterInfo, Window
-from gramgan.images.vips import pyvips, reason
+from gramgan.images.vips import pyvips, vips_reason
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MAX_PIXELS = 256_000_000
 
 Load = Callable[[Request], pyvips.Image]
 """An image whose pixels are decoded later."""
-_Look = Callable[[Request, pyvips.Image], Seen]
+_Look = Callable[[Request, pyvips.Image], FormatFindings]
 """What is known of a file besides, given its image as it was loaded."""
 
 _DTYPES: dict[str, Dtype] = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
@@ -48,7 +48,7 @@ def reader(
     *,
     several: bool = False,
     load_sequential: Load | None = None,
-    look: _Look = lambda _, image: Seen(by_vips(image)),
+    look: _Look = lambda _, image: FormatFindings(by_vips(image)),
 ) -> Callable[[Request], Opened]:
     """The `Format.open` of the format `name` that libvips decodes by `load`; `several` images may be in a file.
 
@@ -61,10 +61,10 @@ def reader(
         once = load_sequential if request.sequential else None
         try:
             image = (once or load)(request)
-            if once is not None and whole(image, "orientation", 1) > 1:  # turning it needs all rows at once
+            if once is not None and whole_number(image, "orientation", 1) > 1:  # turning it needs all rows at once
                 once = None
                 image = load(request)
-            check_size(path, image.width, image.height, request.allow_huge)
+            check_pixel_count(path, image.width, image.height, request.allow_huge)
             seen = look(request, image)
             beside = _upright(seen.beside)
             if beside.icc is None:
@@ -72,7 +72,7 @@ def reader(
             image, colours, has_alpha = _upright_rgb(request, image)
         except pyvips.Error as error:
             raise _broken(request, name, load, error) from None
-        pages = min(max(whole(image, "n-pages", 1), 1), _MAX_PAGES) if several else 1
+        pages = min(max(whole_number(image, "n-pages", 1), 1), _MAX_PAGES) if several else 1
         pages = pages if seen.pages is None else seen.pages
         converted = request.to_srgb and beside.icc is not None
         info = RasterInfo(
@@ -144,7 +144,7 @@ def _samples(info: RasterInfo, image: pyvips.Image, window: Window, sequential: 
             memory = image.crop(window.x, window.y, window.width, window.height).write_to_memory()
     except pyvips.Error as error:
         raise UserError(
-            f"{info.path}: damaged or truncated {info.format} ({reason(error)}); {_advice(error)}"
+            f"{info.path}: damaged or truncated {info.format} ({vips_reason(error)}); {_advice(error)}"
         ) from None
     samples = np.frombuffer(memory, info.dtype).reshape(window.height, window.width, info.channels)
     if info.dtype == "float32":
@@ -173,7 +173,7 @@ def _check_floats(path: Path, image: pyvips.Image, samples: np.ndarray) -> None:
     )
 
 
-def check_size(path: Path, width: int, height: int, allow_huge: bool) -> None:
+def check_pixel_count(path: Path, width: int, height: int, allow_huge: bool) -> None:
     """Refuse what a file of a few kB could claim.
 
     Raises:
@@ -250,10 +250,10 @@ def _animation(image: pyvips.Image, pages: int) -> Animation | None:
     given = image.get("delay")
     delays = [one for one in given if isinstance(one, int)] if isinstance(given, list) else []
     delays = (delays + [delays[-1] if delays else 100] * pages)[:pages]
-    return Animation(tuple(max(one, 0) for one in delays), max(whole(image, "loop", 0), 0))
+    return Animation(tuple(max(one, 0) for one in delays), max(whole_number(image, "loop", 0), 0))
 
 
-def whole(image: pyvips.Image, field: str, otherwise: int) -> int:
+def whole_number(image: pyvips.Image, field: str, otherwise: int) -> int:
     """A metadata field that is a whole number."""
     value = image.get(field) if image.get_typeof(field) else otherwise
     return value if isinstance(value, int) else otherwise
@@ -266,8 +266,10 @@ def _broken(request: Request, name: str, load: Load, error: pyvips.Error) -> Use
             first = load(replace(request, page=0))
         except pyvips.Error as other:
             return _broken(replace(request, page=0), name, load, other)
-        pages = whole(first, "n-pages", 1)
+        pages = whole_number(first, "n-pages", 1)
         if request.page >= pages:
             return UserError(f"{path}: there is no page {request.page + 1}, it has {pages}; choose one of them")
     page = f"page {request.page + 1}: " if request.page else ""
-    return UserError(f"{path}: {page}damaged {name} or one of a kind that cannot be read ({reason(error)}); convert it")
+    return UserError(
+        f"{path}: {page}damaged {name} or one of a kind that cannot be read ({vips_reason(error)}); convert it"
+    )

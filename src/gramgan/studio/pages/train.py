@@ -103,11 +103,11 @@ def _prepare(studio: Studio, body: Body) -> Answer:
 
     def work(job: Job, progress: Progress) -> dict[str, Any]:
         from gramgan.prepare.report import HTML
-        from gramgan.prepare.run import Wish, prepare
+        from gramgan.prepare.run import Wish, prepare_folder
 
         output = studio.pages / f"prepare-{job.id}"
         job.result = {"page": str(output / HTML)}  # written also where no photograph can be used
-        done = prepare(folder, output, Wish(size=crop, cut=False), on_check=progress)
+        done = prepare_folder(folder, output, Wish(size=crop, cut=False), on_check=progress)
         problems = [f"{check.file}: {check.problem}" for check in done.checks if check.problem]
         said = f"{done.usable} of {len(done.checks)} photographs can be used"
         return {**job.result, "said": said, "problems": problems[:20]}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from gramgan.share import Place, own_memory
+from gramgan.share import SharedMaker, own_memory
 from gramgan.texture.search.index import check_neighbours
 
 _CHUNK = 256  # at most so many vectors share one score in blocked search, the smallest
@@ -28,7 +28,7 @@ class BlockedSearch:
     name = "blocked"
     recall = 1.0
 
-    def __init__(self, vectors: Tensor, place: Place = own_memory) -> None:
+    def __init__(self, vectors: Tensor, place: SharedMaker = own_memory) -> None:
         """On a CPU, the order of the vectors and their centred copy lie in `place`."""
         self._vectors = vectors.detach().float()
         self._size = len(vectors)
@@ -124,7 +124,7 @@ class BlockedSearch:
         return torch.cat(squares), torch.cat(rows)
 
 
-def _placed(place: Place, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+def _placed(place: SharedMaker, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
     return torch.from_numpy(place(lambda: make().numpy())) if device.type == "cpu" else make()
 
 

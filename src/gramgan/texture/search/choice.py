@@ -6,7 +6,7 @@ import logging
 from torch import Tensor
 
 from gramgan.errors import UserError
-from gramgan.share import Place, own_memory
+from gramgan.share import SharedMaker, own_memory
 from gramgan.texture.search.blocked import BlockedSearch
 from gramgan.texture.search.direct import DirectSearch
 from gramgan.texture.search.faiss_index import FaissFlat, FaissHnsw, FaissIvf
@@ -26,11 +26,11 @@ _DIRECT_VECTORS = 2**19
 RECALL = 0.99
 """Least share of nearest vectors that an approximate index is to find."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def build_index(
-    vectors: Tensor, backend: SearchBackend = "auto", *, recall: float = RECALL, place: Place = own_memory
+    vectors: Tensor, backend: SearchBackend = "auto", *, recall: float = RECALL, place: SharedMaker = own_memory
 ) -> NearestNeighbours:
     """An index over `vectors` (`[N, D]` float32), searched on the device where they lie.
 
@@ -59,7 +59,7 @@ def build_index(
 def say_recall(index: NearestNeighbours, count: int, more: str = "") -> None:
     """Say in the log how good an approximate index of `count` vectors is."""
     if index.recall < 1:
-        log.info(
+        _log.info(
             "%s search is approximate: it found the nearest of %s vectors for %.1f %% of sample queries%s",
             index.name,
             f"{count:,}",
@@ -76,7 +76,7 @@ def _chosen(vectors: Tensor) -> SearchBackend:
     if len(vectors) <= _MANY_VECTORS:
         return "blocked"
     if importlib.util.find_spec("faiss") is None:
-        log.warning(
+        _log.warning(
             "exact search among %s vectors of %d components takes long; with Faiss an approximate one is chosen: "
             "pip install 'gramgan[faiss]'",
             f"{len(vectors):,}",
@@ -86,7 +86,7 @@ def _chosen(vectors: Tensor) -> SearchBackend:
     return "faiss-ivf"
 
 
-def _built(vectors: Tensor, backend: SearchBackend, recall: float, place: Place) -> NearestNeighbours:
+def _built(vectors: Tensor, backend: SearchBackend, recall: float, place: SharedMaker) -> NearestNeighbours:
     match backend:
         case "blocked":
             return BlockedSearch(vectors, place)

@@ -31,9 +31,9 @@ _MOST_LISTS = 65_536
 _MARGIN = 60  # so many more neighbours are compared exactly than wanted
 _SEED = 1234
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-Blocks = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+_Blocks = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 """Gives vectors (float32 `[n, D]`) and their patch ids (int64 `[n]`), block by block."""
 
 
@@ -64,7 +64,7 @@ class FaissDisk(Approximate):
         self._index.nprobe = width
 
 
-def opened(key: str, blocks: Blocks, count: int, dimension: int, recall: float) -> FaissDisk:
+def opened(key: str, blocks: _Blocks, count: int, dimension: int, recall: float) -> FaissDisk:
     """The index of some vectors, made by the first process of this machine that asks for it.
 
     Args:
@@ -86,7 +86,7 @@ def opened(key: str, blocks: Blocks, count: int, dimension: int, recall: float) 
     return FaissDisk(folder, dimension, recall)
 
 
-def _build(folder: Path, blocks: Blocks, count: int, dimension: int) -> None:
+def _build(folder: Path, blocks: _Blocks, count: int, dimension: int) -> None:
     bytes_needed = count * (4 * dimension + 8 + _code_bytes(dimension) + 8)
     free = shutil.disk_usage(folder.parent).free
     if free < bytes_needed:  # a full disk would end the process where files are mapped
@@ -94,7 +94,7 @@ def _build(folder: Path, blocks: Blocks, count: int, dimension: int) -> None:
             f"{folder.parent}: the search needs {bytes_needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
             "free some, or set GRAMGAN_CACHE to another disk"
         )
-    log.info("texture search: the index of %s patches is made in %s, once", f"{count:,}", folder)
+    _log.info("texture search: the index of %s patches is made in %s, once", f"{count:,}", folder)
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

@@ -18,7 +18,7 @@ from gramgan.texture.search.rerank import distances, nearest_first
 _MARGIN = 4  # so many more neighbours are taken from Faiss than wanted, and compared in float64
 _SEED = 1234
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def require_faiss(name: str) -> ModuleType:
@@ -119,7 +119,7 @@ class Approximate(_FaissIndex):
             if self.recall >= recall:
                 break
         else:
-            log.warning(
+            _log.warning(
                 "%s search finds only %.1f %% of nearest patches, %.1f %% were asked for (texture.recall); another "
                 "texture.search may do better",
                 self.name,

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from gramgan.share import Place, own_memory
+from gramgan.share import SharedMaker, own_memory
 from gramgan.texture.search.curve import Curve
 from gramgan.texture.search.index import as_numpy, as_result, check_neighbours
 from gramgan.texture.search.rerank import distances, nearest_first
@@ -24,7 +24,7 @@ class KdTree:
     name = "kdtree"
     recall = 1.0
 
-    def __init__(self, vectors: Tensor, place: Place = own_memory) -> None:
+    def __init__(self, vectors: Tensor, place: SharedMaker = own_memory) -> None:
         """The order of the vectors and their float64 copy lie in `place`; the tree, a tenth of that, does not."""
         from pykdtree.kdtree import KDTree
 
