@@ -48,7 +48,7 @@ from gramgan.ops.luma import luma_full
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.database import Source, TextureDatabase, sources_of
 from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
-from gramgan.training.build import Parts, build, resolve
+from gramgan.training.build import Parts, build_training, resolve
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, read_log
 from gramgan.training.schedule import set_learning_rate
 from peers import START
@@ -182,7 +182,7 @@ def ensure_database(folder: Path, setup: Setup, sources: list[Source], patches: 
 
 def gradient_norm(config: Config) -> float:
     """Mean norm over the calibration batches of the losses' gradient with respect to the generator's parameters."""
-    parts = build(config)
+    parts = build_training(config)
     parts.source.position = CALIBRATION_CROPS
     norms = []
     with kept_gradients(parts) as squares:

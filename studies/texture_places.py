@@ -20,7 +20,7 @@ from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.descriptors import gram_vectors, texture_channels
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.measured import Measured
-from gramgan.upscaling.refine import back_project
+from gramgan.upscaling.refine import back_project_measured
 from photo import KINDS, as_tensor
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -54,7 +54,7 @@ class Example:
         """SR with another luma, consistent and rounded, `[1, 3, H, W]`."""
         planes = self.sr.transpose(2, 0, 1) / np.float32(255) + (luma - self.luma[2])
         lr = np.ascontiguousarray(self.lr.transpose(2, 0, 1)) / np.float32(255)
-        result, _, _ = back_project(lr, np.clip(planes, 0, 1), self.measured)
+        result, _, _ = back_project_measured(lr, np.clip(planes, 0, 1), self.measured)
         return torch.from_numpy(result).mul(255).round().div(255)[None]
 
 

@@ -23,7 +23,7 @@ from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.jobs import Job
 from gramgan.upscaling.settings import Settings
-from gramgan.upscaling.spread import Outcome, Pictures, by_tiles
+from gramgan.upscaling.spread import Outcome, PictureWork, by_tiles
 
 if TYPE_CHECKING:
     from gramgan.cluster import RayTeam
@@ -113,7 +113,7 @@ def test_results_are_the_same_on_a_cluster(
         prepare_folder(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
         assert said(caplog) == here  # what a worker says is said here, in the same order
         jobs = [Job(path, tmp_path / "spread" / f"x4-{path.name}") for path in small]
-        outcomes = [outcome for _, outcome in team.arriving(Pictures(HOW), jobs, into=tmp_path / "spread")]
+        outcomes = [outcome for _, outcome in team.arriving(PictureWork(HOW), jobs, into=tmp_path / "spread")]
         assert outcomes == [Outcome()] * 3
         # One picture for two workers: its tiles are given to both.
         Upscaling(HOW, elsewhere=by_tiles(team, HOW)).file(large, tmp_path / "spread" / f"x4-{large.name}")

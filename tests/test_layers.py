@@ -127,3 +127,27 @@ def test_an_import_sets_nothing_in_its_process() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     before, after = json.loads(result.stdout)
     assert after == before
+
+
+ALLOWED_TWICE = {
+    "main",  # what a process begins with: the command, a worker of the data, the trial of a foreign network
+    *("evaluate", "train", "upscale"),  # a command has the name of the public function that it calls
+}
+
+
+def test_one_public_name_has_one_home() -> None:
+    homes: dict[str, set[str]] = {}
+    for module, path in _modules().items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+            else:
+                continue
+            for name in names:
+                homes.setdefault(name, set()).add(module)
+    several = {name for name, modules in homes.items() if len(modules) > 1 and not name.startswith("_")}
+    assert {name: sorted(homes[name]) for name in several - ALLOWED_TWICE} == {}
+    assert several >= ALLOWED_TWICE, "take what is no longer needed out of the list"

@@ -33,8 +33,8 @@ from gramgan.files import ensure_folder, write_error
 from gramgan.places import ObjectPath
 from gramgan.team import HELD, Work, may_begin
 
-_T = TypeVar("T")
-_R = TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 _TRIES = 3  # workers that a task may end, and that may fail to begin on a node
 _LOOK = 1.0  # seconds from one look at the cluster's nodes to the next

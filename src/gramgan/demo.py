@@ -17,13 +17,14 @@ import torch
 from gramgan.collect import collect_samples, read_manifest, split
 from gramgan.config import Config, load_config
 from gramgan.config.sections import LOSS_NAMES
-from gramgan.degradation.bicubic import SCALE, degrade_bicubic
+from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.crops import most_textured
 from gramgan.evaluation.report import EvaluationReport
 from gramgan.files import ensure_folder, write_bytes
 from gramgan.images import Raster, read_rgb, write_image
+from gramgan.ops.bicubic import SCALE
 from gramgan.ops.patches import patch_grid
 from gramgan.ops.resize import bicubic_up
 from gramgan.progress import Progress

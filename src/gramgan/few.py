@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def evenly_spread(many: Sequence[_T], limit: int) -> list[_T]:

@@ -35,7 +35,7 @@ _NOT_OWN = "what is here is no plain file of this user with one name"
 
 _log = logging.getLogger(__name__)
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def ensure_folder(folder: Path) -> Path:

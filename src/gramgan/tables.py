@@ -8,7 +8,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gramgan.errors import UserError
 
-_Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 ROW = ConfigDict(extra="forbid")
 """The configuration of a `pydantic.dataclasses.dataclass` that is a row of a table: unknown fields are refused."""
 

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-_T = TypeVar("T")
-_R = TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 

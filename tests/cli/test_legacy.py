@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gramgan.cli.legacy import SavePath, graham_gan_model, run, scaled_to, trainer
+from gramgan.cli.legacy import SavePath, graham_gan_model, run_script, scaled_to, trainer
 from gramgan.cli.live import LiveView
 from gramgan.config import load_config
 from gramgan.config.sections import DatabaseConfig, StageConfig
@@ -49,7 +49,9 @@ def classic(*arguments: str, settings: tuple[str, ...] = WITHOUT_D) -> int:
         "--crop": "64",
     }
     given = [part for name, value in defaults.items() if name not in arguments for part in (name, value)]
-    return run(graham_gan_model, [*given, "--device", "cpu", *arguments, *options(settings)], "graham_gan_model.py")
+    return run_script(
+        graham_gan_model, [*given, "--device", "cpu", *arguments, *options(settings)], "graham_gan_model.py"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +158,7 @@ def test_without_flags_the_presets_values_hold(monkeypatch: pytest.MonkeyPatch) 
         raise SystemExit(7)
 
     monkeypatch.setattr("gramgan.cli.legacy.run_live", stop_here)
-    assert run(graham_gan_model, [], "graham_gan_model.py") == 7
+    assert run_script(graham_gan_model, [], "graham_gan_model.py") == 7
     classic_preset = load_config("classic")
     texture = classic_preset.texture.model_copy(
         update={"databases": (DatabaseConfig(path=Path("output_gram_gan/texture_100000.lance")),)}
@@ -323,7 +325,7 @@ def test_trainer_collects_samples_and_runs(fetched: list[str], capsys: pytest.Ca
     Path("output_gram_gan/test_run/checkpoints/0000001.pt").touch()  # of an earlier test run, which stays
     settings = (*TINY, "generator.start=null", "stages.warm_discriminator=1", "stages.adversarial=2", "data.crop=64")
     arguments = ["--max_patch_db", "500", *options((*settings, "losses.adversarial=0", "losses.disc_perceptual=0"))]
-    assert run(trainer, arguments, "trainer.py") == 0
+    assert run_script(trainer, arguments, "trainer.py") == 0
     assert Path("downloaded_images/manifest.csv").exists()
     config = yaml.safe_load(Path("output_gram_gan/test_run_2/config.yaml").read_text())
     assert (config["preset"], config["texture"]["candidates"]) == ("quick", "both")
@@ -334,7 +336,7 @@ def test_trainer_collects_samples_and_runs(fetched: list[str], capsys: pytest.Ca
 
 
 def test_trainer_brings_the_weights_it_needs(fetched: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(trainer, ["--hr_dir", "photos"], "trainer.py") == 2
+    assert run_script(trainer, ["--hr_dir", "photos"], "trainer.py") == 2
     assert fetched == ["real-esrgan-x4plus", "st-lpips-vgg16", "st-lpips"]
     assert "gramgan weights get st-lpips-vgg16" in capsys.readouterr().err
 

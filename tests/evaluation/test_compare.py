@@ -18,10 +18,10 @@ from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate
 from gramgan.evaluation.entrants import Entrant
 from gramgan.evaluation.protocols import FAMILIES, SR_Y_CROP4, Metric, protocol_named, sr_y
-from gramgan.evaluation.scoring import Entry, Scorer
+from gramgan.evaluation.scoring import Scorer, _Entry
 from gramgan.files import sha256
-from gramgan.hardware.processor import is_installed
 from gramgan.images import read_rgb, write_image
+from gramgan.installed import is_installed
 from gramgan.metrics import StLpips, psnr_y
 from gramgan.networks.foreign import import_spandrel
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
@@ -335,7 +335,7 @@ def test_scorer_rounds_first_and_adds_what_is_given() -> None:
     torch.manual_seed(0)
     network = StLpips()
     metric = Metric("st_lpips", "random", higher_is_better=False, weights_sha256="abc")
-    scorer = Scorer(SR_Y_CROP4, [Entry(metric, lambda sr, hr, lr: network(sr, hr))])
+    scorer = Scorer(SR_Y_CROP4, [_Entry(metric, lambda sr, hr, lr: network(sr, hr))])
     hr = torch.rand(2, 3, 32, 32).mul(255).round().div(255)
     rows = scorer.score(hr + 0.4 / 255, hr)
     assert all(math.isinf(row["psnr_y"]) and row["st_lpips"] == 0 for row in rows)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from gramgan import installed
 from gramgan.hardware import processor
 
 
@@ -16,10 +17,10 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_packages() -> None:
-    assert processor.package_version("numpy")[0].isdigit()
-    assert processor.package_version("no-such-package") == ""
-    assert processor.is_installed("numpy")
-    assert not processor.is_installed("no_such_module")
+    assert installed.package_version("numpy")[0].isdigit()
+    assert installed.package_version("no-such-package") == ""
+    assert installed.is_installed("numpy")
+    assert not installed.is_installed("no_such_module")
 
 
 def test_a_cpu_build_of_torch_has_no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gramgan.cli.app import run
 from gramgan.errors import UserError
 from gramgan.hardware.casting import in_precision
-from gramgan.hardware.processor import is_installed
+from gramgan.installed import is_installed
 from gramgan.networks.build import card_values, load_generator
 from gramgan.networks.foreign import import_spandrel
 from gramgan.networks.span import SPAN, SPANConfig, with_training_branches

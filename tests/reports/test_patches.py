@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gramgan.reports.patches import TILE, context_side, in_context, map_grid, mosaic, texture_map, with_dots
+from gramgan.reports.patches import PATCH_TILE, context_side, in_context, map_grid, mosaic, texture_map, with_dots
 from gramgan.texture.origins import cut_context
 
 
@@ -16,8 +16,8 @@ def test_a_patch_stands_in_its_surroundings_and_enlarged(k: int, x: int, y: int)
     patch = np.full((k, k, 3), (250, 240, 230), np.uint8)  # brighter than all else but the frames
     image[:, y : y + k, x : x + k] = patch.transpose(2, 0, 1)
     picture = in_context(patch, cut_context(image, x, y, k, 1.0, context_side(k)))
-    assert picture.shape == (TILE, TILE, 3)
-    zoom = TILE // context_side(k)
+    assert picture.shape == (PATCH_TILE, PATCH_TILE, 3)
+    zoom = PATCH_TILE // context_side(k)
     shown = (picture == (250, 240, 230)).all(axis=2).sum()
     assert shown >= (k * zoom) ** 2 + (64 // k * k) ** 2
 
@@ -30,7 +30,7 @@ def test_a_patch_without_its_photograph_fills_the_picture() -> None:
 def test_surroundings_that_are_smaller_than_the_picture() -> None:
     image = photograph(9, 20)
     patch = image[:, 2:6, 3:7].transpose(1, 2, 0)
-    assert in_context(patch, cut_context(image, 3, 2, 4, 1.0, 48)).shape == (TILE, TILE, 3)
+    assert in_context(patch, cut_context(image, 3, 2, 4, 1.0, 48)).shape == (PATCH_TILE, PATCH_TILE, 3)
 
 
 @pytest.mark.parametrize("k", [2, 4, 5, 8, 32])

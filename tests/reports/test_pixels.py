@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pyvips
 
-from gramgan.reports.pixels import enlarge, fit, paint, text_ink, to_jpeg, to_png, to_rgb8, to_webp
+from gramgan.reports.pixels import fit, paint, repeat_pixels, text_ink, to_jpeg, to_png, to_rgb8, to_webp
 
 
 def test_float_planes_become_8_bit_pixels() -> None:
@@ -52,7 +52,7 @@ def test_png_and_webp_are_lossless(written: Callable[[np.ndarray], bytes]) -> No
 
 def test_enlarging_repeats_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
-    large = enlarge(picture, 3)
+    large = repeat_pixels(picture, 3)
     assert large.shape == (9, 12, 3)
     assert (large[1::3, 2::3] == picture).all()
     assert (large[::3, ::3] == picture).all()

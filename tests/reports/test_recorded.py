@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gramgan.reports.recorded import distinct_names, told
+from gramgan.reports.recorded import distinct_names, trouble_in_words
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,11 @@ def test_names_are_as_short_as_they_can_be(folders: list[str], names: list[str])
 
 
 def test_troubles_in_words() -> None:
-    assert told({"event": "warning", "message": "colours drift"}) == "colours drift"
-    assert told({"event": "skip", "broken": ["pixel", "texture"]}) == "a step was skipped: pixel, texture not finite"
-    assert told({"event": "rollback", "from": 70, "rate_scale": 0.5, "because": "pixel is not finite"}) == (
+    assert trouble_in_words({"event": "warning", "message": "colours drift"}) == "colours drift"
+    assert (
+        trouble_in_words({"event": "skip", "broken": ["pixel", "texture"]})
+        == "a step was skipped: pixel, texture not finite"
+    )
+    assert trouble_in_words({"event": "rollback", "from": 70, "rate_scale": 0.5, "because": "pixel is not finite"}) == (
         "the run went back from iteration 70, learning rates times 0.5: pixel is not finite"
     )

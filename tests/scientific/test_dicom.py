@@ -22,7 +22,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from gramgan.errors import UserError
 from gramgan.ops import bicubic
-from gramgan.scientific.dicom import refusing
+from gramgan.scientific.dicom import refusing_dicom
 from gramgan.upscaling.jobs import plan_jobs
 
 Enlarge = Callable[..., Path]
@@ -257,8 +257,8 @@ def test_what_is_refused(tmp_path: Path, enlarge: Enlarge, name: str, message: s
 def test_pydicoms_own_settings_hold_again_when_the_last_reader_is_done(tmp_path: Path) -> None:
     before = config.settings.reading_validation_mode
     with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        first.enter_context(refusing(tmp_path))
-        second.enter_context(refusing(tmp_path))
+        first.enter_context(refusing_dicom(tmp_path))
+        second.enter_context(refusing_dicom(tmp_path))
         first.close()
         assert config.settings.reading_validation_mode == config.IGNORE
     assert config.settings.reading_validation_mode == before != config.IGNORE

@@ -329,7 +329,7 @@ def test_without_the_library_nothing_is_lost_silently(
     tmp_path: Path, enlarge: Enlarge, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(tmp_path / "in.tif", scene(3, 20, 20, 0, 255).astype(np.uint8))
-    monkeypatch.setattr(detect, "find_spec", lambda name: None)
+    monkeypatch.setattr(detect, "is_installed", lambda name: False)
     with pytest.raises(UserError, match=r"pip install 'gramgan\[geo\]', or .*--plain"):
         enlarge(source, tmp_path / "out.tif")
 

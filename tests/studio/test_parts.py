@@ -20,12 +20,12 @@ from gramgan.upscaling.settings import Settings
 pytest.importorskip("starlette", reason="the extra `studio` is not installed")
 
 from gramgan.studio.forms import training_fields, upscaling_fields, upscaling_settings
-from gramgan.studio.jobs import CancelledError, Job, Queue
+from gramgan.studio.jobs import CancelledError, Queue, StudioJob
 from gramgan.studio.places import Places
-from gramgan.studio.pyramid import TILE, Pyramids
+from gramgan.studio.pyramid import PYRAMID_TILE, Pyramids
 
 
-def _ended(queue: Queue, job: Job) -> Job:
+def _ended(queue: Queue, job: StudioJob) -> StudioJob:
     for _ in range(1000):
         if job.state not in ("waiting", "running"):
             return job
@@ -36,7 +36,7 @@ def _ended(queue: Queue, job: Job) -> Job:
 def test_jobs_come_one_after_the_other() -> None:
     queue, order, go = Queue(), [], threading.Event()
 
-    def work(job: Job, progress: object) -> dict[str, object]:
+    def work(job: StudioJob, progress: object) -> dict[str, object]:
         order.append(job.title)
         go.wait(5)
         order.append(job.title)
@@ -53,10 +53,10 @@ def test_jobs_come_one_after_the_other() -> None:
 def test_what_fails_is_cleaned_told_in_one_line_and_does_not_end_the_queue(caplog: pytest.LogCaptureFixture) -> None:
     queue, cleaned = Queue(), []
 
-    def wrong(_: Job, __: object) -> dict[str, object]:
+    def wrong(_: StudioJob, __: object) -> dict[str, object]:
         raise UserError("x.png: is broken; get another")
 
-    def worse(_: Job, __: object) -> dict[str, object]:
+    def worse(_: StudioJob, __: object) -> dict[str, object]:
         raise RuntimeError("two\nlines")
 
     first = _ended(queue, queue.add("test", "first", wrong, clean=lambda job: cleaned.append(job.title)))
@@ -73,7 +73,7 @@ def test_what_fails_is_cleaned_told_in_one_line_and_does_not_end_the_queue(caplo
 def test_what_is_done_for_want_of_work_is_given_up_for_real_work() -> None:
     queue, began, given_up = Queue(), threading.Event(), threading.Event()
 
-    def idle(_: Job, progress: Progress) -> dict[str, Any]:
+    def idle(_: StudioJob, progress: Progress) -> dict[str, Any]:
         began.set()
         while True:
             try:
@@ -136,7 +136,7 @@ def test_databases_are_found_in_the_folders_and_not_behind_links(tmp_path: Path)
     assert found == [inside / "a.lance", inside / "deep" / "b.lance"]
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 30), (TILE, TILE), (700, 1100), (3, 2000)])
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (PYRAMID_TILE, PYRAMID_TILE), (700, 1100), (3, 2000)])
 def test_tiles_are_the_pictures_own_pixels(tmp_path: Path, height: int, width: int) -> None:
     pixels = picture(1, height, width)
     write_image(tmp_path / "a.png", pixels)
@@ -144,12 +144,15 @@ def test_tiles_are_the_pictures_own_pixels(tmp_path: Path, height: int, width: i
     shape = pyramids.shape(tmp_path / "a.png")
     assert (shape.width, shape.height) == (width, height)
     shown = np.zeros((height, width, 3), np.uint8)
-    for row in range(-(-height // TILE)):
-        for column in range(-(-width // TILE)):
+    for row in range(-(-height // PYRAMID_TILE)):
+        for column in range(-(-width // PYRAMID_TILE)):
             tile = pyvips.Image.new_from_buffer(pyramids.tile(tmp_path / "a.png", 0, column, row), "").numpy()
-            shown[row * TILE : row * TILE + tile.shape[0], column * TILE : column * TILE + tile.shape[1]] = tile
+            shown[
+                row * PYRAMID_TILE : row * PYRAMID_TILE + tile.shape[0],
+                column * PYRAMID_TILE : column * PYRAMID_TILE + tile.shape[1],
+            ] = tile
     assert np.array_equal(shown, np.rint(pixels.transpose(1, 2, 0) * 255).astype(np.uint8))
-    for level, column, row in ((0, -(-width // TILE), 0), (shape.levels, 0, 0), (0, -1, 0)):
+    for level, column, row in ((0, -(-width // PYRAMID_TILE), 0), (shape.levels, 0, 0), (0, -1, 0)):
         with pytest.raises(IndexError):
             pyramids.tile(tmp_path / "a.png", level, column, row)
 
@@ -160,7 +163,7 @@ def test_each_level_has_half_the_pixels_and_the_coarsest_is_one_tile(tmp_path: P
     shape = pyramids.shape(tmp_path / "a.png")
     last = pyvips.Image.new_from_buffer(pyramids.tile(tmp_path / "a.png", shape.levels - 1, 0, 0), "")
     assert (last.width, last.height) == (2100 >> shape.levels - 1, 1500 >> shape.levels - 1)
-    assert max(last.width, last.height) <= TILE
+    assert max(last.width, last.height) <= PYRAMID_TILE
 
 
 def test_a_changed_picture_is_shown_anew(tmp_path: Path) -> None:

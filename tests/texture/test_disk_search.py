@@ -13,7 +13,7 @@ from gramgan.errors import UserError
 from gramgan.images import write_image
 from gramgan.texture.candidates import DatabaseSource
 from gramgan.texture.database import Source, TextureDatabase
-from gramgan.texture.search.disk import FEWEST, FaissDisk, opened
+from gramgan.texture.search.disk import FEWEST, FaissDisk, shared_disk_index
 from gramgan.texture.search.kdtree import KdTree
 
 pytest.importorskip("faiss")
@@ -37,7 +37,7 @@ def vectors() -> np.ndarray:
 def _opened(vectors: np.ndarray, key: str = "key", recall: float = 0.99) -> FaissDisk:
     ids = np.arange(len(vectors)) * 3
     blocks = [(vectors[:7000], ids[:7000]), (vectors[7000:], ids[7000:])]
-    return opened(key, lambda: blocks, len(vectors), DIMENSION, recall)
+    return shared_disk_index(key, lambda: blocks, len(vectors), DIMENSION, recall)
 
 
 def test_answers_are_those_of_exact_search(vectors: np.ndarray) -> None:
@@ -70,10 +70,10 @@ def test_an_index_is_made_once_and_a_failed_one_leaves_nothing(vectors: np.ndarr
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match="the disk is full"):
-        opened("key", broken, COUNT, DIMENSION, 0.99)
+        shared_disk_index("key", broken, COUNT, DIMENSION, 0.99)
     assert [path for path in (cache / "search").iterdir() if path.suffix != ".lock"] == []
     _opened(vectors)
-    opened("key", broken, COUNT, DIMENSION, 0.99)  # is not asked for them again
+    shared_disk_index("key", broken, COUNT, DIMENSION, 0.99)  # is not asked for them again
 
 
 def test_few_vectors_and_no_room_are_one_line(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import torch
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.cutting import cut_warped, warp_margin
 from gramgan.texture.descriptors import DESCRIPTORS, DescriptorName, encode
-from gramgan.texture.distinct import NEAR, keep_distinct
+from gramgan.texture.distinct import NEAR_LEVELS, keep_distinct
 from gramgan.texture.sampling import Patches, photograph_key, sample_patches
 
 
@@ -123,7 +123,7 @@ def test_a_flat_photograph_gives_no_patches_but_where_they_are_wanted() -> None:
 def test_nearly_identical_patches_are_kept_once_and_counted() -> None:
     tile = noise(8, 8, seed=4) // 2 + 60
     photograph = np.tile(tile, (1, 6, 6))
-    photograph += np.random.default_rng(1).integers(0, NEAR + 1, photograph.shape, dtype=np.uint8)
+    photograph += np.random.default_rng(1).integers(0, NEAR_LEVELS + 1, photograph.shape, dtype=np.uint8)
     patches = sample(photograph, 4000)
     full = patches.scale == 1
     assert 64 <= int(full.sum()) < 90  # of 2025; a pattern with period 8 has 64 different patches
@@ -135,9 +135,9 @@ def test_nearly_identical_patches_are_kept_once_and_counted() -> None:
 
 def test_near_is_a_bound_on_every_value() -> None:
     rows = noise(4, 4, seed=2).reshape(3, 4, 4, 1) // 2 + np.zeros((1, 1, 1, 5), np.uint8)
-    rows[:, :, :, 1] += np.uint8(NEAR)
-    rows[1, 2, 3, 2] += np.uint8(NEAR + 1)  # one value is too far away
-    rows[2, 0, 0, 4] -= np.uint8(NEAR)
+    rows[:, :, :, 1] += np.uint8(NEAR_LEVELS)
+    rows[1, 2, 3, 2] += np.uint8(NEAR_LEVELS + 1)  # one value is too far away
+    rows[2, 0, 0, 4] -= np.uint8(NEAR_LEVELS)
     kept, count = keep_distinct(rows)
     assert kept.tolist() == [0, 2]
     assert count.tolist() == [4, 1]
@@ -206,7 +206,7 @@ def test_warped_patches(descriptor: DescriptorName, k: int) -> None:
     straight = photograph[:, rows[:, :, None], columns[:, None]].transpose(1, 2, 3, 0).reshape(len(x), -1)
     difference = np.abs(straight.astype(int) - patches.pixels[here])
     assert 1 < difference.mean() < 25  # much the same texture
-    assert (difference.max(axis=1) > NEAR).mean() > 0.9
+    assert (difference.max(axis=1) > NEAR_LEVELS).mean() > 0.9
     if descriptor != "rgb-gradient":
         shown = torch.from_numpy(patches.pixels[here].reshape(-1, k, k, 3).copy()).permute(0, 3, 1, 2).float() / 255
         np.testing.assert_allclose(patches.gram[here], encode(shown, descriptor, k, k)[:, 0], rtol=1e-5, atol=1e-6)

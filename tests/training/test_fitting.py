@@ -12,7 +12,7 @@ from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.images import write_image
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.training import fitting
-from gramgan.training.build import Parts, build, resolve
+from gramgan.training.build import Parts, build_training, resolve
 from gramgan.training.fitting import Fit, measure_fit
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
@@ -72,7 +72,7 @@ def test_every_preset_takes_what_the_fit_says(preset: str, wide_photos: Path, da
         built[0].ema.update_parameters(built[0].generator)
 
     def begin() -> None:
-        built.append(build(resolve(config)))
+        built.append(build_training(resolve(config)))
         step(hr[:1])
 
     kept = fitting._measured("cpu", begin).kept

@@ -20,7 +20,7 @@ from gramgan.training import step as steps
 from gramgan.training.checkpoint import checkpoints, load_checkpoint
 from gramgan.training.ema import Average
 from gramgan.training.folder import Record, read_log
-from gramgan.training.guard import Guard
+from gramgan.training.guard import StepGuard
 from gramgan.training.processes import Processes
 from gramgan.training.run import train
 from gramgan.training.step import StepResult
@@ -198,7 +198,7 @@ def test_images_are_those_of_the_process_that_broke() -> None:
         def each(self, values: Tensor) -> Tensor:
             return torch.stack((torch.ones_like(values), values))
 
-    guard = Guard(GuardConfig(), Two(torch.device("cpu")))
+    guard = StepGuard(GuardConfig(), Two(torch.device("cpu")))
     flag = torch.ones(())
     losses = {"pixel": torch.tensor(1.0), "texture": torch.tensor(math.nan), "total": torch.tensor(math.nan)}
     guard.add(7, "adversarial", StepResult(losses, broken=flag), ("a", "b", "c", "d"))
@@ -210,7 +210,7 @@ def test_images_are_those_of_the_process_that_broke() -> None:
 
 
 def test_only_broken_steps_within_the_window_count() -> None:
-    guard = Guard(GuardConfig(patience=2, window=10), Processes(torch.device("cpu")))
+    guard = StepGuard(GuardConfig(patience=2, window=10), Processes(torch.device("cpu")))
     result = StepResult({"pixel": torch.tensor(math.nan)}, broken=torch.ones(()))
     for iteration, expected in ((5, False), (15, False), (20, True)):
         guard.add(iteration, "pretrain", result, ("a",))

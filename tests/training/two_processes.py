@@ -21,7 +21,7 @@ from gramgan.share import Share
 from gramgan.texture.candidates import LocalSource
 from gramgan.texture.descriptors import Descriptor
 from gramgan.training.ema import averaged
-from gramgan.training.guard import Guard
+from gramgan.training.guard import StepGuard
 from gramgan.training.logbook import Meter
 from gramgan.training.objective import Guides, Objective
 from gramgan.training.processes import Processes
@@ -60,7 +60,7 @@ def steps(processes: Processes, form: str, accumulate: int) -> dict[str, Any]:
     objective = Objective(fabric, config, Guides(targets=source))
     step = TrainingStep(fabric, config, g, g_optimizer, d, d_optimizer, objective, processes)
     ema = averaged(networks[0], 0.5)
-    meter, guard = Meter(processes.mean), Guard(GuardConfig(), processes)
+    meter, guard = Meter(processes.mean), StepGuard(GuardConfig(), processes)
     hr = torch.rand(6, BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     hr[-1, -1] = torch.nan
     rows = processes.share.rows(BATCH // processes.world)

@@ -24,7 +24,7 @@ from gramgan.upscaling.backends import Backend, OutOfMemory
 from gramgan.upscaling.backends.torch_backend import TorchBackend
 from gramgan.upscaling.engine import TILES, Upscaler
 from gramgan.upscaling.measured import EVERYTHING
-from gramgan.upscaling.refine import Refine, back_project
+from gramgan.upscaling.refine import Refine, back_project_measured
 from gramgan.upscaling.tiles import final_window, plan_tiles
 
 
@@ -116,7 +116,7 @@ def test_results_are_consistent_where_the_refinement_says_so(generator: LoadedGe
     upscaler = Upscaler.for_generator(generator, "fp32", "cpu")
     plain = upscaler.upscale_array(image)
     result = upscaler.upscale_array(image, Refine(measured=EVERYTHING))
-    np.testing.assert_allclose(result, back_project(image, plain)[0], atol=1e-5)
+    np.testing.assert_allclose(result, back_project_measured(image, plain)[0], atol=1e-5)
     assert np.abs(result - plain).max() > 0.1
     assert np.array_equal(upscaler.upscale_array(image), plain), "it belongs to the picture, not to the engine"
 

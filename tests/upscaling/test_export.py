@@ -11,7 +11,7 @@ import safetensors
 import torch
 
 from gramgan.cli.app import run
-from gramgan.hardware.processor import is_installed
+from gramgan.installed import is_installed
 from gramgan.networks.build import LoadedGenerator, load_generator
 from gramgan.networks.foreign import import_spandrel
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet

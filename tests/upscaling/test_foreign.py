@@ -11,8 +11,8 @@ from torch import nn
 
 from gramgan.cli.app import run
 from gramgan.errors import UserError
-from gramgan.hardware.processor import is_installed
 from gramgan.images import read_rgb, write_image
+from gramgan.installed import is_installed
 from gramgan.networks.rrdb import SCALES, RRDBConfig, RRDBNet
 from gramgan.upscaling.api import Upscaling, upscale
 from gramgan.upscaling.export import export_generator

@@ -7,7 +7,7 @@ from PIL import Image
 
 from gramgan.errors import UserError
 from gramgan.upscaling import jobs as module
-from gramgan.upscaling.jobs import FORMATS, JOURNAL_NAME, FolderJournal, Job, NameTemplate, plan_jobs
+from gramgan.upscaling.jobs import JOURNAL_NAME, RESULT_SUFFIXES, FolderJournal, Job, NameTemplate, plan_jobs
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_the_tree_of_a_folder_is_kept() -> None:
     ]
 
 
-@pytest.mark.parametrize(("form", "suffix"), list(FORMATS.items()))
+@pytest.mark.parametrize(("form", "suffix"), list(RESULT_SUFFIXES.items()))
 def test_a_format_that_is_asked_for(form: str, suffix: str) -> None:
     assert planned(["b.png", "c.tif"], "out", form) == [("b.png", f"out/b{suffix}"), ("c.tif", f"out/c{suffix}")]
 

@@ -16,7 +16,7 @@ from gramgan.ops import bicubic
 from gramgan.upscaling.api import Upscaling, upscale
 from gramgan.upscaling.measured import EVERYTHING, Measured, beyond_quantisation
 from gramgan.upscaling.model import OpenModel
-from gramgan.upscaling.refine import Refine, back_project
+from gramgan.upscaling.refine import Refine, back_project_measured
 from gramgan.upscaling.settings import Settings
 from gramgan.weights.card import Card
 
@@ -79,8 +79,8 @@ def test_noise_does_not_come_back_and_colours_do() -> None:
     clean = np.clip(bicubic.enlarge(truth), 0, 1)
     drifted = np.clip(clean * 0.95 + 0.03, 0, 1)
     measured = Measured(noise=12 / 255, fine=0)
-    result, _, _ = back_project(noisy, drifted, measured)
-    full, _, _ = back_project(noisy, drifted)
+    result, _, _ = back_project_measured(noisy, drifted, measured)
+    full, _, _ = back_project_measured(noisy, drifted)
 
     def error(picture: np.ndarray) -> float:
         return 255 * float(np.sqrt(np.square(picture - clean).mean()))

@@ -13,7 +13,7 @@ from gramgan.ops import bicubic
 from gramgan.ops.resize import bicubic_up, matlab_bicubic_down
 from gramgan.upscaling.engine import Upscaler
 from gramgan.upscaling.measured import EVERYTHING
-from gramgan.upscaling.refine import Refine, back_project, detail_mask
+from gramgan.upscaling.refine import Refine, back_project_measured, detail_mask
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_texture_goes_where_the_input_has_some() -> None:
 def test_back_projection_gives_the_input_back() -> None:
     lr = smooth(40, 50) + 0.2 * (noise(3, 40, 50) - 0.5)
     sr = np.clip(bicubic.enlarge(lr) * 0.9 + 0.03 + 0.1 * (noise(3, 160, 200, seed=1) - 0.5), 0, 1)
-    result, before, after = back_project(lr, sr.astype(np.float32))
+    result, before, after = back_project_measured(lr, sr.astype(np.float32))
     left = lr - bicubic.shrink(result)
     assert np.sqrt(np.square(left).mean()) * 255 < 1
     assert before == pytest.approx(np.square(lr - bicubic.shrink(sr)).sum(), rel=1e-4)
@@ -92,7 +92,7 @@ def test_back_projection_gives_the_input_back() -> None:
 def test_back_projection_on_a_photograph(photos_folder: Path) -> None:
     hr = read_rgb(photos_folder / "garden.jpg")[:, 400:784, 900:1412]
     lr = bicubic.shrink(hr).clip(0, 1)
-    _, before, after = back_project(lr, np.clip(bicubic.enlarge(lr), 0, 1))
+    _, before, after = back_project_measured(lr, np.clip(bicubic.enlarge(lr), 0, 1))
     levels = [255 * np.sqrt(one / lr.size) for one in (before, after)]
     assert levels[0] > 1
     assert levels[1] < levels[0] / 5
@@ -103,7 +103,7 @@ def test_the_residual_is_that_of_all_tiles_since_it_was_asked_for() -> None:
     refine = Refine(measured=EVERYTHING)
     assert refine.take_residual() is None
     lr, sr = smooth(20, 20), np.full((3, 80, 80), 0.5, np.float32)
-    first = back_project(lr, sr)
+    first = back_project_measured(lr, sr)
     refine(lr, sr)
     refine(lr, sr)
     residual = refine.take_residual()
@@ -133,11 +133,13 @@ def test_tiled_equals_whole(generator: LoadedGenerator, threshold: float | None,
 
 def test_back_projection_needs_no_more_context_than_it_gets() -> None:
     lr, sr = noise(3, 60, 60), noise(3, 240, 240)
-    whole = back_project(lr, sr)[0]
+    whole = back_project_measured(lr, sr)[0]
     missed = {}
     for context in (2, Refine(measured=EVERYTHING).overlap(0)):
         start, stop = 20 - context, 40 + context
-        part = back_project(lr[:, start:stop, start:stop], sr[:, 4 * start : 4 * stop, 4 * start : 4 * stop])[0]
+        part = back_project_measured(lr[:, start:stop, start:stop], sr[:, 4 * start : 4 * stop, 4 * start : 4 * stop])[
+            0
+        ]
         inner = part[:, 4 * context : -4 * context, 4 * context : -4 * context]
         missed[context] = 255 * np.abs(inner - whole[:, 80:160, 80:160]).max()
     assert missed.pop(2) > 5

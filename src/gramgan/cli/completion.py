@@ -19,7 +19,7 @@ def generators(incomplete: str) -> list[str]:
     return [known.name for known in KNOWN.values() if known.kind == "generator"] + _paths(incomplete)
 
 
-def runs(incomplete: str) -> list[str]:
+def run_folders(incomplete: str) -> list[str]:
     """Folders of training runs in `runs`, and folders that begin like `incomplete`."""
     found = sorted(str(log.parent) for log in Path("runs").glob("*/log.jsonl"))
     return found + [path for path in _paths(incomplete) if path.endswith("/") and path.rstrip("/") not in found]

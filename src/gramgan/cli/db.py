@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gramgan.texture.database import DatabaseInfo
     from gramgan.texture.verify import Problem
 
-app = Application(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
+db_app = Application(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
 
 _DATABASE = typer.Argument(help="A texture database, NAME.lance.", show_default=False)
 _DOMAIN = "What the photographs show: photo, satellite, medical, art, face, fabric, industrial, or a word of yours."
@@ -40,7 +40,7 @@ class MergedScale(StrEnum):
     new = "new"
 
 
-@app.command()
+@db_app.command()
 def build(
     photos: Annotated[Path, typer.Argument(help="Folder of photographs; of those in a manifest, the training part.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")] = Path(
@@ -87,7 +87,7 @@ def build(
         say(f"{patches:,} were asked for; the photographs hold no more different ones with texture in equal parts")
 
 
-@app.command()
+@db_app.command()
 def add(
     path: Database,
     what: Annotated[
@@ -133,7 +133,7 @@ def add(
     say(f"{len(after) - len(before):,} patches added: {path} holds {len(after):,} in version {after.version}")
 
 
-@app.command()
+@db_app.command()
 def remove(
     path: Database,
     domain: Annotated[list[str] | None, typer.Option(help="Patches of this domain; may be repeated.")] = None,
@@ -149,7 +149,7 @@ def remove(
     say(f"older versions still hold them; to remove them from the disk: gramgan db versions {path} --clean")
 
 
-@app.command()
+@db_app.command()
 def merge(
     databases: Annotated[list[Path], typer.Argument(help="Two or more texture databases.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to make, NAME.lance.")],
@@ -171,7 +171,7 @@ def merge(
     say(f"{len(merged):,} patches of {len(opened)} databases: {output}")
 
 
-@app.command()
+@db_app.command()
 def info(
     path: Annotated[Path, typer.Argument(help="NAME.lance, or a snapshot NAME.safetensors.", show_default=False)],
     version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
@@ -195,7 +195,7 @@ def info(
         say(f"picture: {picture}")
 
 
-@app.command()
+@db_app.command()
 def verify(
     path: Database,
     version: Annotated[int | None, typer.Option(min=1, help="Version of the database; none: the newest.")] = None,
@@ -227,7 +227,7 @@ def verify(
     say(f"version {after.version} has {len(after):,} patches without them")
 
 
-@app.command()
+@db_app.command()
 def versions(
     path: Database,
     tag: Annotated[str | None, typer.Option(help="Keep a version from clean-up under this name.")] = None,
@@ -258,7 +258,7 @@ def versions(
     Console().print(table)
 
 
-@app.command()
+@db_app.command()
 def snapshot(
     path: Database,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.safetensors.")],
@@ -276,8 +276,8 @@ def snapshot(
     say(f"{output}: {len(taken):,} patches of version {taken.version}, {size:.1f} MiB; opens like a table")
 
 
-app.command()(db_browse.browse)
-app.command()(db_search.search)
+db_app.command()(db_browse.browse)
+db_app.command()(db_search.search)
 
 
 def _show_mixture(found: "DatabaseInfo") -> None:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.console import Console, Group
@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gramgan.cli.console import plain
+from gramgan.training.folder import Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gramgan.config.sections import Stage
 
-Record = dict[str, Any]
 
 _REFRESHES = 2  # a second: often enough to look alive, and no load beside a training
 _WIDE = 120  # columns of a terminal that has room for everything

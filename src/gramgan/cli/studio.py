@@ -38,12 +38,12 @@ def studio(
     Nothing leaves this machine, and nothing is loaded from elsewhere.
     """
     import os
-    from importlib.util import find_spec
 
     from gramgan.cli.console import say
     from gramgan.errors import UserError
+    from gramgan.installed import is_installed
 
-    missing = [name for name in ("starlette", "uvicorn", "jinja2") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn", "jinja2") if not is_installed(name)]
     if missing:
         raise UserError(f"studio: needs {', '.join(missing)}; install them with pip install 'gramgan[studio]'")
     from gramgan.studio.serve import serve

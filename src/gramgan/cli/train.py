@@ -46,7 +46,7 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            autocompletion=completion.runs,
+            autocompletion=completion.run_folders,
             help="Continue the run in this folder; --set may change stages, schedule, devices and some more.",
         ),
     ] = None,

@@ -82,7 +82,7 @@ def upscale(
     from gramgan.errors import UserError
     from gramgan.places import as_place
     from gramgan.upscaling.api import Upscaling
-    from gramgan.upscaling.jobs import FORMATS, NameTemplate, plan_jobs
+    from gramgan.upscaling.jobs import RESULT_SUFFIXES, NameTemplate, plan_jobs
     from gramgan.upscaling.model import DEFAULT_MODEL
     from gramgan.upscaling.spread import by_tiles
 
@@ -93,8 +93,8 @@ def upscale(
     upscaling = Upscaling(settings)
     if STREAM in (output, *inputs) and (len(inputs) > 1 or name is not None):
         raise UserError("-: stands for one picture; give no other inputs and no --name with it")
-    if form is not None and form not in FORMATS:
-        raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
+    if form is not None and form not in RESULT_SUFFIXES:
+        raise UserError(f"format {form!r}: unknown; use {', '.join(RESULT_SUFFIXES)}")
     template = None
     if name is not None:
         template = NameTemplate(
@@ -107,7 +107,7 @@ def upscale(
         if inputs == [STREAM]:
             sources = [stack.enter_context(input_file(sys.stdin.buffer))]
         if output == STREAM:
-            target = str(stack.enter_context(output_file(sys.stdout.buffer, FORMATS[form or "png"])))
+            target = str(stack.enter_context(output_file(sys.stdout.buffer, RESULT_SUFFIXES[form or "png"])))
         jobs = plan_jobs(sources, target, form, template)
         alone = len(jobs) == 1 and as_place(sources[0]) == jobs[0].source
         team = stack.enter_context(team_on(ray, device))
@@ -281,7 +281,7 @@ def _by_workers(
 ) -> "Iterator[tuple[Job, Outcome]]":
     """Pictures as they arrive from the workers, with one bar for all."""
     from gramgan.cli.console import progress_bar
-    from gramgan.upscaling.spread import Pictures
+    from gramgan.upscaling.spread import PictureWork
 
     if team is None or not total:
         return
@@ -293,7 +293,7 @@ def _by_workers(
             yield job
 
     with progress_bar("upscaling") as progress:
-        for done, (number, outcome) in enumerate(team.arriving(Pictures(settings), noted(), into=folder), start=1):
+        for done, (number, outcome) in enumerate(team.arriving(PictureWork(settings), noted(), into=folder), start=1):
             progress(done, total)
             yield given[number], outcome
 

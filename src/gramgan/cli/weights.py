@@ -6,7 +6,7 @@ import typer
 
 from gramgan.cli.options import Application
 
-app = Application(
+weights_app = Application(
     name="weights",
     help="Weight files that the project knows: list them, bring them into the cache, find them, delete them.",
     no_args_is_help=True,
@@ -15,7 +15,7 @@ app = Application(
 Name = Annotated[str, typer.Argument(help="A name of `gramgan weights list`.", metavar="NAME", show_default=False)]
 
 
-@app.command("list")
+@weights_app.command("list")
 def list_weights() -> None:
     """Show the table: name, what it is, licence, size, whether it is here (in the package or the cache), and origin."""
     import shutil
@@ -43,7 +43,7 @@ def list_weights() -> None:
     Console(width=width, highlight=False).print(table)
 
 
-@app.command("get")
+@weights_app.command("get")
 def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weights list`.", metavar="NAME…")]) -> None:
     """Download weights into the cache; files that are there already are checked and kept."""
     from gramgan.cli.console import progress_bar, say
@@ -56,7 +56,7 @@ def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weigh
         say(f"{known.name}: {weight_path(known.name)}")
 
 
-@app.command("path")
+@weights_app.command("path")
 def path(name: Name) -> None:
     """Print where the cached file is; if it is not there, say the command that brings it."""
     from gramgan.cli.console import say
@@ -66,7 +66,7 @@ def path(name: Name) -> None:
         say(str(weight_path(known.name)))
 
 
-@app.command("clear")
+@weights_app.command("clear")
 def clear(
     name: Annotated[str | None, typer.Argument(help="Only these weights; without it: all.", metavar="NAME")] = None,
 ) -> None:

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-SCALE = 4
-"""How many times smaller LR is than HR where nobody says otherwise."""
+from gramgan.ops.bicubic import SCALE
 
 
 class Degradation(ABC):

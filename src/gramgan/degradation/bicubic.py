@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from gramgan.degradation.base import SCALE, Degradation
+from gramgan.degradation.base import Degradation
+from gramgan.ops.bicubic import SCALE
 from gramgan.ops.resize import matlab_bicubic_down
 
 

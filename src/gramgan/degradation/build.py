@@ -2,12 +2,13 @@
 
 from typing import Literal, get_args
 
-from gramgan.degradation.base import SCALE, Degradation
+from gramgan.degradation.base import Degradation
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.degradation.photo import Photo
 from gramgan.degradation.realphoto import RealPhoto
 from gramgan.degradation.satellite import Satellite
 from gramgan.errors import UserError
+from gramgan.ops.bicubic import SCALE
 
 Profile = Literal["bicubic", "photo", "realphoto", "satellite"]
 

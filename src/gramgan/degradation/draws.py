@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 Bounds = tuple[float, float]
 

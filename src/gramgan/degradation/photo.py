@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gramgan.degradation.base import SCALE, Degradation, to_8_bits
+from gramgan.degradation.base import Degradation, to_8_bits
 from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import ResizeFilter, blur, resize
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel, sinc_kernel
 from gramgan.degradation.noise import sensor_noise
+from gramgan.ops.bicubic import SCALE
 from gramgan.ops.resize import matlab_bicubic_down
 
 _FILTERS: tuple[ResizeFilter, ...] = ("area", "bilinear", "bicubic")

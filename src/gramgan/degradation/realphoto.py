@@ -13,12 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gramgan.degradation.base import SCALE, Degradation, to_8_bits
+from gramgan.degradation.base import Degradation, to_8_bits
 from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import RESIZE_FILTERS, ResizeFilter, blur, resize
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel, plateau_kernel, sinc_kernel
 from gramgan.degradation.noise import gaussian_noise, poisson_noise
+from gramgan.ops.bicubic import SCALE
 
 KernelShape = Literal["Gaussian", "generalised Gaussian", "plateau"]
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gramgan.degradation.base import SCALE, Degradation, to_8_bits
+from gramgan.degradation.base import Degradation, to_8_bits
 from gramgan.degradation.draws import Bounds, Draws
 from gramgan.degradation.filters import blur, sample
 from gramgan.degradation.jpeg import Coding, jpeg
 from gramgan.degradation.kernels import gaussian_kernel
 from gramgan.degradation.noise import poisson_noise
+from gramgan.ops.bicubic import SCALE
 
 MID_GREY = 0.5
 """The value at which the signal-to-noise ratio is stated."""

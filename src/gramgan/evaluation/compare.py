@@ -24,13 +24,14 @@ from gramgan.evaluation.entrants import (
     told_apart,
 )
 from gramgan.evaluation.protocols import Metric, Protocol, protocol_named
-from gramgan.evaluation.report import EvaluationReport, ImageScores, LeftOut, ModelScores
-from gramgan.evaluation.scoring import MIN_SIZE, Scorer, left_out
+from gramgan.evaluation.report import EvaluationReport, ImageScores, ModelScores, UnscoredImage
+from gramgan.evaluation.scoring import Scorer, left_out
 from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.device import resolve_device
 from gramgan.images import Raster, read_rgb
 from gramgan.images.info import RasterInfo
 from gramgan.images.pairing import Pair, pair_low, pair_with, truths
+from gramgan.metrics.texture_distance import MIN_SIZE
 from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.team import Alone, Team, in_order
@@ -128,13 +129,13 @@ def evaluate(
     report(done, total)
     rows: list[list[ImageScores]] = [[] for _ in judges.entrants]
     strips: list[Strip] = []
-    left: list[LeftOut] = []
+    left: list[UnscoredImage] = []
     tasks = [
         _Task(pair, tuple(_there(each[pair.name]) for each in finished), unreadable.get(pair.name)) for pair in low
     ]
     for pair, scored in zip(low, in_order(team, judging, tasks), strict=True):
         if isinstance(scored, str):
-            left.append(LeftOut(pair.name, scored))
+            left.append(UnscoredImage(pair.name, scored))
         elif isinstance(scored, _Scored):
             for row, scores in zip(rows, scored.scores, strict=True):
                 row.append(ImageScores(pair.name, scores))

@@ -21,7 +21,7 @@ BICUBIC = "bicubic"
 """Name of the pseudo-model that enlarges with MATLAB's bicubic filter."""
 
 PrecisionChoice = Precision | Literal["auto"]
-Kind = Literal["generator", "bicubic", "results"]
+EntrantKind = Literal["generator", "bicubic", "results"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Entrant:
     """
 
     name: str
-    kind: Kind
+    kind: EntrantKind
     enlarge: Callable[[Tensor], Tensor] | None = None
     source: str = ""
     weights_sha256: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import gramgan
 from gramgan.evaluation.crops import Strip
-from gramgan.evaluation.entrants import Kind
+from gramgan.evaluation.entrants import EntrantKind
 from gramgan.evaluation.protocols import Metric, Protocol
 from gramgan.evaluation.statistics import INTERVAL, Mean, Paired, mean_with_interval, paired
 from gramgan.files import write_csv, write_text
@@ -73,7 +73,7 @@ class ModelScores:
     """
 
     name: str
-    kind: Kind
+    kind: EntrantKind
     weights_sha256: str
     precision: str
     images: tuple[ImageScores, ...]
@@ -93,7 +93,7 @@ class ModelScores:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class UnscoredImage:
     """An image that was scored for no model, since one of its files cannot be read; `why` is one line with its path."""
 
     image: str
@@ -123,7 +123,7 @@ class EvaluationReport:
     hr_folder: str
     low_resolution: str
     strips: tuple[Strip, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[UnscoredImage, ...] = ()
 
     def comparisons(self) -> list[Comparison]:
         """Every other model against the first, image by image."""

@@ -21,13 +21,9 @@ from gramgan.metrics import (
     psnr,
     ssim,
 )
-from gramgan.metrics.texture_distance import MIN_SIZE as _MIN_SIZE
 from gramgan.ops.luma import luma_bt601
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.weights.catalog import KNOWN, is_cached, weight_path
-
-MIN_SIZE = _MIN_SIZE
-"""Smallest height and width in pixels that every metric can score."""
 
 _SSIM_VERSION = "1: 11x11 Gaussian, sigma 1.5, K 0.01 and 0.03"
 GRAM_DISTANCE = Metric("gram_distance", "1: rgb, k 4, stride 4", higher_is_better=False, title="Gram distance")
@@ -51,7 +47,7 @@ _Score = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (SR, HR, LR) → [
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """A metric and what computes it: `score(sr, hr, lr)`, images `[B, 3, H, W]` in [0, 1], gives `[B]`."""
 
     metric: Metric
@@ -70,7 +66,7 @@ class Learned:
         """Whether all its weights are in the cache."""
         return all(is_cached(KNOWN[name]) for name in self.weights)
 
-    def entry(self, device: torch.device | str) -> Entry:
+    def entry(self, device: torch.device | str) -> _Entry:
         """The metric on `device`.
 
         Raises:
@@ -78,7 +74,7 @@ class Learned:
         """
         network = self.load(device)
         digests = "+".join(sha256(weight_path(name)) for name in self.weights)
-        return Entry(replace(self.metric, weights_sha256=digests), lambda sr, hr, lr: network(sr, hr))
+        return _Entry(replace(self.metric, weights_sha256=digests), lambda sr, hr, lr: network(sr, hr))
 
 
 LEARNED = (
@@ -110,7 +106,7 @@ class Scorer:
     those of `more`.
     """
 
-    def __init__(self, protocol: Protocol, more: Sequence[Entry] = (), *, every: bool = False) -> None:
+    def __init__(self, protocol: Protocol, more: Sequence[_Entry] = (), *, every: bool = False) -> None:
         self.protocol = protocol
         self._entries = [*_plain(protocol, every), *more]
         self.metrics: tuple[Metric, ...] = tuple(entry.metric for entry in self._entries)
@@ -165,7 +161,7 @@ def left_out() -> list[str]:
     return [f"{each.metric.title} (gramgan weights get {names[0]})" for each, names in missing.items() if names]
 
 
-def _plain(protocol: Protocol, every: bool) -> list[Entry]:
+def _plain(protocol: Protocol, every: bool) -> list[_Entry]:
     """The metrics that need no weights."""
     space, crop = protocol.space, protocol.crop
     title = space.upper()
@@ -175,23 +171,23 @@ def _plain(protocol: Protocol, every: bool) -> list[Entry]:
         return luma_bt601(images.double()) if space == "y" else images
 
     entries = [
-        Entry(
+        _Entry(
             Metric(f"psnr_{space}", "1", higher_is_better=True, unit="dB", title=f"PSNR-{title}"),
             lambda sr, hr, lr: psnr(in_space(sr), in_space(hr), crop),
         ),
-        Entry(
+        _Entry(
             Metric(f"ssim_{space}", _SSIM_VERSION, higher_is_better=True, title=f"SSIM-{title}"),
             lambda sr, hr, lr: ssim(in_space(sr), in_space(hr), crop),
         ),
-        Entry(GRAM_DISTANCE, lambda sr, hr, lr: gram_distance(sr, hr)),
-        Entry(COLOUR_DRIFT, lambda sr, hr, lr: colour_drift(sr, hr)),
-        Entry(TEXTURE, lambda sr, hr, lr: texture.whole(sr, hr)),
-        Entry(TEXTURED, lambda sr, hr, lr: texture.textured(sr, hr)),
+        _Entry(GRAM_DISTANCE, lambda sr, hr, lr: gram_distance(sr, hr)),
+        _Entry(COLOUR_DRIFT, lambda sr, hr, lr: colour_drift(sr, hr)),
+        _Entry(TEXTURE, lambda sr, hr, lr: texture.whole(sr, hr)),
+        _Entry(TEXTURED, lambda sr, hr, lr: texture.textured(sr, hr)),
     ]
     if every:
         entries += [
-            Entry(DSS, lambda sr, hr, lr: dss(sr, hr)),
-            Entry(LR_PSNR, lambda sr, hr, lr: lr_psnr(sr, _low(lr, hr, protocol))),
+            _Entry(DSS, lambda sr, hr, lr: dss(sr, hr)),
+            _Entry(LR_PSNR, lambda sr, hr, lr: lr_psnr(sr, _low(lr, hr, protocol))),
         ]
     return entries
 

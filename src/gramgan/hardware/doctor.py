@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from packaging.requirements import Requirement
 
 from gramgan.hardware.memory import available_bytes
-from gramgan.hardware.processor import bf16_instructions, package_version, processor_name, threads
+from gramgan.hardware.processor import bf16_instructions, processor_name, threads
+from gramgan.installed import package_version
 
 _PACKAGE = "gramgan"
 _NOT_FOR_USERS = ("dev",)

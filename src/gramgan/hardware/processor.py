@@ -1,12 +1,12 @@
 """What this machine is, found out without any framework: keys of what is measured once and remembered."""
 
 import ctypes.util
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 from pathlib import Path
+
+from gramgan.installed import package_version
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA; Windows' GPUs under Linux; AMD
 
@@ -36,19 +36,6 @@ def threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def package_version(name: str) -> str:
-    """Version of an installed package, "" where there is none."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def is_installed(module: str) -> bool:
-    """Whether `import module` would find something; nothing is imported."""
-    return importlib.util.find_spec(module) is not None
 
 
 def may_have_accelerator() -> bool:

@@ -28,9 +28,9 @@ from gramgan.metrics.inputs import cropped_pair
 from gramgan.ops.luma import luma_full
 
 MIN_SIZE = 32
-"""Smallest height and width in pixels: 8 of the coarsest band."""
+"""Smallest height and width in pixels, 8 of the coarsest band; every other metric can score it too."""
 
-SCALES = 3
+_SCALES = 3
 """Octave bands, finest first: periods of about 2 to 4, 4 to 8, 8 to 16 pixels. ×4 loses all below 8."""
 _WINDOW = 64  # pixels of the image, for every band; of images that have fewer, the smallest that is allowed
 _CELL = 16  # pixels of the image: of such squares `noise_level` makes its two samples
@@ -171,7 +171,7 @@ def _places(images: Tensor) -> list[Tensor]:
     rows, columns = (size // window for size in level.shape[-2:])
     kernels = _filters().to(level.device)
     found = []
-    for scale in range(SCALES):
+    for scale in range(_SCALES):
         low = _blur(level)
         side = window >> scale
         band = F.pad(level - low, (2, 2, 2, 2), mode="reflect")[..., : rows * side + 4, : columns * side + 4]

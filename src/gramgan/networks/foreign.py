@@ -4,7 +4,7 @@ spandrel imports torchvision for two architectures that do not enlarge (LaMa, Re
 installed, a module of that name stands in while spandrel is imported, and nothing of it stays.
 """
 
-import importlib.util
+import importlib
 import math
 import sys
 import types
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.installed import is_installed
 from gramgan.weights.card import Card
 from gramgan.weights.pickled import DAMAGED
 
@@ -46,11 +47,6 @@ class ForeignGenerator:
     def width(self) -> int:
         """The most channels that one of its layers has, for an estimate of the memory it takes."""
         return max((value.shape[0] for value in self.descriptor.model.parameters() if value.ndim > 1), default=64)
-
-
-def is_installed(module: str) -> bool:
-    """Whether a package can be imported."""
-    return importlib.util.find_spec(module) is not None
 
 
 def read_foreign(state: Mapping[str, Tensor], path: Path) -> ForeignGenerator:

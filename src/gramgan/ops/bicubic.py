@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 SCALE = 4
-"""Where nobody says otherwise."""
+"""How many times smaller LR is than HR where nobody says otherwise."""
 CONTEXT = 2
 """Low-resolution pixels on each side that a pixel of either result depends on."""
 

@@ -11,7 +11,7 @@ from gramgan.errors import UserError
 from gramgan.files import write_csv
 from gramgan.images import read_rgb8
 from gramgan.prepare.checks import Check
-from gramgan.reports.page import Cell, Column, Page
+from gramgan.reports.page import Column, Page, TableCell
 from gramgan.reports.pixels import fit, to_jpeg
 
 CSV = "report.csv"
@@ -93,7 +93,7 @@ def write_page(path: Path, folder: Path, checks: Sequence[Check], sub_images: Ma
     page.save(path)
 
 
-def _row(check: Check, sub_images: Mapping[str, int]) -> list[Cell]:
+def _row(check: Check, sub_images: Mapping[str, int]) -> list[TableCell]:
     return [
         *(check.file, check.problem or None, check.format or None),
         *(check.width or None, check.height or None, check.bits or None, check.channels or None),
@@ -120,7 +120,7 @@ def _duplicates(page: Page, folder: Path, checks: Sequence[Check]) -> None:
 
 
 def _measures(page: Page, usable: Sequence[Check]) -> None:
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for title, values in (
         ("width in pixels", [check.width for check in usable]),
         ("height in pixels", [check.height for check in usable]),

@@ -10,7 +10,7 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.files import write_bytes
 from gramgan.progress import Progress, silent
-from gramgan.reports.page import Cell, Column, Page, Picture
+from gramgan.reports.page import Column, Page, PageImage, TableCell
 from gramgan.reports.patches import context_side, in_context, map_grid, mosaic, texture_map, with_dots
 from gramgan.reports.pixels import fit, to_jpeg, to_png
 from gramgan.reports.plots import density, spread
@@ -257,7 +257,7 @@ def _use(page: Page, contents: _Contents, run: Path, usage: _Usage) -> None:
 def _domains(page: Page, contents: _Contents) -> None:
     info = contents.info
     page.heading("Domains")
-    table: list[list[Cell]] = []
+    table: list[list[TableCell]] = []
     for domain, count in info.by_domain.items():
         sources = len(np.unique(contents.source.codes[contents.domain.members(domain)]))
         licences = ", ".join(sorted(info.licences_by_domain[domain]))
@@ -285,13 +285,13 @@ def _origins(page: Page, contents: _Contents, progress: Progress) -> None:
     )
     x, y, scale = (contents.database.numbers(column) for column in ("x", "y", "scale"))
     half = info.descriptor.k / 2
-    items: list[tuple[Picture, str]] = []
+    items: list[tuple[PageImage, str]] = []
     for number, source in enumerate(shown, start=1):
         members = contents.drawn(contents.source.members(source), _DOTS)
         photograph = contents.photographs.read(source)
         if photograph is None:
             patches = [row["patch"] for row in contents.rows(members[:_MOSAIC])]
-            picture: Picture = mosaic(patches, _THUMBNAIL // 2)
+            picture: PageImage = mosaic(patches, _THUMBNAIL // 2)
         else:
             centres = (np.stack((x[members], y[members]), axis=1) + half) / scale[members, None]
             picture = to_jpeg(_taken(photograph, centres))
@@ -300,7 +300,7 @@ def _origins(page: Page, contents: _Contents, progress: Progress) -> None:
         progress(number, len(shown))
     page.gallery(items)
     listed = list(info.by_source.items())[:_LISTED]
-    table: list[list[Cell]] = []
+    table: list[list[TableCell]] = []
     for source, count in listed:
         first = int((contents.source.codes == contents.source.texts.index(source)).argmax())
         author = contents.photographs.author(source) or None
@@ -333,7 +333,7 @@ def _gallery(page: Page, contents: _Contents, indices: np.ndarray, captions: Seq
     """Patches in their surroundings; `captions` stand before what is told of each anyway."""
     rows = contents.rows(indices)
     surroundings = contents.photographs.contexts(rows, context_side(contents.info.descriptor.k))
-    items: list[tuple[Picture, str]] = []
+    items: list[tuple[PageImage, str]] = []
     for row, context, caption in zip(rows, surroundings, captions, strict=True):
         x, y = (round(row[axis] / row["scale"]) for axis in ("x", "y"))
         scale = "" if row["scale"] == 1 else f", scale 1/{round(1 / row['scale'])}"

@@ -8,7 +8,7 @@ from gramgan.degradation import Degradation
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.crops import most_textured
-from gramgan.reports.pixels import enlarge, to_rgb8
+from gramgan.reports.pixels import repeat_pixels, to_rgb8
 from gramgan.reports.strips import Panel, comparison
 
 _COLUMNS = 4
@@ -57,4 +57,4 @@ def degradation_sheet(
 
 def _as_large(low: Tensor, scale: int) -> np.ndarray:
     """An LR image with every pixel repeated, as large as its HR image."""
-    return enlarge(to_rgb8(low.numpy()), scale)
+    return repeat_pixels(to_rgb8(low.numpy()), scale)

@@ -11,8 +11,8 @@ from gramgan.errors import UserError
 from gramgan.files import write_bytes
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress, silent
-from gramgan.reports.page import Cell, Column, Page
-from gramgan.reports.patches import context_side, in_context, mark
+from gramgan.reports.page import Column, Page, TableCell
+from gramgan.reports.patches import context_side, draw_frame, in_context
 from gramgan.reports.pixels import fit, paint, text_ink, to_jpeg, to_png
 from gramgan.reports.strips import Panel, comparison
 from gramgan.texture.candidates import combined_query
@@ -353,7 +353,7 @@ def _distances(page: Page, spot: SpotMatches) -> None:
         )
         columns += ["from the truth", "from the result"]
     columns += ["at", "scale", "domain", "licence"]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for match in spot.matches:
         between = [] if spot.gap is None else [match.from_image, match.from_sr]
         origin = [f"{match.x}, {match.y}", f"1/{round(1 / match.scale)}", match.domain, match.licence]
@@ -368,7 +368,7 @@ def _overview(image: np.ndarray, results: list[SpotMatches], k: int) -> bytes:
     for index, spot in enumerate(results):
         side = max(_MARK, round(k * scale))
         x, y = (round((corner + k / 2) * scale - side / 2) for corner in (spot.x, spot.y))
-        mark(shown, x, y, side)
+        draw_frame(shown, x, y, side)
         ink = text_ink(str(index + 1), _LABEL_SIZE, bold=True)
         left = min(max(0, x + side + 4), shown.shape[1] - ink.shape[1] - 8)
         top = min(max(0, y - 4), max(0, shown.shape[0] - ink.shape[0] - 6))
@@ -384,7 +384,7 @@ def _credits(page: Page, results: list[SpotMatches], photographs: Photographs) -
         for match in spot.matches:
             key = match.photograph, match.licence, match.domain
             used[key] = used.get(key, 0) + 1
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [name.rpartition("#")[0] or name, photographs.author(name) or None, licence, domain, count]
         for (name, licence, domain), count in sorted(used.items(), key=lambda item: (-item[1], item[0]))
     ]

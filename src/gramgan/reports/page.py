@@ -19,8 +19,8 @@ from gramgan.reports.pixels import to_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | float | None
-Picture = np.ndarray | bytes
+TableCell = str | float | None
+PageImage = np.ndarray | bytes
 
 # Figures draw their text and axes in this colour; on the page it becomes the page's own text colour, light or dark.
 FIGURE_INK = "#2b2d31"
@@ -108,7 +108,7 @@ class Page:
         """A highlighted paragraph: a limit, a warning, or how to read what follows."""
         self._parts.append(f'<div class="note">{escape(text)}</div>')
 
-    def table(self, columns: Sequence[str | Column], rows: Iterable[Sequence[Cell]], caption: str = "") -> None:
+    def table(self, columns: Sequence[str | Column], rows: Iterable[Sequence[TableCell]], caption: str = "") -> None:
         """A table; a cell is text, a number, or None for nothing to show.
 
         Raises:
@@ -132,7 +132,7 @@ class Page:
         table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         self._parts.append(_figure(table, caption) if caption else table)
 
-    def image(self, image: Picture, caption: str = "", *, zoom: bool = False) -> None:
+    def image(self, image: PageImage, caption: str = "", *, zoom: bool = False) -> None:
         """A picture: uint8 `[H, W, 3]`, float `[3, H, W]` in [0, 1], or the bytes of a PNG or JPEG file.
 
         It is shown at its own size where the page has room for it, and shrunk to the page's width otherwise; on a phone
@@ -148,7 +148,7 @@ class Page:
             shown = f'<label class="zoom"><input type="checkbox" aria-label="{label}">{shown}</label>'
         self._parts.append(_figure(shown, caption))
 
-    def gallery(self, items: Iterable[tuple[Picture, str]]) -> None:
+    def gallery(self, items: Iterable[tuple[PageImage, str]]) -> None:
         """Pictures with captions, as many side by side as the screen has room for, scaled to the same width."""
         figures = "".join(_figure(_img(image, caption), caption) for image, caption in items)
         self._parts.append(f'<div class="gallery">{figures}</div>')
@@ -183,7 +183,7 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}{f'<figcaption>{escape(caption)}</figcaption>' if caption else ''}</figure>"
 
 
-def _img(image: Picture, caption: str) -> str:
+def _img(image: PageImage, caption: str) -> str:
     file = image if isinstance(image, bytes) else to_png(image)
     if file.startswith(_PNG_SIGNATURE):
         kind, (width, height) = "png", struct.unpack(">II", file[16:24])
@@ -208,18 +208,18 @@ def _jpeg_size(file: bytes) -> tuple[int, int]:
     return image.width, image.height
 
 
-def _is_number(cell: Cell) -> bool:
+def _is_number(cell: TableCell) -> bool:
     return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
-def _best(column: Column, cells: list[Cell]) -> float | None:
+def _best(column: Column, cells: list[TableCell]) -> float | None:
     numbers = [float(cell) for cell in cells if isinstance(cell, int | float) and not math.isnan(cell)]
     if column.best is None or len(numbers) < 2:
         return None
     return max(numbers) if column.best == "high" else min(numbers)
 
 
-def _cell(cell: Cell, column: Column, best: float | None, right: bool) -> str:
+def _cell(cell: TableCell, column: Column, best: float | None, right: bool) -> str:
     if isinstance(cell, int | float):
         shown = _number(cell, column.format)
         # Compared as shown: of two values that read the same, neither is marked alone.

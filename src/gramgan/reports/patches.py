@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gramgan.reports.pixels import Colour, enlarge
+from gramgan.reports.pixels import Colour, repeat_pixels
 from gramgan.texture.origins import Context
 
-TILE = 192
+PATCH_TILE = 192
 """Side of a picture of one patch, in pixels."""
 
 _CONTEXT = 48  # pixels of the photograph around a patch, for patches up to a quarter of that
@@ -31,20 +31,20 @@ def in_context(patch: np.ndarray, context: Context | None) -> np.ndarray:
     Without `context` the patch alone fills the picture. Pixels are repeated, nothing is interpolated.
     """
     k = patch.shape[0]
-    canvas = np.full((TILE, TILE, 3), _BACKGROUND, np.uint8)
+    canvas = np.full((PATCH_TILE, PATCH_TILE, 3), _BACKGROUND, np.uint8)
     if context is None:
-        _put_centred(canvas, enlarge(patch, max(1, TILE // k)))
+        _put_centred(canvas, repeat_pixels(patch, max(1, PATCH_TILE // k)))
         return canvas
-    zoom = max(1, TILE // max(context_side(k), *context.picture.shape[:2]))
-    left, top = _put_centred(canvas, enlarge(context.picture, zoom))
+    zoom = max(1, PATCH_TILE // max(context_side(k), *context.picture.shape[:2]))
+    left, top = _put_centred(canvas, repeat_pixels(context.picture, zoom))
     x, y = left + context.x * zoom, top + context.y * zoom
     for margin, colour in ((3, _DARK), (2, _LIGHT)):
         _frame(canvas, x - margin, y - margin, k * zoom + 2 * margin, colour, margin - 1)
-    inset = enlarge(patch, max(1, _INSET // k))
+    inset = repeat_pixels(patch, max(1, _INSET // k))
     side = inset.shape[0]
     # In the corner that the patch itself is farthest from.
-    inset_x = 4 if x + k * zoom / 2 > TILE * 0.6 else TILE - side - 4
-    inset_y = 4 if y + k * zoom / 2 > TILE * 0.6 else TILE - side - 4
+    inset_x = 4 if x + k * zoom / 2 > PATCH_TILE * 0.6 else PATCH_TILE - side - 4
+    inset_y = 4 if y + k * zoom / 2 > PATCH_TILE * 0.6 else PATCH_TILE - side - 4
     _frame(canvas, inset_x - 3, inset_y - 3, side + 6, _DARK, 1)
     _frame(canvas, inset_x - 2, inset_y - 2, side + 4, _LIGHT, 2)
     canvas[inset_y : inset_y + side, inset_x : inset_x + side] = inset
@@ -67,7 +67,7 @@ def texture_map(patches: Sequence[np.ndarray], cells: np.ndarray) -> np.ndarray:
     for patch, cell in zip(patches, cells.tolist(), strict=True):
         row, column = divmod(cell, columns)
         y, x = row * pitch + 1, column * pitch + 1
-        canvas[y : y + zoom * k, x : x + zoom * k] = enlarge(patch, zoom)
+        canvas[y : y + zoom * k, x : x + zoom * k] = repeat_pixels(patch, zoom)
     return canvas
 
 
@@ -82,7 +82,7 @@ def mosaic(patches: Sequence[np.ndarray], side: int) -> np.ndarray:
     for index, patch in enumerate(patches[: across * down]):
         row, column = divmod(index, across)
         y, x = row * pitch + 1, column * pitch + 1
-        canvas[y : y + zoom * k, x : x + zoom * k] = enlarge(patch, zoom)
+        canvas[y : y + zoom * k, x : x + zoom * k] = repeat_pixels(patch, zoom)
     return canvas
 
 
@@ -99,7 +99,7 @@ def with_dots(picture: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return shown
 
 
-def mark(picture: np.ndarray, x: int, y: int, side: int) -> None:
+def draw_frame(picture: np.ndarray, x: int, y: int, side: int) -> None:
     """Draw a frame around the square of `side` pixels at (x, y) of `picture` `[H, W, 3]`, in place."""
     _frame(picture, x - 3, y - 3, side + 6, _DARK, 1)
     _frame(picture, x - 2, y - 2, side + 4, _LIGHT, 2)

@@ -59,7 +59,7 @@ def fit(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(small.numpy())
 
 
-def enlarge(picture: np.ndarray, factor: int) -> np.ndarray:
+def repeat_pixels(picture: np.ndarray, factor: int) -> np.ndarray:
     """`[H, W, C]` → `[factor·H, factor·W, C]`, every pixel repeated: nothing is interpolated."""
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from gramgan.reports.page import FIGURE_INK
 from gramgan.reports.wording import SCORE_TITLES, higher_is_better
+from gramgan.training.folder import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Record = Mapping[str, Any]
 
 # Okabe and Ito's colours ("Color Universal Design", 2008), which colour-blind readers can tell apart; without their
 # black and yellow, and with a lighter blue, so that all stand out on light and on dark pages.

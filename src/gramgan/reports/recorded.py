@@ -84,7 +84,7 @@ class Recorded:
         return [record for record in self.records if record["event"] in TROUBLES]
 
 
-def told(trouble: Record) -> str:
+def trouble_in_words(trouble: Record) -> str:
     """One of a run's `troubles` in words."""
     if trouble["event"] == "skip":
         return f"a step was skipped: {', '.join(trouble.get('broken', ()))} not finite"

@@ -10,13 +10,13 @@ from gramgan.config import Config
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
 from gramgan.places import as_place
-from gramgan.reports.page import Cell, Column, Page
-from gramgan.reports.plots import Record, loss_curves, score_curves
-from gramgan.reports.recorded import Recorded, pace, told
+from gramgan.reports.page import Column, Page, TableCell
+from gramgan.reports.plots import loss_curves, score_curves
+from gramgan.reports.recorded import Recorded, pace, trouble_in_words
 from gramgan.reports.strips import Panel, comparison
 from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, duration, flat, higher_is_better, shown_value
-from gramgan.training.databases import described, opened
-from gramgan.training.folder import BEST_GENERATOR, USAGE, read_usage
+from gramgan.training.databases import entries_in_words, open_entry
+from gramgan.training.folder import BEST_GENERATOR, USAGE, Record, read_usage
 from gramgan.training.machines import read_machines
 from gramgan.weights.card import Card
 
@@ -105,7 +105,10 @@ def _troubles(page: Page, recorded: Recorded) -> None:
         page.heading("Warnings")
         page.table(
             ["iteration", "stage", "what"],
-            [[record["iteration"], record.get("stage", "").replace("_", " "), told(record)] for record in troubles],
+            [
+                [record["iteration"], record.get("stage", "").replace("_", " "), trouble_in_words(record)]
+                for record in troubles
+            ],
         )
     elif recorded.steps:
         page.text("No warning came up in this run.")
@@ -125,7 +128,7 @@ def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
         columns.append(
             Column(f"{SCORE_TITLES.get(metric, metric)} {arrow}", SCORE_FORMATS.get(metric, ".3g"), best=better)
         )
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [
             look.name,
             None if look.name == "bicubic" else look.iteration,
@@ -230,7 +233,7 @@ def _database(page: Page, run: Path, config: Config, records: Sequence[Record]) 
     if not (config.stages.adversarial and config.losses.texture):
         page.text("This run has no patch texture loss.")
         return
-    databases = described(texture.databases)
+    databases = entries_in_words(texture.databases)
     sources = {
         "local": "patches of the same photograph's crop, of its smaller copies and of slightly warped ones",
         "database": f"the texture database {databases}",
@@ -249,14 +252,14 @@ def _database(page: Page, run: Path, config: Config, records: Sequence[Record]) 
         _patches(page, run, config)
 
 
-def _statistics(records: Sequence[Record]) -> list[list[Cell]]:
+def _statistics(records: Sequence[Record]) -> list[list[TableCell]]:
     titles = {
         "target_ratio": "target distance / half gap",
         "database_share": "share of targets from the database",
         "unique_share": "different patches among the targets, share",
     }
     found = [record["database"] for record in records if record["event"] == "step" and record.get("database")]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for key, title in titles.items():
         values = [float(statistics[key]) for statistics in found if key in statistics]
         if values:
@@ -274,7 +277,7 @@ def _patches(page: Page, run: Path, config: Config) -> None:
     complete = True
     for entry in config.texture.databases:
         try:
-            database = opened(entry)
+            database = open_entry(entry)
             info = database.info()
         except UserError as error:
             page.note(f"Without its texture database this page shows no patches of it. {error}")
@@ -329,7 +332,7 @@ def add_licences(page: Page, card: Card | None, level: Literal[2, 3] = 2, title:
 def _throughput(page: Page, recorded: Recorded) -> None:
     page.heading("Speed")
     train = recorded.config.train
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for stage, iterations, seconds in pace(recorded.records):
         speed = iterations / seconds
         rows.append([stage.replace("_", " "), iterations, speed, speed * train.batch_size, duration(seconds)])

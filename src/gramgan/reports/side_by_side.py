@@ -9,9 +9,9 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
 from gramgan.places import as_place
-from gramgan.reports.page import Cell, Column, Page
+from gramgan.reports.page import Column, Page, TableCell
 from gramgan.reports.plots import loss_curves, score_curves
-from gramgan.reports.recorded import Recorded, distinct_names, pace, told
+from gramgan.reports.recorded import Recorded, distinct_names, pace, trouble_in_words
 from gramgan.reports.run import SAMPLE_SIDE, add_licences, busiest
 from gramgan.reports.strips import Panel, comparison
 from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, flat, higher_is_better, shown_value
@@ -50,7 +50,7 @@ def write_side_by_side(folders: Sequence[Path], path: Path) -> None:
 
 
 def _overview(page: Page, runs: _Runs) -> None:
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name, recorded in runs.items():
         config, total = recorded.config, recorded.config.stages.total
         state = "finished" if recorded.finished else f"stands at {recorded.iteration:,}"
@@ -189,7 +189,7 @@ def _result(folder: Path, recorded: Recorded) -> Path | None:
 
 def _troubles(page: Page, runs: _Runs) -> None:
     rows = [
-        [name, trouble["iteration"], trouble.get("stage", "").replace("_", " "), told(trouble)]
+        [name, trouble["iteration"], trouble.get("stage", "").replace("_", " "), trouble_in_words(trouble)]
         for name, recorded in runs.items()
         for trouble in recorded.troubles
     ]
@@ -203,7 +203,7 @@ def _troubles(page: Page, runs: _Runs) -> None:
 def _speed(page: Page, runs: _Runs) -> None:
     page.heading("Speed")
     stages = list(dict.fromkeys(stage for recorded in runs.values() for stage, _, _ in pace(recorded.records)))
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name, recorded in runs.items():
         speeds = {stage: iterations / seconds for stage, iterations, seconds in pace(recorded.records)}
         machines = read_machines(recorded.folder)

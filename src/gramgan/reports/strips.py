@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gramgan.reports.pixels import Colour, enlarge, paint, text_ink, to_rgb8
+from gramgan.reports.pixels import Colour, paint, repeat_pixels, text_ink, to_rgb8
 
 PatchImages = np.ndarray | Sequence[np.ndarray]
 
@@ -82,7 +82,7 @@ def patch_gallery(
         counts = f"{count}, {len(hr)}, {len(chosen)} (and {len(captions)} captions)"
         raise ValueError(f"a gallery needs equally many patches of each kind, not {counts}")
     triples = [
-        _triple([enlarge(to_rgb8(np.asarray(patch)), zoom) for patch in patches])
+        _triple([repeat_pixels(to_rgb8(np.asarray(patch)), zoom) for patch in patches])
         for patches in zip(sr, hr, chosen, strict=True)
     ]
     panels = [Panel(triple, "SR · HR · texture", captions[i] if captions else "") for i, triple in enumerate(triples)]
@@ -97,7 +97,7 @@ def _triple(patches: list[np.ndarray]) -> np.ndarray:
 def _enlarged(row: Sequence[Panel], zoom: int) -> list[np.ndarray]:
     pictures = [to_rgb8(panel.image) for panel in row]
     target = zoom * max((max(picture.shape[:2]) for picture in pictures), default=0)
-    return [enlarge(picture, max(1, round(target / max(picture.shape[:2])))) for picture in pictures]
+    return [repeat_pixels(picture, max(1, round(target / max(picture.shape[:2])))) for picture in pictures]
 
 
 class _Stack:

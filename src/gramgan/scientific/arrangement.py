@@ -10,7 +10,7 @@ from gramgan.images.formats.base import Opened
 from gramgan.ops.extend import REACH, extend_colours
 from gramgan.scientific.bands import arrange
 from gramgan.scientific.base import Reading, ScientificFile
-from gramgan.scientific.radiometry import Radiometry, Range, choose_range
+from gramgan.scientific.radiometry import Radiometry, ValueRange, choose_range
 
 _BLOCK = 512  # columns in which holes are filled at a time: most have none
 _DIM = 1 / 8  # of the range: pictures that stay below are darker than any that a network has learned from
@@ -25,7 +25,7 @@ class Channel:
     """A layer for the network: `range` becomes [0, 1]; `backdrop` stands where no valid pixel is near."""
 
     layer: int
-    range: Range
+    range: ValueRange
     backdrop: float
 
 
@@ -73,7 +73,7 @@ def _channel(file: ScientificFile, index: int, radiometry: Radiometry) -> Channe
         name=name,
     )
     if layer.inverted and found.low < found.high:
-        found = Range(found.high, found.low)
+        found = ValueRange(found.high, found.low)
     if values.size == 0:
         return Channel(index, found, found.low)
     excess = np.abs(found.excess(values.astype(np.float64)))

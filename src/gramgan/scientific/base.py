@@ -12,7 +12,7 @@ import numpy as np
 
 from gramgan.images import Window
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.radiometry import Radiometry, Range
+from gramgan.scientific.radiometry import Radiometry, ValueRange
 
 OVERVIEW = 512
 """Longest side of the picture that statistics are taken from."""
@@ -63,7 +63,7 @@ class Layer:
     scale: float = 1.0
     offset: float = 0.0
     unit: str = ""
-    natural: Range | None = None
+    natural: ValueRange | None = None
     inverted: bool = False
     forbidden: tuple[tuple[float, float], ...] = ()
 
@@ -96,7 +96,7 @@ class Note:
     identity: str
 
 
-def measured(values: np.ndarray) -> np.ndarray:
+def is_measurement(values: np.ndarray) -> np.ndarray:
     """Where floats are numbers that can have been measured: not NaN, infinite or of `NO_MEASUREMENT`."""
     return np.abs(values) < NO_MEASUREMENT
 

@@ -2,13 +2,13 @@
 
 import struct
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from gramgan.errors import UserError
 from gramgan.images.formats.tiff_contents import channels_of
 from gramgan.images.formats.tiff_directory import Directory, Layout, page_directory
+from gramgan.installed import is_installed
 from gramgan.scientific.base import Reading, ScientificFile
 from gramgan.scientific.sidecars import placing
 
@@ -98,7 +98,7 @@ def open_scientific(path: Path, reading: Reading, *, allow_huge: bool = False) -
             raise UserError(f"{path}: --{reading.asked[0]} has no effect on an ordinary picture; leave it out")
         kind = "GeoTIFF"
     library, extra = _LIBRARY[kind]
-    if find_spec(library) is None:
+    if not is_installed(library):
         raise UserError(
             f"{path}: a {kind}, and without {library} {_LOSS[kind]} would be lost; install it with pip install "
             f"'gramgan[{extra}]'" + ("" if kind == "DICOM" else ", or upscale it as an ordinary picture with --plain")

@@ -9,7 +9,6 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import MAX_PIXELS, check_pixel_count
+from gramgan.installed import is_installed
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
 from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
-from gramgan.scientific.radiometry import Range
+from gramgan.scientific.radiometry import ValueRange
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Dicom(ScientificFile):
     def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
         self.path = path
         del reading
-        with refusing(path):
+        with refusing_dicom(path):
             if not allow_huge:
                 _check_inflated(path)
             self._data = pydicom.dcmread(path)
@@ -156,7 +156,7 @@ class Dicom(ScientificFile):
                     scale,
                     offset,
                     unit,
-                    Range(*natural),
+                    ValueRange(*natural),
                     inverted,
                     () if self._padding is None else (self._padding,),
                 )
@@ -220,7 +220,7 @@ class Dicom(ScientificFile):
     def _frame(self, index: int) -> np.ndarray:
         """One frame, `[height, width, colours]`."""
         if self._cached is None or self._cached[0] != index:
-            with refusing(self.path):
+            with refusing_dicom(self.path):
                 self._check_claim(index)
                 frame = pixel_array(self._data, index=index)
             shape = (self.height, self.width, self._colours)
@@ -324,7 +324,7 @@ class _Lenient:
             setattr, config.settings, "reading_validation_mode", config.settings.reading_validation_mode
         )
         config.settings.reading_validation_mode = config.IGNORE
-        if find_spec("gdcm") is None:
+        if not is_installed("gdcm"):
             return
         trace = import_module("gdcm").Trace
         for kind in ("Error", "Warning", "Debug"):
@@ -345,7 +345,7 @@ def lenient() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def refusing(path: Path) -> Iterator[None]:
+def refusing_dicom(path: Path) -> Iterator[None]:
     """One line for whatever pydicom and its decoders find wrong with the file at `path`."""
     try:
         with lenient():

@@ -40,7 +40,7 @@ def placed_or_not() -> Iterator[None]:
         yield
 
 
-def reason(error: BaseException) -> str:
+def gdal_reason(error: BaseException) -> str:
     """What GDAL says is wrong: the first error of the chain, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -14,11 +14,20 @@ from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_pixel_count
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, SAMPLE_TYPES, Enlarged, Layer, Note, Reading, ScientificFile, measured
-from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, placed_or_not, reason, session
+from gramgan.scientific.base import (
+    OVERVIEW,
+    SAMPLE_TYPES,
+    Enlarged,
+    Layer,
+    Note,
+    Reading,
+    ScientificFile,
+    is_measurement,
+)
+from gramgan.scientific.gdal import ALONE, GDAL_ERRORS, gdal_reason, placed_or_not, session
 from gramgan.scientific.geotiff_facts import read_facts
 from gramgan.scientific.geotiff_writer import write_geotiff
-from gramgan.scientific.radiometry import Range
+from gramgan.scientific.radiometry import ValueRange
 from gramgan.scientific.sidecars import reachable, shown_alone
 
 _log = logging.getLogger(__name__)
@@ -48,7 +57,7 @@ class GeoTiff(ScientificFile):
     def __init__(self, path: Path, reading: Reading, *, allow_huge: bool = False) -> None:
         self.path = path
         self._cloud_optimized = reading.cloud_optimized
-        with refusing(path), placed_or_not(), shown_alone(path) as shown:
+        with refusing_geotiff(path), placed_or_not(), shown_alone(path) as shown:
             self._data = rasterio.open(shown, driver="GTiff")
             check_pixel_count(path, self._data.width, self._data.height, allow_huge)
             if self._data.subdatasets:
@@ -75,7 +84,7 @@ class GeoTiff(ScientificFile):
                 facts.scales[band],
                 facts.offsets[band],
                 facts.units[band],
-                natural=Range(*self.limits) if self.limits else None,
+                natural=ValueRange(*self.limits) if self.limits else None,
                 inverted=facts.white_is_zero and band == 0,
                 forbidden=tuple((value, value) for value in facts.no_data_of(band)),
             )
@@ -105,17 +114,17 @@ class GeoTiff(ScientificFile):
 
     def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
         """Stored values `[len(layers), height, width]` of the bands."""
-        with refusing(self.path):
+        with refusing_geotiff(self.path):
             return self._data.read([layer + 1 for layer in layers], window=_windowed(window))
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
         """Where mask, alpha, no-data value and NaN leave data; None where nothing is missing."""
         known = None
-        with refusing(self.path):
+        with refusing_geotiff(self.path):
             if self._masked:
                 known = self._data.read_masks([layer + 1 for layer in layers], window=_windowed(window)) > 0
         if self.dtype.kind == "f":
-            numbers = measured(self.read(layers, window))
+            numbers = is_measurement(self.read(layers, window))
             known = numbers if known is None else known & numbers
         return known
 
@@ -142,7 +151,7 @@ class GeoTiff(ScientificFile):
         self._data.close()
 
     def _mask(self, window: Window) -> np.ndarray:
-        with refusing(self.path):
+        with refusing_geotiff(self.path):
             return self._data.read_masks(1, window=_windowed(window))
 
 
@@ -151,12 +160,12 @@ def _windowed(window: Window) -> RasterioWindow:
 
 
 @contextlib.contextmanager
-def refusing(path: Path) -> Iterator[None]:
+def refusing_geotiff(path: Path) -> Iterator[None]:
     """One line for whatever GDAL finds wrong with the file at `path`."""
     try:
         with session(**ALONE):
             yield
     except GDAL_ERRORS as error:
         raise UserError(
-            f"{path}: damaged GeoTIFF or one of a kind that cannot be read ({reason(error)}); convert it"
+            f"{path}: damaged GeoTIFF or one of a kind that cannot be read ({gdal_reason(error)}); convert it"
         ) from None

@@ -19,10 +19,10 @@ from rasterio.windows import Window as RasterioWindow
 from gramgan.errors import UserError
 from gramgan.images import Window
 from gramgan.scientific.base import Enlarged, Note, saying_why, spare_path
-from gramgan.scientific.gdal import GDAL_ERRORS, placed_or_not, reason, session
+from gramgan.scientific.gdal import GDAL_ERRORS, gdal_reason, placed_or_not, session
 from gramgan.scientific.geotiff_facts import Facts
 
-BLOCK = 256
+_BLOCK = 256
 """Side of the result's internal tiles."""
 _ROWS, _COLUMNS = 512, 2048  # of the result, that are made at a time
 _RESOLUTION = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
@@ -64,7 +64,7 @@ def write_geotiff(
                     plain.unlink(missing_ok=True)
             _check(path)
     except GDAL_ERRORS as error:
-        raise UserError(f"{note.target}: cannot be written ({reason(error)}); try another place") from error
+        raise UserError(f"{note.target}: cannot be written ({gdal_reason(error)}); try another place") from error
 
 
 def _write(facts: Facts, mask: ReadMask, result: Enlarged, path: Path, note: Note) -> None:
@@ -99,8 +99,8 @@ def _profile(facts: Facts, result: Enlarged, across: float, down: float) -> dict
         "count": len(facts.meanings),
         "dtype": facts.dtype,
         "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
         "compress": "deflate",
         # The predictor for floats would save a third, but many readers, tifffile among them, do not know it.
         "predictor": 1 if facts.dtype == "float32" or facts.bits else 2,
@@ -199,7 +199,7 @@ def _overviews(facts: Facts, result: Enlarged) -> list[int]:
     if not facts.has_overviews:
         return []
     factors, factor = [], 2
-    while max(result.width, result.height) / factor > BLOCK / 2:
+    while max(result.width, result.height) / factor > _BLOCK / 2:
         factors.append(factor)
         factor *= 2
     return factors

@@ -24,13 +24,13 @@ from gramgan.scientific.base import (
     Note,
     Reading,
     ScientificFile,
-    measured,
+    is_measurement,
     saying_why,
 )
 from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.imagej import IMAGEJ_BLOCKS, Description
 from gramgan.scientific.ome_xml import check_ome, enlarged_ome, significant_bits
-from gramgan.scientific.radiometry import Range
+from gramgan.scientific.radiometry import ValueRange
 from gramgan.scientific.sidecars import placing
 
 _log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class _Stack(ScientificFile):
             raise UserError(f"{self.path}: its pages differ in size or type; split it into files of one kind")
         return len(pages)
 
-    def _natural_range(self) -> Range | None:
+    def _natural_range(self) -> ValueRange | None:
         return None
 
     @property
@@ -173,7 +173,7 @@ class _Stack(ScientificFile):
 
     def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
         """Where floats were measured; None where every value is one."""
-        return measured(self.read(layers, window)) if self.has_holes else None
+        return is_measurement(self.read(layers, window)) if self.has_holes else None
 
     def overview(self, layer: int) -> np.ndarray:
         """Values of some pages, spread over the file, so that every layer gets the same, `[n]`."""
@@ -181,7 +181,7 @@ class _Stack(ScientificFile):
         step = max(1, max(self.width, self.height) // OVERVIEW)
         sample = layer % self._samples
         values = np.concatenate([self._page(int(page))[::step, ::step, sample].ravel() for page in pages])
-        return values[measured(values)]
+        return values[is_measurement(values)]
 
     def close(self) -> None:
         """Close the file."""
@@ -296,9 +296,9 @@ class OmeTiff(_Stack):
         check_ome(first.description, self.path, first.imagewidth, first.imagelength)
         super()._look(allow_huge)
 
-    def _natural_range(self) -> Range | None:
+    def _natural_range(self) -> ValueRange | None:
         bits = significant_bits(self._file.pages.first.description)
-        return Range(0, 2**bits - 1) if bits is not None and self.dtype.kind == "u" else None
+        return ValueRange(0, 2**bits - 1) if bits is not None and self.dtype.kind == "u" else None
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """Write an OME-TIFF page by page in the source's order, deflated, in tiles."""

@@ -48,7 +48,7 @@ def parse_radiometry(text: str | None) -> Radiometry:
 
 
 @dataclass(frozen=True)
-class Range:
+class ValueRange:
     """The stored values that become 0 and 1; `low` above `high` for pictures that are stored inverted."""
 
     low: float
@@ -75,21 +75,21 @@ class Range:
         return values - np.clip(values, min(self.low, self.high), max(self.low, self.high))
 
 
-def whole_type(dtype: np.dtype) -> Range | None:
+def whole_type(dtype: np.dtype) -> ValueRange | None:
     """All that an unsigned integer type can hold; None for types that no picture fills."""
-    return Range(0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else None
+    return ValueRange(0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else None
 
 
 def choose_range(
     asked: Radiometry,
     *,
     dtype: np.dtype,
-    natural: Range | None,
+    natural: ValueRange | None,
     scale: float,
     offset: float,
     values: np.ndarray,
     name: str,
-) -> Range:
+) -> ValueRange:
     """The range of one layer.
 
     Args:
@@ -105,18 +105,18 @@ def choose_range(
         UserError: it has no such range.
     """
     if asked.values is not None:
-        return Range(*asked.values)
+        return ValueRange(*asked.values)
     if asked.kind == "sentinel-2":
-        return Range(SENTINEL_2_OFFSET, SENTINEL_2_OFFSET + QUANTIFICATION)
+        return ValueRange(SENTINEL_2_OFFSET, SENTINEL_2_OFFSET + QUANTIFICATION)
     if asked.kind == "reflectance":
         if (scale, offset) == (1.0, 0.0):
-            return Range(0, 1) if dtype.kind == "f" else Range(0, QUANTIFICATION)
-        return Range(-offset / scale, (1 - offset) / scale)
+            return ValueRange(0, 1) if dtype.kind == "f" else ValueRange(0, QUANTIFICATION)
+        return ValueRange(-offset / scale, (1 - offset) / scale)
     if asked.kind in ("minmax", "percentile"):
         return _of_values(asked.kind, values, name)
     found = whole_type(dtype) if asked.kind == "full" else natural or whole_type(dtype)
     if found is None and dtype.kind == "f" and values.size and values.min() >= 0 and values.max() <= 1:
-        found = Range(0, 1)
+        found = ValueRange(0, 1)
     if found is None:
         raise UserError(
             f"{name}: nothing says which of its {dtype.name} values are black and white; give --radiometry LOW,HIGH "
@@ -125,11 +125,11 @@ def choose_range(
     return found
 
 
-def _of_values(kind: str, values: np.ndarray, name: str) -> Range:
+def _of_values(kind: str, values: np.ndarray, name: str) -> ValueRange:
     if values.size == 0:
-        return Range(0, 1)  # nothing is valid, so nothing will be seen of it
+        return ValueRange(0, 1)  # nothing is valid, so nothing will be seen of it
     shares = (0.0, 100.0) if kind == "minmax" else PERCENTILES
     low, high = (float(value) for value in np.percentile(values.astype(np.float64), shares))
     if low == high:
         low, high = float(values.min()), float(values.max())
-    return Range(low, high) if low < high else Range(low, low + 1)
+    return ValueRange(low, high) if low < high else ValueRange(low, low + 1)

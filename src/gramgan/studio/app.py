@@ -8,7 +8,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from gramgan.studio.context import Studio
-from gramgan.studio.guard import Guard
+from gramgan.studio.guard import RequestGuard
 from gramgan.studio.pages import common, evaluate, textures, train, upscale
 
 _STATIC = Path(__file__).parent / "static"
@@ -21,13 +21,13 @@ def application(studio: Studio, *, host: str, password: str | None) -> Starlette
         UserError: `host` can be reached from elsewhere and there is no password.
     """
     routes = [
-        *common.routes(),
-        *upscale.routes(),
-        *train.routes(),
-        *textures.routes(),
-        *evaluate.routes(),
+        *common.common_routes(),
+        *upscale.upscale_routes(),
+        *train.train_routes(),
+        *textures.textures_routes(),
+        *evaluate.evaluate_routes(),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
-    app = Starlette(routes=routes, middleware=[Middleware(Guard, host=host, password=password)])
+    app = Starlette(routes=routes, middleware=[Middleware(RequestGuard, host=host, password=password)])
     app.state.studio = studio
     return app

@@ -8,7 +8,7 @@ from pathlib import Path
 from gramgan.errors import UserError
 from gramgan.studio.enlarging import KIND, Enlarging, result_of
 from gramgan.studio.jobs import Queue
-from gramgan.studio.pictures import Pace, Pictures
+from gramgan.studio.pictures import JobSpeed, Pictures
 from gramgan.studio.places import Places
 from gramgan.studio.pyramid import Pyramids
 from gramgan.studio.runs import Runs
@@ -51,7 +51,7 @@ class Studio:
         self.places = Places([*options.folders, options.runs, self.upload_folder])
         self.queue = Queue()
         self.pictures = Pictures()
-        self.pace = Pace()
+        self.pace = JobSpeed()
         self.enlarging = Enlarging(self.queue, self.pace, work / "results")
         self.pyramids = Pyramids(work / "shown", trusted=work / "results")
         self.runs = Runs(options.runs.resolve())

@@ -8,9 +8,9 @@ from typing import Any
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.progress import Progress
-from gramgan.studio.jobs import CancelledError, Job, Queue
-from gramgan.studio.pictures import Pace, Picture, look, work_of
-from gramgan.studio.speed import measured
+from gramgan.studio.jobs import CancelledError, Queue, StudioJob
+from gramgan.studio.pictures import JobSpeed, Picture, picture_facts, work_of
+from gramgan.studio.speed import measure_speed
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.jobs import NameTemplate, plan_jobs
 from gramgan.upscaling.settings import Settings
@@ -23,18 +23,18 @@ _OPEN = 2  # jobs' weights that are kept open, each for other settings
 class Enlarging:
     """Puts pictures into the queue and keeps what comes out, until the page is told to forget it."""
 
-    def __init__(self, queue: Queue, pace: Pace, folder: Path) -> None:
+    def __init__(self, queue: Queue, pace: JobSpeed, folder: Path) -> None:
         self._queue, self._pace, self._folder = queue, pace, folder
         self._open: dict[Settings, Upscaling] = {}
         self._measured: set[str] = set()
 
-    def add(self, picture: Picture, settings: Settings, form: str | None, *, beside: bool) -> Job:
+    def add(self, picture: Picture, settings: Settings, form: str | None, *, beside: bool) -> StudioJob:
         """Queue a picture for enlarging.
 
         Args:
             picture: what is enlarged.
             settings: how.
-            form: a key of `upscaling.jobs.FORMATS`; None for what the command line would choose.
+            form: a key of `upscaling.jobs.RESULT_SUFFIXES`; None for what the command line would choose.
             beside: write the result beside the picture, with the scale in its name; else it waits to be downloaded.
 
         Raises:
@@ -46,13 +46,13 @@ class Enlarging:
         if form is not None:  # a wrong one is told now, and not when the picture's turn comes
             plan_jobs([picture.path], self._folder, form)
 
-        def work(job: Job, progress: Progress) -> dict[str, Any]:
+        def work(job: StudioJob, progress: Progress) -> dict[str, Any]:
             folder = self._place(job)
             made = plan_jobs([picture.path], folder, form)[0].target
             began = time.monotonic()
             upscaling = self._upscaling(settings)
             upscaling.file(picture.path, made, progress)
-            weights = str(upscaling.weights_for(look(picture).seen))
+            weights = str(upscaling.weights_for(picture_facts(picture).seen))
             self._pace.took(weights, work_of(picture, settings), time.monotonic() - began)
             if target is not None:
                 _check_free(target)  # another job may have written it while this one waited
@@ -76,10 +76,10 @@ class Enlarging:
             return False
         if all(job.state not in ("waiting", "running") for job in self._queue.all()):
 
-            def work(_: Job, progress: Progress) -> dict[str, Any]:
+            def work(_: StudioJob, progress: Progress) -> dict[str, Any]:
                 self._measured.add(weights)  # once, whatever comes of it, unless it is given up
                 try:
-                    seconds = measured(weights, settings, progress)
+                    seconds = measure_speed(weights, settings, progress)
                 except CancelledError:
                     self._measured.discard(weights)
                     raise
@@ -89,11 +89,11 @@ class Enlarging:
             self._queue.add(MEASURE, f"Speed of {Path(weights).name}", work, idle=True)
         return True
 
-    def forget(self, job: Job) -> None:
+    def forget(self, job: StudioJob) -> None:
         """Delete what a job has left here; a result beside its picture stays."""
         shutil.rmtree(self._place(job), ignore_errors=True)
 
-    def _place(self, job: Job) -> Path:
+    def _place(self, job: StudioJob) -> Path:
         return self._folder / job.id
 
     def _upscaling(self, settings: Settings) -> Upscaling:
@@ -104,7 +104,7 @@ class Enlarging:
         return upscaling
 
 
-def result_of(job: Job) -> Path:
+def result_of(job: StudioJob) -> Path:
     """The file that a job has made.
 
     Raises:

@@ -15,7 +15,7 @@ from gramgan.weights.catalog import KNOWN, is_cached
 
 _Kind = Literal["text", "number", "flag", "choice", "tristate"]
 
-FIRST = ("model", "scale", "size", "denoise", "strength", "texture_mask", "quality")
+SHOWN_FIRST = ("model", "scale", "size", "denoise", "strength", "texture_mask", "quality")
 """Settings of upscaling that most people need; the others are folded away."""
 _WEIGHTS = ("model", "psnr_model")
 _TRAINING = (
@@ -72,7 +72,7 @@ def upscaling_fields() -> list[Field]:
                 kind=kind,
                 group=about.group or "",
                 default=None if one.default == () else one.default,
-                choices=generators() if one.name in _WEIGHTS else about.choices,
+                choices=generators_here() if one.name in _WEIGHTS else about.choices,
                 low=about.bounds[0] if about.bounds else None,
                 high=about.bounds[1] if about.bounds else None,
                 whole=number is int,
@@ -82,7 +82,7 @@ def upscaling_fields() -> list[Field]:
     return found
 
 
-def generators() -> tuple[str, ...]:
+def generators_here() -> tuple[str, ...]:
     """Known weights that are on this machine."""
     return tuple(name for name, known in KNOWN.items() if known.kind == "generator" and is_cached(known))
 

@@ -52,7 +52,7 @@ def check_password(host: str, password: str | None) -> None:
         )
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware: refuses foreign Host headers, foreign origins and wrong passwords, and bounds what pages load.
 
     A name that somebody else's DNS leads to this machine (DNS rebinding) is no known Host. What another site's page

@@ -22,7 +22,7 @@ class CancelledError(Exception):
 
 
 @dataclass
-class Job:
+class StudioJob:
     """A piece of work and its progress.
 
     `about` is what the page knows of it before, `result` what its work returned; both go to the page as they are.
@@ -67,8 +67,8 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._waiting: list[tuple[Job, _Work, Callable[[], None]]] = []
+        self._jobs: dict[str, StudioJob] = {}
+        self._waiting: list[tuple[StudioJob, _Work, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
         self._change = threading.Condition()
         self._closed = False
@@ -79,12 +79,12 @@ class Queue:
         self,
         kind: str,
         title: str,
-        work: Callable[[Job, Progress], dict[str, Any]],
+        work: Callable[[StudioJob, Progress], dict[str, Any]],
         *,
-        clean: Callable[[Job], None] = lambda _: None,
+        clean: Callable[[StudioJob], None] = lambda _: None,
         idle: bool = False,
         **about: Any,
-    ) -> Job:
+    ) -> StudioJob:
         """Put work at the end of the queue.
 
         Args:
@@ -97,7 +97,7 @@ class Queue:
             about: what the page knows of it before.
         """
         with self._change:
-            job = Job(str(next(self._numbers)), kind, title, about, idle=idle)
+            job = StudioJob(str(next(self._numbers)), kind, title, about, idle=idle)
             for other in list(self._jobs.values()):
                 if other.idle and other.state in ("waiting", "running"):
                     self.cancel(other.id)
@@ -106,7 +106,7 @@ class Queue:
             self._change.notify_all()
             return job
 
-    def get(self, number: str) -> Job:
+    def get(self, number: str) -> StudioJob:
         """A job by its number.
 
         Raises:
@@ -117,7 +117,7 @@ class Queue:
                 raise UserError(f"job {number}: is not known any more; load the page again")
             return self._jobs[number]
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[StudioJob]:
         """Every job, in the order in which they were asked for."""
         with self._change:
             return list(self._jobs.values())
@@ -133,7 +133,7 @@ class Queue:
                 if job.idle:
                     del self._jobs[number]
 
-    def remove(self, number: str) -> Job:
+    def remove(self, number: str) -> StudioJob:
         """Forget a job that has ended.
 
         Raises:
@@ -174,7 +174,7 @@ class Queue:
                 if job.idle:  # nobody asked for it
                     self._jobs.pop(job.id, None)
 
-    def _do(self, job: Job, work: _Work) -> State:
+    def _do(self, job: StudioJob, work: _Work) -> State:
         def progress(done: int, total: int) -> None:
             if job.cancelling:
                 raise CancelledError(job.title)

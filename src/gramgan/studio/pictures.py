@@ -14,7 +14,7 @@ from gramgan.scientific.arrangement import arrange_file
 from gramgan.scientific.base import Reading
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom, open_scientific, scientific_kind
 from gramgan.studio.speed import seen_pixels
-from gramgan.upscaling.api import Seen, Upscaling
+from gramgan.upscaling.api import PictureHistory, Upscaling
 from gramgan.upscaling.scientific import reading_of
 from gramgan.upscaling.settings import Settings
 
@@ -43,7 +43,7 @@ class PictureFacts:
     height: int
     pixel_bytes: int
     pictures: int
-    seen: Seen | None
+    seen: PictureHistory | None
     scientific: str | None
 
 
@@ -85,7 +85,7 @@ class Pictures:
         return picture
 
 
-class Pace:
+class JobSpeed:
     """Seconds that an input pixel takes, as the jobs of this page have shown."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def pictures_in(folder: Path) -> list[Path]:
     return find_images(folder, also=is_dicom)
 
 
-def look(picture: Picture) -> PictureFacts:
+def picture_facts(picture: Picture) -> PictureFacts:
     """What is in a file; measured once.
 
     Raises:
@@ -129,7 +129,7 @@ def _of_picture(found: Inspection) -> PictureFacts:
         height=info.height,
         pixel_bytes=info.channels * _BYTES[info.bits] * info.pages,
         pictures=info.pages,
-        seen=Seen(found.condition, lossy_container(found.path)),
+        seen=PictureHistory(found.condition, lossy_container(found.path)),
         scientific=None,
     )
 
@@ -156,13 +156,13 @@ def _of_scientific(path: Path, kind: str) -> PictureFacts:
         file.close()
 
 
-def plan(picture: Picture, settings: Settings, pace: Pace) -> dict[str, Any]:
+def plan(picture: Picture, settings: Settings, pace: JobSpeed) -> dict[str, Any]:
     """What enlarging a picture with some settings would come to, before it is done.
 
     Raises:
         UserError: the picture cannot be read, or the settings do not fit it.
     """
-    facts = look(picture)
+    facts = picture_facts(picture)
     upscaling = Upscaling(settings)
     if facts.scientific and not settings.plain:
         reading_of(settings)
@@ -183,6 +183,6 @@ def plan(picture: Picture, settings: Settings, pace: Pace) -> dict[str, Any]:
 
 def work_of(picture: Picture, settings: Settings) -> float:
     """Pixels that the network sees for a picture, over all passes and pages."""
-    facts = look(picture)
+    facts = picture_facts(picture)
     passes = settings.check().plan(facts.width, facts.height, picture.path.name).passes
     return facts.pictures * sum(seen_pixels(each.width, each.height) for each in passes)

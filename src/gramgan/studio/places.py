@@ -10,7 +10,7 @@ _LISTED = 2000  # entries of one folder
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """What a folder holds, without what is hidden; `parent` is None where no folder above it may be seen.
 
     `more` counts entries that are too many to be shown.
@@ -83,7 +83,7 @@ class Places:
             raise UserError(f"{text}: no such folder; check the name")
         return path
 
-    def listing(self, text: str) -> Listing:
+    def listing(self, text: str) -> FolderListing:
         """What a folder holds. Raises what `folder` raises, and `UserError` if it cannot be read."""
         folder = self.folder(text)
         try:
@@ -92,7 +92,7 @@ class Places:
             raise UserError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
         parent = None if folder in self.folders else folder.parent
         shown = [path for path in entries[:_LISTED] if self.holds(path)]
-        return Listing(folder, parent, shown, max(0, len(entries) - _LISTED))
+        return FolderListing(folder, parent, shown, max(0, len(entries) - _LISTED))
 
     def find(self, suffixes: Sequence[str], depth: int = 3) -> list[Path]:
         """Files and folders whose names end in one of `suffixes`, at most so many levels down; none inside another."""

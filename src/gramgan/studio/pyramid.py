@@ -19,12 +19,12 @@ from gramgan.scientific.arrangement import arrange_file, group_raster
 from gramgan.scientific.base import Reading
 from gramgan.scientific.detect import open_scientific, scientific_kind
 
-TILE = 512
+PYRAMID_TILE = 512
 _KEPT = 40  # pyramids
 
 
 @dataclass(frozen=True)
-class Shape:
+class PyramidShape:
     """Size of a picture in pixels and how many times its pyramid halves it."""
 
     width: int
@@ -41,9 +41,9 @@ class Pyramids:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._building: dict[Path, threading.Lock] = {}
-        self._shapes: dict[Path, Shape] = {}
+        self._shapes: dict[Path, PyramidShape] = {}
 
-    def shape(self, path: Path) -> Shape:
+    def shape(self, path: Path) -> PyramidShape:
         """What there is of the picture at `path`; makes its pyramid if need be.
 
         Raises:
@@ -62,10 +62,10 @@ class Pyramids:
         if not (0 <= level < shape.levels and column >= 0 and row >= 0):
             raise IndexError((level, column, row))
         image = pyvips.Image.tiffload(str(file), page=level)
-        left, top = column * TILE, row * TILE
+        left, top = column * PYRAMID_TILE, row * PYRAMID_TILE
         if left >= image.width or top >= image.height:
             raise IndexError((level, column, row))
-        part = image.crop(left, top, min(TILE, image.width - left), min(TILE, image.height - top))
+        part = image.crop(left, top, min(PYRAMID_TILE, image.width - left), min(PYRAMID_TILE, image.height - top))
         return part.pngsave_buffer(compression=1)
 
     def thumbnail(self, path: Path, side: int = 240) -> bytes:
@@ -76,7 +76,7 @@ class Pyramids:
             level += 1
         return pyvips.Image.tiffload(str(file), page=level).thumbnail_image(side, size="down").pngsave_buffer()
 
-    def _ready(self, path: Path) -> tuple[Path, Shape]:
+    def _ready(self, path: Path) -> tuple[Path, PyramidShape]:
         status = path.stat()
         key = hashlib.sha256(f"{path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:24]
         file = self._folder / f"{key}.tif"
@@ -95,7 +95,7 @@ class Pyramids:
         return file, shape
 
 
-def _build(path: Path, file: Path, *, allow_huge: bool) -> Shape:
+def _build(path: Path, file: Path, *, allow_huge: bool) -> PyramidShape:
     with _opened(path, allow_huge) as raster, atomic_path(file) as temporary:
         info = raster.info
         size = info.width * info.height * info.channels
@@ -106,14 +106,18 @@ def _build(path: Path, file: Path, *, allow_huge: bool) -> Shape:
             _decode(raster, scratch)
             image = pyvips.Image.rawload(str(scratch), info.width, info.height, info.channels)
             image = image.copy(interpretation="srgb" if info.colour_channels == 3 else "b-w")
-            several = max(info.width, info.height) > TILE
-            tiled = {"tile": True, "tile_width": TILE, "tile_height": TILE, "pyramid": True} if several else {}
+            several = max(info.width, info.height) > PYRAMID_TILE
+            tiled = (
+                {"tile": True, "tile_width": PYRAMID_TILE, "tile_height": PYRAMID_TILE, "pyramid": True}
+                if several
+                else {}
+            )
             image.tiffsave(str(temporary), compression="deflate", level=1, bigtiff=True, **tiled)
         finally:
             scratch.unlink(missing_ok=True)
     levels = pyvips.Image.tiffload(str(file)).get("n-pages")
     assert isinstance(levels, int)
-    return Shape(info.width, info.height, levels)
+    return PyramidShape(info.width, info.height, levels)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from gramgan.config import Config, load_config
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder
 from gramgan.reports.listing import find_runs
-from gramgan.reports.recorded import Recorded, distinct_names, told
+from gramgan.reports.recorded import Recorded, distinct_names, trouble_in_words
 from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, duration
 from gramgan.training.folder import is_run, settings_path
 
@@ -135,7 +135,7 @@ class Runs:
             "losses": {name.replace("_", " "): f"{value:.4g}" for name, value in last.get("losses", {}).items()},
             "database": {name.replace("_", " "): f"{value:.3g}" for name, value in last.get("database", {}).items()},
             "scores": _scores(best["scores"]) if best else {},
-            "warnings": [f"iteration {one['iteration']}: {told(one)}" for one in recorded.troubles],
+            "warnings": [f"iteration {one['iteration']}: {trouble_in_words(one)}" for one in recorded.troubles],
             "samples": _samples(folder),
             "error": self._error(folder),
         }

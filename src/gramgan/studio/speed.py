@@ -19,7 +19,7 @@ def seen_pixels(width: int, height: int) -> float:
     return float((width + 2 * context) * (height + 2 * context))
 
 
-def measured(weights: str, settings: Settings, progress: Progress) -> float:
+def measure_speed(weights: str, settings: Settings, progress: Progress) -> float:
     """Seconds for one of the `seen_pixels`.
 
     Args:

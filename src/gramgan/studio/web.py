@@ -16,8 +16,8 @@ from gramgan.errors import UserError
 from gramgan.studio.context import Studio
 
 Body = dict[str, Any]
-Answer = dict[str, Any] | Response
-Action = Callable[[Studio, Body], Answer]
+PageAnswer = dict[str, Any] | Response
+Action = Callable[[Studio, Body], PageAnswer]
 
 _MOST = 2**20  # bytes of a request that is no upload
 REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
@@ -43,13 +43,13 @@ def told(path: str, action: Action) -> Route:
         async for part in request.stream():
             data += part
             if len(data) > _MOST:
-                return problem("this request is too large", 413)
+                return error_answer("this request is too large", 413)
         try:
             body = json.loads(data or b"{}")
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            return problem("this request is no JSON object", 400)
+            return error_answer("this request is no JSON object", 400)
         return await _answered(request, action, {**body, **request.path_params})
 
     return Route(path, answer, methods=["POST"])
@@ -61,12 +61,12 @@ def answered(content: dict[str, Any], status: int = 200) -> Response:
     return Response(json.dumps(content), status, headers, media_type="application/json")
 
 
-def problem(message: str, status: int = 400) -> Response:
+def error_answer(message: str, status: int = 400) -> Response:
     """An error in one line."""
     return answered({"error": message}, status)
 
 
-def download(path: Path) -> Response:
+def as_download(path: Path) -> Response:
     """A file to be kept under its own name."""
     name = os.fsencode(path.name).decode("utf-8", "replace")
     return FileResponse(path, filename=name, media_type="application/octet-stream")
@@ -98,7 +98,7 @@ def texts(body: Body, name: str) -> list[str]:
     return value
 
 
-def whole(body: Body, name: str, default: int, low: int, high: int) -> int:
+def whole_number_of(body: Body, name: str, default: int, low: int, high: int) -> int:
     """A whole number that was sent.
 
     Raises:
@@ -121,7 +121,7 @@ def flag(body: Body, name: str) -> bool:
     return body.get(name) is True
 
 
-def report(path: Path) -> Response:
+def report_page(path: Path) -> Response:
     """A page of `gramgan.reports`, in a sandbox."""
     if not path.is_file():
         raise UserError(f"{path.name}: is not there any more; make it again")
@@ -133,10 +133,10 @@ async def _answered(request: Request, action: Action, body: Body) -> Response:
     try:
         answer = await run_in_threadpool(action, studio, body)
     except UserError as error:
-        return problem(studio.plainly(str(error)))
+        return error_answer(studio.plainly(str(error)))
     except IndexError:
-        return problem("there is no such part", 404)
+        return error_answer("there is no such part", 404)
     except OSError as error:
         _log.exception("%s: not answered", request.url.path)
-        return problem(f"a file cannot be read ({error.strerror or error}); load the page again")
+        return error_answer(f"a file cannot be read ({error.strerror or error}); load the page again")
     return answer if isinstance(answer, Response) else answered(answer)

@@ -21,7 +21,7 @@ from gramgan.ops.transfer import send
 from gramgan.share import WHOLE, Share, SharedMaker, own_memory
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.search import RECALL, SearchBackend, build_index, say_recall
-from gramgan.texture.search.disk import FaissDisk, opened
+from gramgan.texture.search.disk import FaissDisk, shared_disk_index
 
 if TYPE_CHECKING:  # a step of training needs neither tables nor images
     from gramgan.texture.database import TextureDatabase
@@ -225,7 +225,9 @@ def _on_disk(parts: Sequence[DatabasePart], descriptor: Descriptor, recall: floa
             for vectors, ids in part.database.vector_blocks(part.domain):
                 yield vectors / scale, ids
 
-    return opened(json.dumps([of, descriptor.name, descriptor.k, scale.tolist()]), blocks, count, len(scale), recall)
+    return shared_disk_index(
+        json.dumps([of, descriptor.name, descriptor.k, scale.tolist()]), blocks, count, len(scale), recall
+    )
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

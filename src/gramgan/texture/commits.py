@@ -26,7 +26,7 @@ from gramgan.objects import lance_options
 from gramgan.places import ObjectPath, check_writable, workplace
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.rows import Added
-from gramgan.texture.table import LanceTable, reason, require_lance, schema_of
+from gramgan.texture.table import LanceTable, lance_reason, require_lance, schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -240,7 +240,7 @@ def _commit(table: LanceTable, operation: Any) -> None:
     require_lance().LanceDataset.commit(url, operation, read_version=table.version, storage_options=lance_options(url))
 
 
-def delete(table: LanceTable, condition: str) -> None:
+def delete_rows(table: LanceTable, condition: str) -> None:
     """Commit a version without the rows that fulfil `condition`; the lock must be held.
 
     Raises:
@@ -358,7 +358,7 @@ def _sync_manifests(path: Path) -> None:
 
 
 def _write_error(path: Path, error: Exception) -> UserError:
-    text = reason(error)
+    text = lance_reason(error)
     if "No space left on device" in str(error) or "quota" in str(error).lower() or "os error 28" in str(error):
         return UserError(f"{path}: the disk is full, the table is as it was; free some space and run the command again")
     return UserError(f"{path}: cannot be written ({text}); free some space or choose another place")

@@ -21,7 +21,7 @@ _POINTS = 131_072  # positions interpolated together, for the same reason
 _EXACT_SIDE = 16  # sums over so many squares of 8-bit values are whole numbers that float32 holds exactly
 
 
-def cut_patches(level: np.ndarray, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
+def cut_straight(level: np.ndarray, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
     """Patches of uint8 `[3, H, W]` with their upper left corners at `x`, `y` `[N]`: uint8 `[3, side, side, N]`."""
     width = level.shape[2]
     planes = level.reshape(3, -1)

@@ -12,17 +12,17 @@ from gramgan.places import as_place
 from gramgan.progress import Progress, silent
 from gramgan.team import Team
 from gramgan.texture.building import Sampling, record_batch, sampled
-from gramgan.texture.commits import append_rows, changing, delete, drop_fragments, newest_of
+from gramgan.texture.commits import append_rows, changing, delete_rows, drop_fragments, newest_of
 from gramgan.texture.descriptors import Descriptor, DescriptorName
 from gramgan.texture.info import DatabaseInfo, info_of
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.new_table import build_table, merge_tables, shares_of
 from gramgan.texture.rows import Added, condition_of, is_present, record_batches, vector_blocks, without_known
-from gramgan.texture.snapshot import SUFFIX, Snapshot, Table, write_snapshot
+from gramgan.texture.snapshot import SUFFIX, Snapshot, TableLike, write_snapshot
 from gramgan.texture.sources import Source, sources_of
 from gramgan.texture.table import LanceTable, schema_of, values
-from gramgan.texture.verify import Report, verify
-from gramgan.texture.versions import Cleaned, Version, clean, tag, untag, versions
+from gramgan.texture.verify import Report, verify_table
+from gramgan.texture.versions import Cleaned, Version, clean, tag, untag, versions_of_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +50,7 @@ class TextureDatabase:
     was opened.
     """
 
-    def __init__(self, storage: Table) -> None:
+    def __init__(self, storage: TableLike) -> None:
         self._storage = storage
 
     @classmethod
@@ -346,7 +346,7 @@ class TextureDatabase:
         with changing(self.path):
             newest = newest_of(newest)
             condition = condition_of(newest, domains=domains, sources=sources, licences=licences)
-            delete(newest, condition)
+            delete_rows(newest, condition)
         return TextureDatabase.open(self.path)
 
     def snapshot(self, path: str | Path, *, patches: bool = True) -> "TextureDatabase":
@@ -368,7 +368,7 @@ class TextureDatabase:
         Raises:
             UserError: this is a snapshot.
         """
-        return versions(self._table("asked for its versions").path)
+        return versions_of_table(self._table("asked for its versions").path)
 
     def tag(self, version: int, name: str) -> None:
         """Keep `version` from clean-up, until `untag`; a tag of that name is moved. A snapshot needs none.
@@ -402,7 +402,7 @@ class TextureDatabase:
         Raises:
             UserError: this is a snapshot.
         """
-        return verify(self._table("verified"), progress)
+        return verify_table(self._table("verified"), progress)
 
     def drop_fragments(self, fragments: Sequence[int]) -> "TextureDatabase":
         """Make a version without some fragments (`verify` names damaged ones), which need not be readable.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-NEAR = 3
+NEAR_LEVELS = 3
 """Patches are nearly identical if no value of theirs differs by more than so many of 255 grey levels."""
 
 _CELL = 6  # grey levels; width of the cells that near patches are looked for in
@@ -74,7 +74,7 @@ def _are_near(rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         for start in range(0, len(near), _COMPARED):
             part = near[start : start + _COMPARED]
             first, second = here[a[part]], here[b[part]]
-            parts.append(part[(np.maximum(first, second) - np.minimum(first, second) <= NEAR).all(axis=1)])
+            parts.append(part[(np.maximum(first, second) - np.minimum(first, second) <= NEAR_LEVELS).all(axis=1)])
         near = np.concatenate(parts) if parts else near
     result = np.zeros(len(a), bool)
     result[near] = True

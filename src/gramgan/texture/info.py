@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gramgan.texture.descriptors import Descriptor
-from gramgan.texture.snapshot import Table
+from gramgan.texture.snapshot import TableLike
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class DatabaseInfo:
     warped: int
 
 
-def info_of(table: Table) -> DatabaseInfo:
+def info_of(table: TableLike) -> DatabaseInfo:
     """Counts by domain, licence, scale and photograph.
 
     Raises:
@@ -52,7 +52,7 @@ def info_of(table: Table) -> DatabaseInfo:
     )
 
 
-def _licences_by_domain(table: Table) -> dict[str, dict[str, int]]:
+def _licences_by_domain(table: TableLike) -> dict[str, dict[str, int]]:
     domain_codes, domains = table.words("domain")
     licence_codes, licences = table.words("licence")
     pairs = np.bincount(domain_codes.astype(np.int64) * len(licences) + licence_codes)

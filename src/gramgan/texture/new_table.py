@@ -15,7 +15,7 @@ from gramgan.texture.commits import create, new_table
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.metadata import Metadata
 from gramgan.texture.rows import record_batches, without_known
-from gramgan.texture.snapshot import Table
+from gramgan.texture.snapshot import TableLike
 from gramgan.texture.sources import Source
 from gramgan.texture.table import LanceTable, schema_of, values
 
@@ -54,7 +54,9 @@ def build_table(
         create(path, staging, Metadata.new(scaled, {"patches": patches} | vars(sampling)))
 
 
-def merge_tables(path: Path, tables: Sequence[Table], *, new_scale: bool, overwrite: bool, progress: Progress) -> None:
+def merge_tables(
+    path: Path, tables: Sequence[TableLike], *, new_scale: bool, overwrite: bool, progress: Progress
+) -> None:
     """A table of the patches of several, which fit together; for errors see `TextureDatabase.merge`.
 
     `new_scale`: the scale is estimated anew, instead of that of the first.

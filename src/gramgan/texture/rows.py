@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gramgan.errors import UserError
-from gramgan.texture.snapshot import Table
+from gramgan.texture.snapshot import TableLike
 from gramgan.texture.sources import Source
 from gramgan.texture.table import NUMBERS, WORDS, LanceTable, all_of, values
 
@@ -60,7 +60,7 @@ def without_known(batches: "Iterable[pa.RecordBatch]", known: np.ndarray, path: 
         _log.info("%s: %d patches are there already and were not taken again", path, left_out)
 
 
-def vector_blocks(storage: Table, domain: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def vector_blocks(storage: TableLike, domain: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Gram vectors (float32 `[n, D]`, natural units) and patch ids (int64 `[n]`), block by block."""
     if isinstance(storage, LanceTable):
         for batch in storage.batches(["gram", "patch_id"], domain):
@@ -69,7 +69,7 @@ def vector_blocks(storage: Table, domain: str | None) -> Iterator[tuple[np.ndarr
         yield storage.numbers("gram", domain), storage.numbers("patch_id", domain)
 
 
-def record_batches(storage: Table, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+def record_batches(storage: TableLike, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
     """All rows of a table or snapshot in the columns of `schema`."""
     import pyarrow as pa
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.texture.cutting import cut_patches, cut_warped, gram_of, random_warps, warp_margin
+from gramgan.texture.cutting import cut_straight, cut_warped, gram_of, random_warps, warp_margin
 from gramgan.texture.descriptors import DescriptorName, dimension
 from gramgan.texture.distinct import keep_distinct
 
@@ -127,7 +127,7 @@ class _Level:
 
     def cut(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """uint8 `[3, side, side, N]`, with context where the descriptor needs it."""
-        return cut_patches(self._padded, x, y, self.k + 2 * self._context)
+        return cut_straight(self._padded, x, y, self.k + 2 * self._context)
 
     def cut_warped(self, x: np.ndarray, y: np.ndarray, maps: np.ndarray) -> np.ndarray:
         """The same, warped."""

@@ -14,16 +14,16 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, parse_json
 from gramgan.texture.metadata import TEXTURE_KEY, Metadata
+from gramgan.texture.table import WORDS
 
 SUFFIX = ".safetensors"
 _NUMBERS = ("patch_id", "gram", "x", "y", "scale", "count", "warped")
-WORDS = ("domain", "source_id", "licence")
 
 _VERSION_KEY = "gramgan.texture.version"
 _WORDS_KEY = "gramgan.texture.words"
 
 
-class Table(Protocol):
+class TableLike(Protocol):
     """What a snapshot is made of, and what it offers: a Lance table, or another snapshot."""
 
     path: Path
@@ -151,7 +151,7 @@ class Snapshot:
         return safe_open(self.path, framework="np")
 
 
-def write_snapshot(table: Table, path: Path, *, patches: bool = True) -> None:
+def write_snapshot(table: TableLike, path: Path, *, patches: bool = True) -> None:
     """Write all columns of `table` into one file at `path`; without `patches`, all but the pixels.
 
     Raises:

@@ -96,7 +96,7 @@ class LanceTable:
                 dataset = dataset.checkout_version(_existing(path, dataset, version))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{path}: a damaged Lance table ({reason(error)}); build it again: gramgan db build"
+                f"{path}: a damaged Lance table ({lance_reason(error)}); build it again: gramgan db build"
             ) from None
         return cls(path, dataset, metadata)
 
@@ -157,7 +157,7 @@ class LanceTable:
             except (OSError, ValueError) as error:  # Arrow's and Lance's own
                 raise UserError(
                     f"{self.path}: fragment {fragment.fragment_id} ({_file_names(fragment.metadata)}) is damaged "
-                    f"({reason(error)}); go on without it: gramgan db verify {self.path} --drop-damaged"
+                    f"({lance_reason(error)}); go on without it: gramgan db verify {self.path} --drop-damaged"
                 ) from error
 
     def counts(self, columns: Sequence[str]) -> dict[str, dict[Any, int]]:
@@ -208,7 +208,7 @@ def versions_of(dataset: Any) -> list[tuple[int, datetime, int]]:
     ]
 
 
-def reason(error: BaseException) -> str:
+def lance_reason(error: BaseException) -> str:
     """The first line of an error of Lance's, without the places in its source."""
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return masked(line.partition(", /")[0].removeprefix("External error: "))

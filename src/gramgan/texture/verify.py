@@ -8,7 +8,7 @@ import numpy as np
 from gramgan.files import sha256
 from gramgan.progress import Progress, silent
 from gramgan.texture.commits import recorded_checksum
-from gramgan.texture.table import LanceTable, reason, values
+from gramgan.texture.table import LanceTable, lance_reason, values
 
 _TOLERANCE = 1e-4  # of a Gram component, whose largest value is 1.4
 
@@ -41,7 +41,7 @@ class Report:
         return sorted({problem.fragment for problem in self.problems if problem.fragment is not None})
 
 
-def verify(table: LanceTable, progress: Progress = silent) -> Report:
+def verify_table(table: LanceTable, progress: Progress = silent) -> Report:
     """Read every row of `table`.
 
     A data file must have the checksum that it was written with. Vectors must be finite and, but for derivatives, which
@@ -90,7 +90,7 @@ def _problem(table: LanceTable, fragment: Any, ids: list[np.ndarray]) -> str | N
                 return f"{names} holds {wrong}"
         rows = fragment.count_rows()
     except (OSError, ValueError) as error:  # Arrow's and Lance's own
-        return f"{names} is damaged ({reason(error)})"
+        return f"{names} is damaged ({lance_reason(error)})"
     if sum(map(len, found)) != rows:
         return f"{names} holds {sum(map(len, found))} rows and should hold {rows}"
     ids.extend(found)

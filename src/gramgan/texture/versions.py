@@ -10,7 +10,7 @@ from typing import Any
 
 from gramgan.errors import UserError
 from gramgan.texture.commits import changing, remove_abandoned, remove_old_checksums
-from gramgan.texture.table import LanceTable, reason, versions_of
+from gramgan.texture.table import LanceTable, lance_reason, versions_of
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what Lance takes, and no name of a folder above
 _NEVER = timedelta(days=36_500)  # no version is older
@@ -36,7 +36,7 @@ class Cleaned:
     bytes: int
 
 
-def versions(path: Path) -> list[Version]:
+def versions_of_table(path: Path) -> list[Version]:
     """All versions of the table at `path`, the oldest first.
 
     Raises:
@@ -68,7 +68,9 @@ def tag(path: Path, version: int, name: str) -> None:
             else:
                 tags.create(name, version)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: the tag '{name}' cannot be written ({reason(error)}); free some space") from error
+            raise UserError(
+                f"{path}: the tag '{name}' cannot be written ({lance_reason(error)}); free some space"
+            ) from error
 
 
 def untag(path: Path, name: str) -> None:
@@ -85,7 +87,7 @@ def untag(path: Path, name: str) -> None:
         try:
             tags.delete(name)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: the tag '{name}' cannot be removed ({reason(error)})") from error
+            raise UserError(f"{path}: the tag '{name}' cannot be removed ({lance_reason(error)})") from error
 
 
 def clean(path: Path, *, keep: int = 1, older_than: timedelta = timedelta(0)) -> Cleaned:
@@ -117,5 +119,5 @@ def _remove(path: Path, dataset: Any, numbers: Sequence[int]) -> Cleaned:
         # Files that no version knows are left by a commit that was interrupted; the lock says that none is going on.
         stats = dataset.cleanup_old_versions(**which, delete_unverified=True, error_if_tagged_old_versions=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be cleaned ({reason(error)}); change its permissions") from error
+        raise UserError(f"{path}: cannot be cleaned ({lance_reason(error)}); change its permissions") from error
     return Cleaned(int(stats.old_versions), int(stats.bytes_removed))

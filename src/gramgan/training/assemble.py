@@ -20,7 +20,7 @@ from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.texture.candidates import TargetSource
 from gramgan.training.compiling import compile_networks
 from gramgan.training.ema import averaged
-from gramgan.training.objective import Distance, Guides, Objective, OwnLoss
+from gramgan.training.objective import Distance, Guides, NamedLoss, Objective
 from gramgan.training.optimizer import PRECISION_FLAG, build_optimizer, freeze
 from gramgan.training.processes import Processes
 from gramgan.training.step import TrainingStep
@@ -109,7 +109,7 @@ def assemble(
     networks: Networks,
     targets: TargetSource | None = None,
     processes: Processes | None = None,
-    own_losses: Mapping[str, OwnLoss] | None = None,
+    own_losses: Mapping[str, NamedLoss] | None = None,
     own_weights: Mapping[str, float] | None = None,
 ) -> Assembled:
     """Put a step together: precision, memory format, average, optimisers.

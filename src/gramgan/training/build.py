@@ -113,7 +113,7 @@ def resolve(config: Config, own: OwnParts = NOTHING_OWN) -> Config:
     return config.model_copy(update={"train": train.model_copy(update=resolved), "texture": texture, "data": data})
 
 
-def build(
+def build_training(
     config: Config, progress: Progress = silent, processes: Processes | None = None, own: OwnParts = NOTHING_OWN
 ) -> Parts:
     """Build all parts from resolved settings (see `resolve`) and those of the user's own, in each of several processes.

@@ -19,7 +19,7 @@ from gramgan.training.processes import Processes
 _log = logging.getLogger(__name__)
 
 
-def opened(entry: DatabaseConfig) -> TextureDatabase:
+def open_entry(entry: DatabaseConfig) -> TextureDatabase:
     """The database of an entry, at its version.
 
     Raises:
@@ -41,9 +41,9 @@ def settled_entry(entry: DatabaseConfig, texture: TextureConfig) -> DatabaseConf
     """`entry` with the version and identity of the table as it is now.
 
     Raises:
-        UserError: see `opened`; or the table holds other vectors than the run asks for.
+        UserError: see `open_entry`; or the table holds other vectors than the run asks for.
     """
-    database = opened(entry)
+    database = open_entry(entry)
     database.require(texture.descriptor, texture.k)
     return entry.model_copy(update={"version": database.version, "identity": database.identity})
 
@@ -52,9 +52,9 @@ def targets_from(texture: TextureConfig, random: torch.Generator, processes: Pro
     """The databases of settled settings as one source of targets.
 
     Raises:
-        UserError: see `opened`; or a domain has no patches.
+        UserError: see `open_entry`; or a domain has no patches.
     """
-    parts = [DatabasePart(opened(entry), entry.domain) for entry in texture.databases]
+    parts = [DatabasePart(open_entry(entry), entry.domain) for entry in texture.databases]
     source = database_source(
         parts,
         texture.weights,
@@ -83,7 +83,7 @@ def resumed_entries(new: Sequence[DatabaseConfig], old: Sequence[DatabaseConfig]
     return tuple(found)
 
 
-def described(entries: Iterable[DatabaseConfig]) -> str:
+def entries_in_words(entries: Iterable[DatabaseConfig]) -> str:
     """Entries for a line of the log."""
     return " + ".join(_described(entry) for entry in entries) or "none"
 
@@ -101,14 +101,14 @@ def tag_versions(folder: Path, entries: Iterable[DatabaseConfig], before: Iterab
     wanted = {(entry.path, tag_name(folder, entry)) for entry in entries}
     for entry in entries:
         try:
-            database = opened(entry)
+            database = open_entry(entry)
             database.tag(database.version, tag_name(folder, entry))
         except UserError as error:
             _log.warning("nothing keeps the version that is trained with from clean-up: %s", error)
     for entry in before:
         if isinstance(entry.version, int) and (entry.path, tag_name(folder, entry)) not in wanted:
             try:
-                opened(entry).untag(tag_name(folder, entry))
+                open_entry(entry).untag(tag_name(folder, entry))
             except UserError as error:
                 _log.info("an old tag of this run stays: %s", error)
 
@@ -130,7 +130,7 @@ def _described(entry: DatabaseConfig) -> str:
 def _shares(texture: TextureConfig) -> list[str]:
     """What to call the searched pieces: each database with its share of the patches, or all as one."""
     if texture.weights is None or len(texture.databases) == 1:
-        return [described(texture.databases)]
+        return [entries_in_words(texture.databases)]
     total = sum(texture.weights)
     shares = [weight / total for weight in texture.weights]
     return [
@@ -158,11 +158,11 @@ def trained_on_databases(texture: TextureConfig) -> dict[str, dict[str, int]]:
     Only the entry's own domain counts, where it has one.
 
     Raises:
-        UserError: see `opened`.
+        UserError: see `open_entry`.
     """
     found: dict[str, dict[str, int]] = {}
     for entry in texture.databases:
-        codes, licences = opened(entry).words("licence", entry.domain)
+        codes, licences = open_entry(entry).words("licence", entry.domain)
         counts = np.bincount(codes, minlength=len(licences)).tolist()
         name = entry.path.name if entry.domain is None else f"{entry.path.name} ({entry.domain})"
         found[name] = {licence: count for licence, count in sorted(zip(licences, counts, strict=True)) if count}

@@ -49,7 +49,7 @@ class _Step:
     images: tuple[str, ...]
 
 
-class Guard:
+class StepGuard:
     """Finds the broken steps among those made, and decides what follows.
 
     Flags stay on the device until `look`. `returns` counts how often the run has gone back to a checkpoint.

@@ -19,7 +19,7 @@ from gramgan.images import write_image
 from gramgan.training.build import Parts
 from gramgan.training.checkpoint import checkpoints, drop_checkpoints, load_checkpoint, save_checkpoint
 from gramgan.training.folder import USAGE, Record, read_log
-from gramgan.training.guard import Guard
+from gramgan.training.guard import StepGuard
 from gramgan.training.logbook import Logbook, Meter
 from gramgan.training.schedule import learning_rate, set_learning_rate
 from gramgan.training.usage import PatchUsage
@@ -69,7 +69,7 @@ class Loop:
         self._observer = observer
         self._should_stop = should_stop
         self._meter = Meter(self._processes.mean)
-        self._guard = Guard(config.guard, self._processes)
+        self._guard = StepGuard(config.guard, self._processes)
         self._watch = Watch(config.guard.watch)
         self._logbook: Logbook | None = None  # the first process's
         self.usage = PatchUsage(self._processes.gather)

@@ -29,7 +29,7 @@ from gramgan.training.teacher import Teacher
 Distance = Dists | Lpips
 
 
-class OwnLoss(Protocol):
+class NamedLoss(Protocol):
     """A loss that a user brought (see `gramgan.training.own`)."""
 
     @property
@@ -75,7 +75,7 @@ class Objective:
         fabric: Fabric,
         config: Config,
         guides: Guides,
-        own_losses: Mapping[str, OwnLoss] | None = None,
+        own_losses: Mapping[str, NamedLoss] | None = None,
         own_weights: Mapping[str, float] | None = None,
     ) -> None:
         self._fabric = fabric

@@ -29,7 +29,7 @@ from gramgan.hardware.device import resolve_device
 from gramgan.places import cache_folder
 from gramgan.share import Share
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 _TIMEOUT = timedelta(hours=2)  # others wait so long while the first one builds an index or validates
 

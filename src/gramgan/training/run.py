@@ -21,9 +21,9 @@ from gramgan.locks import claim, release
 from gramgan.names import in_utf8
 from gramgan.places import ObjectPath, as_place
 from gramgan.progress import Progress, silent
-from gramgan.training.build import build, resolve
+from gramgan.training.build import build_training, resolve
 from gramgan.training.checkpoint import checkpoints, load_checkpoint, putting_back
-from gramgan.training.databases import described, resumed_entries, tag_versions
+from gramgan.training.databases import entries_in_words, resumed_entries, tag_versions
 from gramgan.training.folder import BEST_GENERATOR, CONFIG, Record, read_log, settings_path
 from gramgan.training.loop import Loop, Observer
 from gramgan.training.machines import note_machine
@@ -150,7 +150,9 @@ def train(
         config = processes.from_first(_settled(config, folder, databases_before, processes, own))
         processes.alone(lambda: record_parts(folder, own, resume=resume))
         saved = processes.together(lambda: _newest(folder)) if resume else None
-        parts = processes.together(lambda: build(config, loading if processes.first else silent, processes, own))
+        parts = processes.together(
+            lambda: build_training(config, loading if processes.first else silent, processes, own)
+        )
         should_stop = stack.enter_context(_stop_requests())
         loop = Loop(config, parts, folder, observer or Unwatched(), should_stop)
         if saved is not None:
@@ -262,7 +264,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _log_new_databases(new: Sequence[DatabaseConfig], old: Sequence[DatabaseConfig]) -> None:
-    _log.info("resuming with the texture databases %s (were %s)", described(new), described(old))
+    _log.info("resuming with the texture databases %s (were %s)", entries_in_words(new), entries_in_words(old))
     if new and old and (new[0].path, new[0].identity) != (old[0].path, old[0].identity):
         _log.warning(
             "%s is the first database now: its scale is used, and the texture loss may weigh more or less than before",

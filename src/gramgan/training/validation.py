@@ -18,8 +18,9 @@ from gramgan.degradation import Degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError, in_one_line
 from gramgan.evaluation.protocols import Metric, sr_y
-from gramgan.evaluation.scoring import MIN_SIZE, Scorer
+from gramgan.evaluation.scoring import Scorer
 from gramgan.few import evenly_spread
+from gramgan.metrics.texture_distance import MIN_SIZE
 from gramgan.names import stand_in
 from gramgan.ops.resize import back_project, bicubic_up
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-Record = dict[str, Any]
+from gramgan.training.folder import Record
 
 UNDECIDED = math.log(2)
 """The discriminator's loss when it says the same of every image, in both relativistic forms."""

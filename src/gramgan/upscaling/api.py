@@ -90,7 +90,7 @@ def upscale(
 
 
 @dataclass(frozen=True)
-class Seen:
+class PictureHistory:
     """What a picture has been through: its condition, and the lossy format other than JPEG that it is stored in."""
 
     condition: Condition
@@ -258,7 +258,7 @@ class Upscaling:
 
         return upscale_scientific(source, target, settings, self.model, self.enlarger(), progress)
 
-    def enlarger(self, seen: Seen | None = None, name: str = "") -> Enlarger:
+    def enlarger(self, seen: PictureHistory | None = None, name: str = "") -> Enlarger:
         """The enlarger for the pictures of one file: weights and refinement.
 
         Args:
@@ -289,7 +289,7 @@ class Upscaling:
         """Whether the weights are chosen for each picture: neither they nor a blend of them were asked for."""
         return self._given is None and self.settings.model is None and self.settings.strength is None
 
-    def weights_for(self, seen: Seen | None) -> str | Path:
+    def weights_for(self, seen: PictureHistory | None) -> str | Path:
         """Name or file of the weights for a picture, None for one that all weights fit; nothing is opened."""
         if self.chooses and seen is not None and seen.as_people_have_them:
             return PHOTO_MODEL
@@ -299,7 +299,7 @@ class Upscaling:
         """What runs the weights of that name or file. Raises what `model` raises."""
         return self._open(spec).engine
 
-    def _weights(self, seen: Seen | None = None) -> _Opened:
+    def _weights(self, seen: PictureHistory | None = None) -> _Opened:
         """The weights for a picture: those that the settings name, or what fits what it has been through."""
         return self._given if self._given is not None else self._open(self.weights_for(seen))
 
@@ -345,14 +345,14 @@ def _refine(settings: Settings, measured: Measured | None) -> Refine | None:
     return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured)
 
 
-def _seen_in(pixels: np.ndarray) -> Seen:
+def _seen_in(pixels: np.ndarray) -> PictureHistory:
     """What a picture `[C, H, W]` in [0, 1] has been through, from its pixels alone."""
-    return Seen(measure(pixels[: 3 if len(pixels) > 2 else 1]))
+    return PictureHistory(measure(pixels[: 3 if len(pixels) > 2 else 1]))
 
 
-def _seen_of(source: Path, settings: Settings, page: int = 0) -> Seen:
+def _seen_of(source: Path, settings: Settings, page: int = 0) -> PictureHistory:
     """The same of a page of a file, which knows more."""
-    return Seen(of_file(source, page=page, allow_huge=settings.allow_huge), lossy_container(source))
+    return PictureHistory(of_file(source, page=page, allow_huge=settings.allow_huge), lossy_container(source))
 
 
 def _partner(spec: str | Path) -> str | Path:

@@ -15,7 +15,8 @@ import numpy as np
 
 from gramgan.cache import keep_entry, read_entry, working_cache
 from gramgan.hardware.precision import PRECISIONS, Precision
-from gramgan.hardware.processor import package_version, processor_key, threads
+from gramgan.hardware.processor import processor_key, threads
+from gramgan.installed import package_version
 
 BackendName = Literal["torch", "openvino", "onnxruntime"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from gramgan.cache import is_whole, make_room, seal, temporary_cache, working_cache
 from gramgan.errors import UserError, WriteFailedError
 from gramgan.files import ensure_folder, write_bytes
-from gramgan.hardware.processor import is_installed
+from gramgan.installed import is_installed
 from gramgan.locks import exclusive
 from gramgan.upscaling.backends.common import one_line
 from gramgan.weights.card import CARD_KEY, Card, card_from_metadata

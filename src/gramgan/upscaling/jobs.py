@@ -20,7 +20,7 @@ from gramgan.names import fitting, leads_out
 from gramgan.places import ObjectPath, as_place
 from gramgan.scientific.detect import DICOM_SUFFIXES, is_dicom
 
-FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
+RESULT_SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "gif": ".gif"}
 """Names of the formats that results can have, and their suffixes."""
 NAME_FIELDS = ("stem", "suffix", "scale", "model", "source_suffix")
 """What a template for the results' names may have in braces; `source_suffix` is such as `.jpg`."""
@@ -101,7 +101,7 @@ def plan_jobs(
     Args:
         inputs: image files, folders (read with all their subfolders) and patterns such as `photos/**/*.jpg`.
         output: a file or a folder.
-        form: a key of `FORMATS`.
+        form: a key of `RESULT_SUFFIXES`.
         name: how results in a folder are called; None for their sources' stems.
 
     Returns:
@@ -112,8 +112,8 @@ def plan_jobs(
             replace an input, or `output` is not writable.
     """
     given, output = [as_place(one) for one in inputs], as_place(output)
-    if form is not None and form not in FORMATS:
-        raise UserError(f"format {form!r}: unknown; use {', '.join(FORMATS)}")
+    if form is not None and form not in RESULT_SUFFIXES:
+        raise UserError(f"format {form!r}: unknown; use {', '.join(RESULT_SUFFIXES)}")
     if len(given) == 1 and _is_one_file(given[0]) and output.suffix and not output.is_dir():
         if name is not None:
             raise UserError(f"name {name.text!r}: {output} is the name of the result already; give a folder instead")
@@ -225,7 +225,7 @@ def _single(source: Path, target: Path, form: str | None) -> Job:
     if target.suffix.lower() in DICOM_SUFFIXES and _is_dicom(source) and form is None:
         return Job(source, target)
     asked = writing_for(target)[0]
-    if form is not None and FORMATS[form] not in asked.suffixes:
+    if form is not None and RESULT_SUFFIXES[form] not in asked.suffixes:
         raise UserError(
             f"{target}: its suffix says {asked.name} and the format asked for is {form}; change one of them"
         )
@@ -331,7 +331,7 @@ def _spelt(target: Path, blind: bool) -> str:
 def _renamed(source: Path, place: Path, form: str | None, name: NameTemplate | None, stem: str | None = None) -> Path:
     """Where the result goes in the output folder; `stem` takes the place of the source's."""
     dicom = form is None and _is_dicom(source)
-    suffix = place.suffix if form is None else FORMATS[form]
+    suffix = place.suffix if form is None else RESULT_SUFFIXES[form]
     old_stem = place.stem
     if dicom and suffix.lower() not in DICOM_SUFFIXES:
         # Such files are often called after a UID, whose last number is no suffix.

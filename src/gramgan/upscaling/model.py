@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, cast, get_args
 from gramgan.errors import UserError
 from gramgan.hardware.allocator import keep_memory
 from gramgan.hardware.precision import Precision, check_precision
-from gramgan.hardware.processor import (
-    bf16_instructions,
-    is_installed,
-    may_have_accelerator,
-    package_version,
-    processor_key,
-)
+from gramgan.hardware.processor import bf16_instructions, may_have_accelerator, processor_key
+from gramgan.installed import is_installed, package_version
 from gramgan.upscaling.backends import Backend
 from gramgan.upscaling.backends.common import bytes_per_pixel
 from gramgan.upscaling.backends.trial import Form, try_out

@@ -85,7 +85,7 @@ class Refine:
             mask = np.clip(bicubic.enlarge(detail_mask(lr, self._threshold)[None], factor), 0, 1)
             sr = plain + mask * (sr - plain)
         if self._measured is not None:
-            sr, before, after = back_project(lr, sr, self._measured, top, left)
+            sr, before, after = back_project_measured(lr, sr, self._measured, top, left)
             with self._lock:
                 self._sums += before, after, lr.size
         return sr
@@ -138,7 +138,7 @@ def detail_mask(lr: np.ndarray, threshold: float) -> np.ndarray:
     return np.clip((deviation - threshold) / (2 * threshold), 0, 1)
 
 
-def back_project(
+def back_project_measured(
     lr: np.ndarray, sr: np.ndarray, measured: Measured = EVERYTHING, top: int = 0, left: int = 0
 ) -> tuple[np.ndarray, float, float]:
     """Iterated back-projection (Irani and Peleg, 1991): move `sr` until, shrunk, it agrees with what was measured.

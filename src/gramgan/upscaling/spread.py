@@ -25,7 +25,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureWork:
     """The work on a picture, from file to file."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class TileWork:
     """The work on a tile of a picture, with weights by name or file."""
 
     settings: Settings
@@ -59,7 +59,7 @@ class Tiles:
 
 def by_tiles(team: Team, settings: Settings) -> Callable[[str | Path], Elsewhere]:
     """Of weights, who computes tiles with them: the workers of `team`. See `Upscaling`."""
-    return lambda spec: lambda tasks: in_order(team, Tiles(settings, spec), tasks, ahead=HELD)
+    return lambda spec: lambda tasks: in_order(team, TileWork(settings, spec), tasks, ahead=HELD)
 
 
 def done(upscaling: Upscaling, job: Job, progress: Progress = silent) -> Outcome:

@@ -7,7 +7,7 @@ from gramgan.images import metadata
 from gramgan.images.formats import boxes
 from gramgan.images.formats.base import Format, FormatFindings, Request, Writing
 from gramgan.images.formats.beside import Beside
-from gramgan.images.formats.vips_reader import by_vips, reader, single_page, whole_number
+from gramgan.images.formats.vips_reader import by_vips, integer_field, reader, single_page
 from gramgan.images.vips import name_for, pyvips
 
 _DEEP = 12  # bits of what is written from 16
@@ -27,10 +27,10 @@ def _is_avif(head: bytes) -> bool:
 def _load(request: Request) -> pyvips.Image:
     unlimited = request.allow_huge
     image = pyvips.Image.heifload_source(request.source(), fail_on="error", unlimited=unlimited)
-    primary = whole_number(image, "heif-primary", 0)
+    primary = integer_field(image, "heif-primary", 0)
     if primary > 0:
         image = pyvips.Image.heifload_source(request.source(), page=primary, fail_on="error", unlimited=unlimited)
-    bits = whole_number(image, "bits-per-sample", 16)
+    bits = integer_field(image, "bits-per-sample", 16)
     if image.format == "ushort" and 8 < bits < 16:
         # libvips fills up with zeros on the right, so that white would not be white.
         white = 2**bits - 1
@@ -47,7 +47,7 @@ def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     notes = []
     if _is_sequence(request.path):
         notes.append("an animation; its first picture is read and the others are left out")
-    elif (pictures := whole_number(image, "n-pages", 1)) > 1:
+    elif (pictures := integer_field(image, "n-pages", 1)) > 1:
         notes.append(f"{pictures} pictures in it; the main one is read and the others are left out")
     if boxes.has_item(request.path, b"tmap"):
         notes.append("its gain map for HDR screens is left out")

@@ -61,7 +61,7 @@ def reader(
         once = load_sequential if request.sequential else None
         try:
             image = (once or load)(request)
-            if once is not None and whole_number(image, "orientation", 1) > 1:  # turning it needs all rows at once
+            if once is not None and integer_field(image, "orientation", 1) > 1:  # turning it needs all rows at once
                 once = None
                 image = load(request)
             check_pixel_count(path, image.width, image.height, request.allow_huge)
@@ -72,7 +72,7 @@ def reader(
             image, colours, has_alpha = _upright_rgb(request, image)
         except pyvips.Error as error:
             raise _broken(request, name, load, error) from None
-        pages = min(max(whole_number(image, "n-pages", 1), 1), _MAX_PAGES) if several else 1
+        pages = min(max(integer_field(image, "n-pages", 1), 1), _MAX_PAGES) if several else 1
         pages = pages if seen.pages is None else seen.pages
         converted = request.to_srgb and beside.icc is not None
         info = RasterInfo(
@@ -250,10 +250,10 @@ def _animation(image: pyvips.Image, pages: int) -> Animation | None:
     given = image.get("delay")
     delays = [one for one in given if isinstance(one, int)] if isinstance(given, list) else []
     delays = (delays + [delays[-1] if delays else 100] * pages)[:pages]
-    return Animation(tuple(max(one, 0) for one in delays), max(whole_number(image, "loop", 0), 0))
+    return Animation(tuple(max(one, 0) for one in delays), max(integer_field(image, "loop", 0), 0))
 
 
-def whole_number(image: pyvips.Image, field: str, otherwise: int) -> int:
+def integer_field(image: pyvips.Image, field: str, otherwise: int) -> int:
     """A metadata field that is a whole number."""
     value = image.get(field) if image.get_typeof(field) else otherwise
     return value if isinstance(value, int) else otherwise
@@ -266,7 +266,7 @@ def _broken(request: Request, name: str, load: Load, error: pyvips.Error) -> Use
             first = load(replace(request, page=0))
         except pyvips.Error as other:
             return _broken(replace(request, page=0), name, load, other)
-        pages = whole_number(first, "n-pages", 1)
+        pages = integer_field(first, "n-pages", 1)
         if request.page >= pages:
             return UserError(f"{path}: there is no page {request.page + 1}, it has {pages}; choose one of them")
     page = f"page {request.page + 1}: " if request.page else ""

@@ -12,8 +12,8 @@ from gramgan import __version__
 from gramgan.errors import UserError
 from gramgan.studio.context import Studio
 from gramgan.studio.pictures import READ_SUFFIXES, Picture, pictures_in
-from gramgan.studio.pyramid import TILE
-from gramgan.studio.web import Answer, Body, answered, asked, problem, report, text, texts, told
+from gramgan.studio.pyramid import PYRAMID_TILE
+from gramgan.studio.web import Body, PageAnswer, answered, asked, error_answer, report_page, text, texts, told
 from gramgan.weights.locate import WEIGHT_SUFFIXES
 
 _MOST_PICTURES = 5000  # that one folder may put on the page
@@ -31,20 +31,20 @@ templates = Environment(
 def page(path: str, template: str, content: Any) -> Route:
     """A route that shows a template, filled by `content(studio)`."""
 
-    def fill(studio: Studio, _: Body) -> Answer:
+    def fill(studio: Studio, _: Body) -> PageAnswer:
         values = {"version": __version__, "here": path, "folders": [str(one) for one in studio.places.folders]}
         return HTMLResponse(templates.get_template(template).render(**values, **content(studio)))
 
     return asked(path, fill)
 
 
-def routes() -> list[Route]:
+def common_routes() -> list[Route]:
     """Of all pages together."""
     return [
         told("/api/batches", lambda studio, _: {"batch": studio.uploads.batch().name}),
         Route("/api/upload", _upload, methods=["POST"]),
         told("/api/pictures", _add),
-        asked("/api/pictures", lambda studio, _: {"pictures": [shown(one) for one in studio.pictures.all()]}),
+        asked("/api/pictures", lambda studio, _: {"pictures": [picture_entry(one) for one in studio.pictures.all()]}),
         told("/api/pictures/remove", _remove),
         told("/api/folder", _folder),
         asked("/api/jobs", _jobs),
@@ -57,7 +57,7 @@ def routes() -> list[Route]:
     ]
 
 
-def shown(picture: Picture) -> dict[str, Any]:
+def picture_entry(picture: Picture) -> dict[str, Any]:
     """What a page gets of a picture."""
     return {
         "id": picture.id,
@@ -79,25 +79,25 @@ async def _upload(request: Request) -> Response:
             request.stream(),
         )
     except UserError as error:
-        return problem(str(error), 413 if "MiB" in str(error) else 400)
+        return error_answer(str(error), 413 if "MiB" in str(error) else 400)
     if path.suffix.lower() not in READ_SUFFIXES:
         path.unlink()
-        return problem(f"{path.name}: is no picture by its name; give {', '.join(READ_SUFFIXES)}")
-    return answered({"picture": shown(studio.pictures.add(path, uploaded=True))})
+        return error_answer(f"{path.name}: is no picture by its name; give {', '.join(READ_SUFFIXES)}")
+    return answered({"picture": picture_entry(studio.pictures.add(path, uploaded=True))})
 
 
-def _add(studio: Studio, body: Body) -> Answer:
+def _add(studio: Studio, body: Body) -> PageAnswer:
     path = studio.places.resolve(text(body, "path"))
     found = pictures_in(path) if path.is_dir() else [studio.places.file(str(path))]
     inside = [one for one in found if studio.places.holds(one)]
     left_out = len(found) - len(inside[:_MOST_PICTURES])
     return {
-        "pictures": [shown(studio.pictures.add(one, uploaded=False)) for one in inside[:_MOST_PICTURES]],
+        "pictures": [picture_entry(studio.pictures.add(one, uploaded=False)) for one in inside[:_MOST_PICTURES]],
         "note": f"{path}: {left_out} left out; links out of the folder, or beyond {_MOST_PICTURES}" if left_out else "",
     }
 
 
-def _remove(studio: Studio, body: Body) -> Answer:
+def _remove(studio: Studio, body: Body) -> PageAnswer:
     for number in texts(body, "pictures"):
         picture = studio.pictures.remove(number)
         waiting = any(
@@ -108,7 +108,7 @@ def _remove(studio: Studio, body: Body) -> Answer:
     return {}
 
 
-def _folder(studio: Studio, body: Body) -> Answer:
+def _folder(studio: Studio, body: Body) -> PageAnswer:
     if not body.get("path"):
         labels = [(one, "uploaded here" if one == studio.upload_folder else str(one)) for one in studio.places.folders]
         entries = [{"path": str(one), "label": label, "kind": "folder"} for one, label in labels]
@@ -133,39 +133,39 @@ def _kind(path: Path) -> str | None:
     return "picture" if suffix in READ_SUFFIXES else None
 
 
-def _jobs(studio: Studio, _: Body) -> Answer:
+def _jobs(studio: Studio, _: Body) -> PageAnswer:
     told_of = [job.told() for job in studio.queue.all()]
     return {"jobs": [{**one, "error": studio.plainly(one["error"])} for one in told_of]}
 
 
-def _cancel(studio: Studio, body: Body) -> Answer:
+def _cancel(studio: Studio, body: Body) -> PageAnswer:
     for number in texts(body, "jobs"):
         studio.queue.cancel(number)
     return {}
 
 
-def _forget(studio: Studio, body: Body) -> Answer:
+def _forget(studio: Studio, body: Body) -> PageAnswer:
     for number in texts(body, "jobs"):
         studio.forget(number)
     return {}
 
 
-def _shape(studio: Studio, body: Body) -> Answer:
+def _shape(studio: Studio, body: Body) -> PageAnswer:
     shape = studio.pyramids.shape(studio.shown(body["reference"]))
-    return {"width": shape.width, "height": shape.height, "levels": shape.levels, "tile": TILE}
+    return {"width": shape.width, "height": shape.height, "levels": shape.levels, "tile": PYRAMID_TILE}
 
 
-def _tile(studio: Studio, body: Body) -> Answer:
+def _tile(studio: Studio, body: Body) -> PageAnswer:
     path = studio.shown(body["reference"])
     data = studio.pyramids.tile(path, body["level"], body["column"], body["row"])
     return Response(data, media_type="image/png", headers=_FRESH)
 
 
-def _thumbnail(studio: Studio, body: Body) -> Answer:
+def _thumbnail(studio: Studio, body: Body) -> PageAnswer:
     data = studio.pyramids.thumbnail(studio.shown(body["reference"]))
     return Response(data, media_type="image/png", headers=_FRESH)
 
 
-def _page_of(studio: Studio, body: Body) -> Answer:
+def _page_of(studio: Studio, body: Body) -> PageAnswer:
     job = studio.queue.get(body["job"])
-    return report(Path(job.result.get("page", "")))
+    return report_page(Path(job.result.get("page", "")))

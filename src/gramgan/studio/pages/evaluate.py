@@ -8,10 +8,10 @@ from starlette.routing import Route
 from gramgan.errors import UserError
 from gramgan.progress import Progress
 from gramgan.studio.context import Studio
-from gramgan.studio.forms import generators
-from gramgan.studio.jobs import Job
+from gramgan.studio.forms import generators_here
+from gramgan.studio.jobs import StudioJob
 from gramgan.studio.pages.common import page
-from gramgan.studio.web import Answer, Body, asked, text, texts, told
+from gramgan.studio.web import Body, PageAnswer, asked, text, texts, told
 from gramgan.weights.catalog import KNOWN
 
 _KIND = "evaluate"
@@ -23,7 +23,7 @@ _STRIP_SIDE = 96
 _PICTURES = 6
 
 
-def routes() -> list[Route]:
+def evaluate_routes() -> list[Route]:
     """Of this page."""
     return [
         page("/evaluate", "evaluate.html", _content),
@@ -34,13 +34,13 @@ def routes() -> list[Route]:
 
 def _content(_: Studio) -> dict[str, Any]:
     return {
-        "models": (_BICUBIC, *generators()),
+        "models": (_BICUBIC, *generators_here()),
         "protocols": _PROTOCOLS,
         "degradations": _DEGRADATIONS,
     }
 
 
-def _evaluate(studio: Studio, body: Body) -> Answer:
+def _evaluate(studio: Studio, body: Body) -> PageAnswer:
     truth = studio.places.folder(text(body, "truth"))
     low = studio.places.folder(text(body, "low")) if body.get("low") else None
     names = texts(body, "models")
@@ -53,7 +53,7 @@ def _evaluate(studio: Studio, body: Body) -> Answer:
         raise UserError("only one to score; choose two models or folders of results, so that there is a comparison")
     protocol, degradation = text(body, "protocol", "sr-y-crop"), text(body, "degradation", "bicubic")
 
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
+    def work(job: StudioJob, progress: Progress) -> dict[str, Any]:
         from gramgan.evaluation.compare import evaluate
         from gramgan.reports.evaluation import evaluation_page
 
@@ -75,7 +75,7 @@ def _evaluate(studio: Studio, body: Body) -> Answer:
     return {"job": studio.queue.add(_KIND, f"Score on {truth.name}", work).id}
 
 
-def _scores(studio: Studio, body: Body) -> Answer:
+def _scores(studio: Studio, body: Body) -> PageAnswer:
     job = studio.queue.get(body["job"])
     if not job.result.get("table"):
         raise UserError(f"{job.title}: has no scores")

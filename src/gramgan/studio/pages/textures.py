@@ -11,9 +11,9 @@ from starlette.routing import Route
 from gramgan.errors import UserError
 from gramgan.progress import Progress
 from gramgan.studio.context import Studio
-from gramgan.studio.jobs import Job
+from gramgan.studio.jobs import StudioJob
 from gramgan.studio.pages.common import page
-from gramgan.studio.web import Answer, Body, asked, text, told, whole
+from gramgan.studio.web import Body, PageAnswer, asked, text, told, whole_number_of
 
 _KIND = "textures"
 _SUFFIXES = (".lance", ".safetensors")
@@ -22,7 +22,7 @@ _NEIGHBOURS = 5
 _LARGEST_PIXELS = 64_000_000  # of a picture that is searched from: it is decoded whole at every click
 
 
-def routes() -> list[Route]:
+def textures_routes() -> list[Route]:
     """Of this page."""
     return [
         page("/textures", "textures.html", lambda _: {"patches": _PATCHES}),
@@ -34,7 +34,7 @@ def routes() -> list[Route]:
     ]
 
 
-def _databases(studio: Studio, _: Body) -> Answer:
+def _databases(studio: Studio, _: Body) -> PageAnswer:
     found = []
     for path in studio.places.find([".lance"]):
         from gramgan.texture.database import TextureDatabase  # torch and lance, for which an empty list need not wait
@@ -48,7 +48,7 @@ def _databases(studio: Studio, _: Body) -> Answer:
     return {"databases": found}
 
 
-def _build(studio: Studio, body: Body) -> Answer:
+def _build(studio: Studio, body: Body) -> PageAnswer:
     from gramgan.texture.descriptors import DESCRIPTORS
 
     photos = studio.places.folder(text(body, "photos"))
@@ -61,9 +61,9 @@ def _build(studio: Studio, body: Body) -> Answer:
     descriptor = text(body, "descriptor", "rgb")
     if descriptor not in DESCRIPTORS:
         raise UserError(f"descriptor {descriptor}: unknown; choose one of {', '.join(DESCRIPTORS)}")
-    patches = whole(body, "patches", _PATCHES, 1, 50_000_000)
+    patches = whole_number_of(body, "patches", _PATCHES, 1, 50_000_000)
 
-    def work(_: Job, progress: Progress) -> dict[str, Any]:
+    def work(_: StudioJob, progress: Progress) -> dict[str, Any]:
         from gramgan.collect import split
         from gramgan.texture.database import TextureDatabase, sources_of
 
@@ -72,17 +72,17 @@ def _build(studio: Studio, body: Body) -> Answer:
         made = TextureDatabase.build(target, sources, patches=patches, descriptor=descriptor, progress=progress)
         return {"path": str(target), "said": f"{len(made):,} patches of {len(made.info().by_source)} photographs"}
 
-    def clean(_: Job) -> None:
+    def clean(_: StudioJob) -> None:
         shutil.rmtree(target, ignore_errors=True)
 
     return {"job": studio.queue.add(_KIND, f"Build {target.name}", work, clean=clean).id}
 
 
-def _add(studio: Studio, body: Body) -> Answer:
+def _add(studio: Studio, body: Body) -> PageAnswer:
     path = _database(studio, body)
     photos = studio.places.folder(text(body, "photos"))
 
-    def work(_: Job, progress: Progress) -> dict[str, Any]:
+    def work(_: StudioJob, progress: Progress) -> dict[str, Any]:
         from gramgan.collect import split
         from gramgan.texture.database import TextureDatabase, sources_of
 
@@ -96,11 +96,11 @@ def _add(studio: Studio, body: Body) -> Answer:
     return {"job": studio.queue.add(_KIND, f"Add to {path.name}", work).id}
 
 
-def _show(studio: Studio, body: Body) -> Answer:
+def _show(studio: Studio, body: Body) -> PageAnswer:
     path = _database(studio, body)
     photographs = _photographs(studio, body)
 
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
+    def work(job: StudioJob, progress: Progress) -> dict[str, Any]:
         from gramgan.reports.database import write_database_page
         from gramgan.texture.database import TextureDatabase
 
@@ -111,7 +111,7 @@ def _show(studio: Studio, body: Body) -> Answer:
     return {"job": studio.queue.add(_KIND, f"Map of {path.name}", work).id}
 
 
-def _spot(studio: Studio, body: Body) -> Answer:
+def _spot(studio: Studio, body: Body) -> PageAnswer:
     """The real textures nearest to a pixel of a picture."""
     from gramgan.images import Raster
     from gramgan.reports.explain import textures_at
@@ -123,7 +123,7 @@ def _spot(studio: Studio, body: Body) -> Answer:
     info = Raster.open(picture).info
     if info.width * info.height > _LARGEST_PIXELS:
         raise UserError(f"{picture.name}: is too large to be searched from click by click; use `gramgan db search`")
-    at = (whole(body, "x", 0, 0, info.width - 1), whole(body, "y", 0, 0, info.height - 1))
+    at = (whole_number_of(body, "x", 0, 0, info.width - 1), whole_number_of(body, "y", 0, 0, info.height - 1))
     photographs = _photographs(studio, body)()
     spot, textures = textures_at(TextureDatabase.open(path), picture, at, _NEIGHBOURS, photographs)
     matches = [

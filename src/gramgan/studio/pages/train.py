@@ -11,15 +11,15 @@ from gramgan.errors import UserError
 from gramgan.progress import Progress
 from gramgan.studio.context import Studio
 from gramgan.studio.forms import training_fields
-from gramgan.studio.jobs import Job
+from gramgan.studio.jobs import StudioJob
 from gramgan.studio.pages.common import page
-from gramgan.studio.web import Answer, Body, asked, report, text, told
+from gramgan.studio.web import Body, PageAnswer, asked, report_page, text, told
 from gramgan.weights.catalog import KNOWN
 
 _KIND = "prepare"
 
 
-def routes() -> list[Route]:
+def train_routes() -> list[Route]:
     """Of this page."""
     return [
         page("/train", "train.html", _content),
@@ -76,7 +76,7 @@ def _overrides(studio: Studio, body: Body) -> list[str]:
     return found + [line.strip() for line in text(body, "more", " ").splitlines() if line.strip()]
 
 
-def _preset(_: Studio, body: Body) -> Answer:
+def _preset(_: Studio, body: Body) -> PageAnswer:
     name = text(body, "preset")
     overrides = [f"texture.database={body['database']}"] if body.get("database") else []
     config = load_config(name, overrides=overrides)
@@ -97,11 +97,11 @@ def _preset(_: Studio, body: Body) -> Answer:
     return {"about": _about(name), "fields": fields, "iterations": config.stages.total}
 
 
-def _prepare(studio: Studio, body: Body) -> Answer:
+def _prepare(studio: Studio, body: Body) -> PageAnswer:
     folder = studio.places.folder(text(body, "photos"))
     crop = load_config(text(body, "preset", "lite")).data.crop
 
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
+    def work(job: StudioJob, progress: Progress) -> dict[str, Any]:
         from gramgan.prepare.report import HTML
         from gramgan.prepare.run import Wish, prepare_folder
 
@@ -115,7 +115,7 @@ def _prepare(studio: Studio, body: Body) -> Answer:
     return {"job": studio.queue.add(_KIND, f"Check {folder.name}", work).id}
 
 
-def _start(studio: Studio, body: Body) -> Answer:
+def _start(studio: Studio, body: Body) -> PageAnswer:
     text(body, "photos")
     overrides = _overrides(studio, body)
     config = load_config(text(body, "preset"), overrides=overrides)
@@ -137,26 +137,26 @@ def _paths(config: Config) -> list[Path | str]:
     return [data.photos, *weights, *(path for path in others if path is not None), *databases]
 
 
-def _stop(studio: Studio, body: Body) -> Answer:
+def _stop(studio: Studio, body: Body) -> PageAnswer:
     studio.runs.stop(_run(studio, body))
     return {}
 
 
-def _resume(studio: Studio, body: Body) -> Answer:
+def _resume(studio: Studio, body: Body) -> PageAnswer:
     studio.runs.resume(_run(studio, body))
     return {}
 
 
-def _curves(studio: Studio, body: Body) -> Answer:
+def _curves(studio: Studio, body: Body) -> PageAnswer:
     folders = [_run(studio, {"run": one}) for one in text(body, "runs").split("\n")]
     return Response(studio.runs.curves(folders), media_type="image/svg+xml", headers={"cache-control": "no-store"})
 
 
-def _sample(studio: Studio, body: Body) -> Answer:
+def _sample(studio: Studio, body: Body) -> PageAnswer:
     return FileResponse(studio.runs.sample(_run(studio, body), text(body, "image"), text(body, "file")))
 
 
-def _report(studio: Studio, body: Body) -> Answer:
+def _report(studio: Studio, body: Body) -> PageAnswer:
     from gramgan.reports.run import write_run_report
     from gramgan.reports.side_by_side import write_side_by_side
 
@@ -166,4 +166,4 @@ def _report(studio: Studio, body: Body) -> Answer:
         write_run_report(folders[0], path)
     else:
         write_side_by_side(folders, path)
-    return report(path)
+    return report_page(path)

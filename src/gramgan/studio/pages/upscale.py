@@ -14,16 +14,16 @@ from starlette.routing import Route
 from gramgan.errors import UserError
 from gramgan.studio.context import Studio
 from gramgan.studio.enlarging import KIND, result_of
-from gramgan.studio.forms import FIRST, upscaling_fields, upscaling_settings
-from gramgan.studio.jobs import Job
+from gramgan.studio.forms import SHOWN_FIRST, upscaling_fields, upscaling_settings
+from gramgan.studio.jobs import StudioJob
 from gramgan.studio.pages.common import page
-from gramgan.studio.pictures import look, plan
-from gramgan.studio.web import Answer, Body, asked, download, flag, text, texts, told
-from gramgan.upscaling.jobs import FORMATS
+from gramgan.studio.pictures import picture_facts, plan
+from gramgan.studio.web import Body, PageAnswer, as_download, asked, flag, text, texts, told
+from gramgan.upscaling.jobs import RESULT_SUFFIXES
 from gramgan.upscaling.settings import Settings
 
 
-def routes() -> list[Route]:
+def upscale_routes() -> list[Route]:
     """Of this page."""
     return [
         page("/", "upscale.html", _content),
@@ -38,12 +38,12 @@ def _content(_: Studio) -> dict[str, Any]:
     found = upscaling_fields()
     rest: dict[str, list[Any]] = {}
     for one in found:
-        if one.name not in FIRST:
+        if one.name not in SHOWN_FIRST:
             rest.setdefault(one.group or "Weights", []).append(one)
     return {
-        "first": sorted((one for one in found if one.name in FIRST), key=lambda one: FIRST.index(one.name)),
+        "first": sorted((one for one in found if one.name in SHOWN_FIRST), key=lambda one: SHOWN_FIRST.index(one.name)),
         "rest": rest,
-        "formats": list(FORMATS),
+        "formats": list(RESULT_SUFFIXES),
     }
 
 
@@ -54,10 +54,10 @@ def _settings(studio: Studio, body: Body) -> Settings:
     return upscaling_settings(given, studio.places)
 
 
-def _plan(studio: Studio, body: Body) -> Answer:
+def _plan(studio: Studio, body: Body) -> PageAnswer:
     """What is in one picture, and what enlarging it would come to; an error of the settings leaves the former."""
     picture = studio.pictures.get(text(body, "picture"))
-    facts = look(picture)
+    facts = picture_facts(picture)
     found = {"facts": facts.words, "width": facts.width, "height": facts.height}
     try:
         settings = _settings(studio, body)
@@ -67,7 +67,7 @@ def _plan(studio: Studio, body: Body) -> Answer:
         return {**found, "plan": None, "error": studio.plainly(str(error))}
 
 
-def _upscale(studio: Studio, body: Body) -> Answer:
+def _upscale(studio: Studio, body: Body) -> PageAnswer:
     settings = _settings(studio, body)
     form = text(body, "format", "") if body.get("format") else None
     jobs, errors = [], []
@@ -82,11 +82,11 @@ def _upscale(studio: Studio, body: Body) -> Answer:
     return {"jobs": jobs, "errors": errors}
 
 
-def _result(studio: Studio, body: Body) -> Answer:
-    return download(result_of(studio.queue.get(body["job"])))
+def _result(studio: Studio, body: Body) -> PageAnswer:
+    return as_download(result_of(studio.queue.get(body["job"])))
 
 
-def _results(studio: Studio, _: Body) -> Answer:
+def _results(studio: Studio, _: Body) -> PageAnswer:
     """Every result of this page in one archive."""
     done = [job for job in studio.queue.all() if job.kind == KIND and job.state == "done"]
     if not done:
@@ -100,7 +100,7 @@ def _results(studio: Studio, _: Body) -> Answer:
     return FileResponse(archive, filename="gramgan-results.zip", media_type="application/zip", background=leave)
 
 
-def _names(done: list[Job]) -> list[str]:
+def _names(done: list[StudioJob]) -> list[str]:
     """The results' names, each once."""
     names = [os.fsencode(result_of(job).name).decode("utf-8", "replace") for job in done]
     counts = Counter(names)

@@ -1,11 +1,11 @@
 """Chooses the index for a number of vectors and their dimension."""
 
-import importlib.util
 import logging
 
 from torch import Tensor
 
 from gramgan.errors import UserError
+from gramgan.installed import is_installed
 from gramgan.share import SharedMaker, own_memory
 from gramgan.texture.search.blocked import BlockedSearch
 from gramgan.texture.search.direct import DirectSearch
@@ -75,7 +75,7 @@ def _chosen(vectors: Tensor) -> SearchBackend:
         return "kdtree"
     if len(vectors) <= _MANY_VECTORS:
         return "blocked"
-    if importlib.util.find_spec("faiss") is None:
+    if not is_installed("faiss"):
         _log.warning(
             "exact search among %s vectors of %d components takes long; with Faiss an approximate one is chosen: "
             "pip install 'gramgan[faiss]'",

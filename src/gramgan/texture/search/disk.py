@@ -38,7 +38,7 @@ _Blocks = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 
 class FaissDisk(Approximate):
-    """The index in `folder`, as `opened` has made it."""
+    """The index in `folder`, as `shared_disk_index` has made it."""
 
     name = "faiss-disk"
     margin = _MARGIN
@@ -64,7 +64,7 @@ class FaissDisk(Approximate):
         self._index.nprobe = width
 
 
-def opened(key: str, blocks: _Blocks, count: int, dimension: int, recall: float) -> FaissDisk:
+def shared_disk_index(key: str, blocks: _Blocks, count: int, dimension: int, recall: float) -> FaissDisk:
     """The index of some vectors, made by the first process of this machine that asks for it.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 from gramgan import own_process
 from gramgan.errors import UserError
 from gramgan.files import record_as
-from gramgan.hardware.processor import is_installed
+from gramgan.installed import is_installed
 from gramgan.names import leads_out
 from gramgan.ops.bicubic import SCALE
 from gramgan.upscaling.backends import Backend
