@@ -9,7 +9,8 @@ import yaml
 from gramgan.cli.app import run
 from gramgan.cli.db import build
 from gramgan.config import Config, load_config, preset_names
-from gramgan.config.sections import LOSS_NAMES, DatabaseConfig, StageConfig
+from gramgan.config.losses import LOSS_NAMES
+from gramgan.config.sections import DatabaseConfig, StageConfig
 from gramgan.errors import UserError
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.places import ObjectPath

@@ -151,3 +151,10 @@ def test_one_public_name_has_one_home() -> None:
     several = {name for name, modules in homes.items() if len(modules) > 1 and not name.startswith("_")}
     assert {name: sorted(homes[name]) for name in several - ALLOWED_TWICE} == {}
     assert several >= ALLOWED_TWICE, "take what is no longer needed out of the list"
+
+
+def test_no_file_of_the_package_is_long() -> None:
+    lengths = {
+        path.relative_to(SOURCE).as_posix(): len(path.read_text("utf-8").splitlines()) for path in _modules().values()
+    }
+    assert {file: length for file, length in lengths.items() if length > 450} == {}

@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from gramgan.cli.app import app
 from gramgan.config import PRESETS, Config, load_config, preset_names
-from gramgan.config.sections import DatabaseConfig, OwnLossConfig
+from gramgan.config.losses import OwnLossConfig
+from gramgan.config.sections import DatabaseConfig
 
 VALUES = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 SIGNS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("multiple_of", "a multiple of"))

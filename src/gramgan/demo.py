@@ -16,7 +16,7 @@ import torch
 
 from gramgan.collect import collect_samples, read_manifest, split
 from gramgan.config import Config, load_config
-from gramgan.config.sections import LOSS_NAMES
+from gramgan.config.losses import LOSS_NAMES
 from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.errors import UserError
 from gramgan.evaluation.compare import evaluate

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from gramgan.config import Config
-from gramgan.config.sections import LOSS_NAMES
+from gramgan.config.losses import LOSS_NAMES
 from gramgan.errors import UserError
 from gramgan.metrics.dists import Dists
 from gramgan.metrics.lpips import Lpips

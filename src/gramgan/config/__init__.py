@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from gramgan.config.base import Section
+from gramgan.config.losses import LossConfig
 from gramgan.config.sections import (
     DatabaseConfig,
     DataConfig,
@@ -15,10 +17,8 @@ from gramgan.config.sections import (
     GeneratorConfig,
     GuardConfig,
     LogConfig,
-    LossConfig,
     MaskConfig,
     ScheduleConfig,
-    Section,
     StageConfig,
     TextureConfig,
     TrainConfig,

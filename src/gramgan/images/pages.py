@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from gramgan.defaults import QUALITY
 from gramgan.errors import UserError
 from gramgan.files import atomic_path, ensure_folder, ensure_own_folder, write_text
 from gramgan.images.canvas import claim_for
@@ -65,7 +66,7 @@ class PagesWriter:
         self._resume_key = resume_key
         self._files: list[Path] = []
         self._size: tuple[int, int] | None = None
-        self._first: tuple[RasterInfo | None, int, str | None] = (None, 95, None)
+        self._first: tuple[RasterInfo | None, int, str | None] = (None, QUALITY, None)
 
     def __enter__(self) -> "PagesWriter":
         """Make the folder for the pages.
@@ -106,7 +107,7 @@ class PagesWriter:
         colour_channels: Literal[1, 3] = 3,
         has_alpha: bool = False,
         bits: Literal[8, 16, 32] = 8,
-        quality: int = 95,
+        quality: int = QUALITY,
         comment: str | None = None,
     ) -> RasterWriter:
         """The writer of the next page, to be used as a context manager; the arguments are those of `RasterWriter`.

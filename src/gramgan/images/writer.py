@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from gramgan.defaults import QUALITY
 from gramgan.errors import UserError
 from gramgan.files import atomic_path
 from gramgan.images import metadata
@@ -55,7 +56,7 @@ class RasterWriter:
         colour_channels: Literal[1, 3] = 3,
         has_alpha: bool = False,
         bits: Literal[8, 16, 32] = 8,
-        quality: int = 95,
+        quality: int = QUALITY,
         comment: str | None = None,
         resume_key: str | None = None,
         tells: bool = True,
@@ -84,7 +85,7 @@ class RasterWriter:
             raise ValueError(f"an image of {width}x{height} cannot be written")
         self.path = as_place(path)
         self.width, self.height = width, height
-        self._colour_channels, self._has_alpha = colour_channels, has_alpha
+        self._colour_channels = colour_channels
         self._dpi, self._quality = like.dpi if like else None, quality
         form, self._writing = writing_for(self.path)
         if max(width, height) > self._writing.max_side:
@@ -253,7 +254,7 @@ def write_image(
     *,
     like: RasterInfo | None = None,
     bits: Literal[8, 16, 32] = 8,
-    quality: int = 95,
+    quality: int = QUALITY,
     comment: str | None = None,
 ) -> None:
     """Write a whole image: `array` is `[C, H, W]` in [0, 1] with C = 1 grey, 2 grey + alpha, 3 RGB or 4 RGB + alpha.

@@ -1,6 +1,5 @@
 """One run of `gramgan prepare`: check a folder, report, cut."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,30 +7,14 @@ from pathlib import Path
 
 from gramgan.collect.attribution import refuse_foreign_attribution, write_attribution
 from gramgan.collect.holdout import choose_sides, group_of
-from gramgan.collect.manifest import (
-    ManifestEntry,
-    Side,
-    known_licences,
-    read_manifest,
-    refuse_foreign_lists,
-    write_manifest,
-)
-from gramgan.errors import UserError, in_one_line
-from gramgan.files import (
-    append_record,
-    ensure_folder,
-    ensure_own_folder,
-    read_records,
-    record_as,
-    remove_leftovers,
-    write_bytes,
-)
+from gramgan.collect.manifest import ManifestEntry, known_licences, read_manifest, refuse_foreign_lists
+from gramgan.errors import UserError
+from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as
 from gramgan.hardware.processor import threads
 from gramgan.images import find_images
 from gramgan.images.fingerprint import Lookalikes
 from gramgan.locks import exclusive
-from gramgan.names import leads_out
-from gramgan.places import files_in, workplace
+from gramgan.places import workplace
 from gramgan.prepare.checks import (
     VERSION,
     Check,
@@ -42,9 +25,9 @@ from gramgan.prepare.checks import (
     mark_poor,
     turned_marks,
 )
-from gramgan.prepare.cutting import Photograph, Spot, cut_sub_images, spots_of
+from gramgan.prepare.cutting import Photograph, spots_of
 from gramgan.prepare.report import CSV, HTML, write_page, write_table
-from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
+from gramgan.prepare.sub_images import Course, cut_files, cut_shards
 from gramgan.progress import Progress, silent
 from gramgan.scientific.record import carry_record
 from gramgan.team import Team, Threads, in_order
@@ -136,20 +119,12 @@ def prepare_folder(
     state = ensure_own_folder(workplace(output) / _STATE)
     with exclusive(state / "lock"):
         return _prepare(
-            folder, output, wish, files, truths, _Course(team or Threads(threads()), state, on_check, on_cut)
+            folder, output, wish, files, truths, Course(team or Threads(threads()), state, on_check, on_cut)
         )
 
 
-@dataclass
-class _Course:
-    team: Team
-    state: Path
-    on_check: Progress
-    on_cut: Progress
-
-
 def _prepare(
-    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: _Course
+    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: Course
 ) -> Prepared:
     total = len(files) + len(truths)
     known = Lookalikes()
@@ -180,16 +155,16 @@ def _prepare(
         write_attribution(output, [each.entry for each in photographs])
         carry_record(folder, output)
         if wish.shard is None:
-            cut, failures = _cut_files(photographs, spots, output, course)
+            cut, failures = cut_files(photographs, spots, output, course)
         else:
             every = [spot for each in spots.values() for spot in each]
-            cut, shards, failures = _cut_shards(every, wish.shard, output, course)
+            cut, shards, failures = cut_shards(every, wish.shard, output, course)
     for failure in failures:
         _log.warning("failed: %s", failure)
     return Prepared(checks, cut, shards, output / HTML, tuple(failures))
 
 
-def _check_all(folder: Path, files: list[Path], wish: Wish, course: _Course, before: int) -> list[Check]:
+def _check_all(folder: Path, files: list[Path], wish: Wish, course: Course, before: int) -> list[Check]:
     """Check all files; those that an earlier run has checked and that are as they were are not looked at again."""
     journal = course.state / "checks.jsonl"
     known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}
@@ -277,116 +252,6 @@ def _unlisted(check: Check, licence: str) -> ManifestEntry:
     )
 
 
-def _cut_files(
-    photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: _Course
-) -> tuple[int, list[str]]:
-    """Returns the number of sub-images, and what failed, a line for each photograph."""
-    journal = course.state / "cut.jsonl"
-    done: dict[str, list[ManifestEntry]] = {
-        str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
-    }
-    total = sum(map(len, spots.values()))
-    finished: dict[str, list[ManifestEntry]] = {}
-    is_there = files_in(output)
-    for photograph in photographs:
-        entries = done.get(_plan(spots[photograph.entry.file]), [])
-        if entries and all(is_there(entry.file) for entry in entries):
-            # What the manifest says of the photograph may have changed since.
-            finished[photograph.entry.file] = [_renewed(entry, photograph) for entry in entries]
-    missing = [one for one in photographs if one.entry.file not in finished]
-    count = sum(map(len, finished.values()))
-    course.on_cut(count, total)
-    tasks = ((one, spots[one.entry.file]) for one in missing)
-    failures: list[str] = []
-    for number, entries in course.team.arriving(_Cut(output), tasks, into=output):
-        file = missing[number].entry.file
-        if isinstance(entries, str):
-            failures.append(entries)
-            continue
-        append_record(journal, {"plan": _plan(spots[file]), "entries": [asdict(entry) for entry in entries]})
-        finished[file] = entries
-        count += len(entries)
-        course.on_cut(count, total)
-
-    manifest = [entry for photograph in photographs for entry in finished.get(photograph.entry.file, [])]
-    wanted = {entry.file for entry in manifest}
-    for entry in (
-        [] if failures else [*(read_manifest(output) or []), *(entry for entries in done.values() for entry in entries)]
-    ):
-        if entry.file not in wanted:
-            _remove(output, entry.file)
-    remove_leftovers(output)  # of workers that were killed
-    write_manifest(output, manifest)
-    return count, failures
-
-
-def _cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: _Course) -> tuple[int, int, list[str]]:
-    """Returns the numbers of sub-images and of shards, and what failed, a line for each shard."""
-    journal = course.state / "shards.jsonl"
-    done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
-    sides: tuple[Side, ...] = ("train", "holdout")
-    plans = {side: plan_shards(side, [s for s in spots if s.photograph.entry.split == side], samples) for side in sides}
-    every = [shard for side in sides for shard in plans[side]]
-    sizes: dict[str, int] = {}
-    for shard in every:
-        path, before = output / shard.file, done.get(shard.file)
-        size = path.stat().st_size if path.is_file() else None
-        if before and before.get("plan") == shard.plan and size is not None and size == before.get("size"):
-            sizes[shard.file] = size
-    missing = [shard for shard in every if shard.file not in sizes]
-    count = len(spots) - sum(len(shard.spots) for shard in missing)
-    course.on_cut(count, len(spots))
-    failures: list[str] = []
-    for number, size in course.team.arriving(_CutShard(output), missing, into=output):
-        shard = missing[number]
-        if isinstance(size, str):
-            failures.append(size)
-            continue
-        append_record(journal, {"file": shard.file, "plan": shard.plan, "size": size})
-        sizes[shard.file] = size
-        count += len(shard.spots)
-        course.on_cut(count, len(spots))
-
-    remove_leftovers(output)
-    for file in done.keys() - {shard.file for shard in every}:
-        _remove(output, file)
-    for side in sides:
-        if plans[side] and all(shard.file in sizes for shard in plans[side]):
-            write_index(side, plans[side], [sizes[shard.file] for shard in plans[side]], output)
-    return count, len(sizes), failures
-
-
-def _entries(values: object) -> list[ManifestEntry]:
-    """The sub-images that a journal's line names; none if it is damaged, so that they are cut again."""
-    entries = [record_as(ManifestEntry, one) for one in values] if isinstance(values, list) else []
-    return [] if None in entries else [entry for entry in entries if entry is not None]
-
-
-def _remove(output: Path, file: str) -> None:
-    """Delete a file that an earlier run has listed, if it lies in `output`: the list may be somebody else's."""
-    path = output / file
-    if not leads_out(file) and path.parent.resolve().is_relative_to(output.resolve()) and not path.is_dir():
-        path.unlink(missing_ok=True)
-
-
-def _plan(spots: Iterable[Spot]) -> str:
-    return hashlib.sha256("\n".join(f"{spot.key} {spot.size}" for spot in spots).encode()).hexdigest()
-
-
-def _renewed(entry: ManifestEntry, photograph: Photograph) -> ManifestEntry:
-    """A sub-image's line of an earlier run with what the manifest says of the photograph now."""
-    return replace(
-        photograph.entry,
-        file=entry.file,
-        width=entry.width,
-        height=entry.height,
-        sha256=entry.sha256,
-        pixels_sha256=entry.pixels_sha256,
-        source=entry.source,
-        fingerprint="",
-    )
-
-
 @dataclass(frozen=True)
 class _Marks:
     """The work on a benchmark's image: by what its likes are found."""
@@ -416,45 +281,3 @@ class _Look:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """The work on a photograph and its spots: to write its sub-images."""
-
-    output: Path
-
-    def open(self) -> Callable[[tuple[Photograph, list[Spot]]], list[ManifestEntry] | str]:
-        return self
-
-    def __call__(self, task: tuple[Photograph, list[Spot]]) -> list[ManifestEntry] | str:
-        entries = []
-        try:
-            for image in cut_sub_images(*task):
-                write_bytes(self.output / f"{image.spot.key}.png", image.png)
-                entries.append(image.entry())
-        except Exception as error:  # noqa: BLE001 (one file that has gone since must not end the job)
-            return in_one_line(error, task[0].path)
-        return entries
-
-    def lost(self, task: tuple[Photograph, list[Spot]], why: str) -> str:
-        return f"{task[0].path}: {why}"
-
-
-@dataclass(frozen=True)
-class _CutShard:
-    """The work on a shard: to write it; its size."""
-
-    output: Path
-
-    def open(self) -> Callable[[Shard], int | str]:
-        return self
-
-    def __call__(self, task: Shard) -> int | str:
-        try:
-            return write_shard(task, self.output)
-        except Exception as error:  # noqa: BLE001 (as above)
-            return in_one_line(error, self.output / task.file)
-
-    def lost(self, task: Shard, why: str) -> str:
-        return f"{self.output / task.file}: {why}"

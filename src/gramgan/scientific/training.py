@@ -1,7 +1,6 @@
 """Training on scientific files: windows of large rasters as 16-bit pictures."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from gramgan.scientific.record import write_record
 
 MIN_DEVIATION = 0.01
 """Standard deviation of a window's values in [0, 1] below which there is no texture to learn."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

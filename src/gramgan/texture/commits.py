@@ -213,26 +213,24 @@ def _append(table: LanceTable, staging: Staging) -> None:
     operation = lance.LanceOperation.Append(staging.fragments)
     if isinstance(table.path, ObjectPath):
         _upload(staging, table.path)
-        try:
+        with _changed(table.path):  # if it fails, nobody knows whether it is in: the files stay
             _commit(table, operation)
-        except (OSError, ValueError) as error:  # whether it is in, nobody knows: the files stay
-            raise _write_error(table.path, error) from error
         return
     moved: list[Path] = []
-    try:
-        files = staging.files()
-        _write_checksums(files, table.path)
-        for file in files:
-            place = table.path / "data" / file.name
-            moved.append(place)
-            file.replace(place)
-        _commit(table, operation)
-    except (OSError, ValueError) as error:
-        for place in moved:
-            place.unlink(missing_ok=True)
-            _checksum_path(table.path, place.name).unlink(missing_ok=True)
-        raise _write_error(table.path, error) from error
-    _sync_manifests(table.path)
+    with _changed(table.path):
+        try:
+            files = staging.files()
+            _write_checksums(files, table.path)
+            for file in files:
+                place = table.path / "data" / file.name
+                moved.append(place)
+                file.replace(place)
+            _commit(table, operation)
+        except (OSError, ValueError):
+            for place in moved:
+                place.unlink(missing_ok=True)
+                _checksum_path(table.path, place.name).unlink(missing_ok=True)
+            raise
 
 
 def _commit(table: LanceTable, operation: Any) -> None:
@@ -246,26 +244,32 @@ def delete_rows(table: LanceTable, condition: str) -> None:
     Raises:
         UserError: the disk is full, or the table cannot be written.
     """
-    try:
+    with _changed(table.path):
         table.dataset.delete(condition)
-    except (OSError, ValueError) as error:
-        raise _write_error(table.path, error) from error
-    _sync_manifests(table.path)
 
 
 def drop_fragments(table: LanceTable, numbers: Sequence[int]) -> None:
     """Commit a version without some fragments, which need not be readable; the lock must be held.
 
     Raises:
-        UserError: the disk is full, or the table cannot be written.
+        UserError: nothing would be left, the disk is full, or the table cannot be written.
     """
+    present = {fragment.fragment_id for fragment in table.dataset.get_fragments()}
+    if present <= set(numbers):
+        raise UserError(f"{table.path}: no fragment would be left; build it again: gramgan db build")
     lance = require_lance()
-    operation = lance.LanceOperation.Delete([], list(numbers), "damaged fragments")
+    with _changed(table.path):
+        _commit(table, lance.LanceOperation.Delete([], sorted(present & set(numbers)), "damaged fragments"))
+
+
+@contextlib.contextmanager
+def _changed(path: Path) -> Iterator[None]:
+    """Around a commit: its errors in our words, and what it wrote on the disk when it is over."""
     try:
-        _commit(table, operation)
+        yield
     except (OSError, ValueError) as error:
-        raise _write_error(table.path, error) from error
-    _sync_manifests(table.path)
+        raise _write_error(path, error) from error
+    _sync_manifests(path)
 
 
 def remove_abandoned(path: Path) -> int:

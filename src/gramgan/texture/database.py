@@ -1,6 +1,5 @@
 """The texture database: real high-resolution patches and their Gram vectors in one Lance table."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,8 +32,6 @@ MergeScale = Literal["same", "first", "new"]
 """Which scale tables get that are put together: they must have the same; that of the first; estimated anew."""
 
 _PATCHES = 200_000
-
-_log = logging.getLogger(__name__)
 
 
 class TextureDatabase:
@@ -345,8 +342,7 @@ class TextureDatabase:
         newest = self._newest("changed")
         with changing(self.path):
             newest = newest_of(newest)
-            condition = condition_of(newest, domains=domains, sources=sources, licences=licences)
-            delete_rows(newest, condition)
+            delete_rows(newest, condition_of(newest, domains=domains, sources=sources, licences=licences))
         return TextureDatabase.open(self.path)
 
     def snapshot(self, path: str | Path, *, patches: bool = True) -> "TextureDatabase":
@@ -415,11 +411,7 @@ class TextureDatabase:
         """
         newest = self._newest("changed")
         with changing(self.path):
-            newest = newest_of(newest)
-            present = {fragment.fragment_id for fragment in newest.dataset.get_fragments()}
-            if present <= set(fragments):
-                raise UserError(f"{self.path}: no fragment would be left; build it again: gramgan db build")
-            drop_fragments(newest, sorted(present & set(fragments)))
+            drop_fragments(newest_of(newest), fragments)
         return TextureDatabase.open(self.path)
 
     def _table(self, what: str) -> LanceTable:

@@ -44,15 +44,13 @@ from gramgan.training.assemble import (
 from gramgan.training.cards import card_of, psnr_card
 from gramgan.training.databases import settled_entry, targets_from
 from gramgan.training.images import Images, images_of, settled_way
-from gramgan.training.own import (
-    NOTHING_OWN,
+from gramgan.training.own import NOTHING_OWN, OwnParts, Part
+from gramgan.training.own_adapters import (
     OwnCrops,
     OwnDegradation,
     OwnDiscriminator,
     OwnLoss,
     OwnMetric,
-    OwnParts,
-    Part,
     moved,
     own_network,
     try_discriminator,

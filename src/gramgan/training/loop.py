@@ -154,10 +154,7 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """Everything that decides how the run continues."""
         parts = self._parts
-        random = {
-            "torch": torch.get_rng_state(),
-            "texture": parts.texture_random.get_state(),
-        }
+        random = {"torch": torch.get_rng_state(), "texture": parts.texture_random.get_state()}
         if parts.fabric.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(parts.fabric.device)
         state: dict[str, Any] = {
@@ -239,14 +236,7 @@ class Loop:
         pictures = {"truth": validator.truth()}
         for name, validation in (("bicubic", validator.bicubic()), ("start", validator(self._parts.ema.module))):
             pictures[name] = validation.images
-            record = {
-                "event": "validation",
-                "iteration": 0,
-                "of": name,
-                "protocol": validator.protocol,
-                "scores": validation.scores,
-            }
-            self._write(record)
+            self._write(self._scored(name, validation))
         for kind, images in pictures.items():
             for name in validator.truth():
                 write_image(self._folder / "samples" / name / f"{kind}.png", images[name])
@@ -387,13 +377,7 @@ class Loop:
         broken = [name for name, value in validation.scores.items() if math.isnan(value)]
         if broken:
             return f"the validation score {broken[0]} is not finite at iteration {self.iteration}"
-        record = {
-            "event": "validation",
-            "iteration": self.iteration,
-            "of": "generator",
-            "protocol": validator.protocol,
-            "scores": validation.scores,
-        }
+        record = self._scored("generator", validation)
         if stage == self._config.stages.last_of_generator and self._is_best(validation):
             self.best = Best(self.iteration, validation.scores)
             card = self._parts.card.model_copy(update={"scores": {validator.protocol: validation.scores}})
@@ -406,6 +390,10 @@ class Loop:
             self._book.image(f"samples/{name}", self.iteration, strip)
         self._write(record)
         return None
+
+    def _scored(self, of: str, validation: Validation) -> Record:
+        scores = {"protocol": self._parts.validator.protocol, "scores": validation.scores}
+        return {"event": "validation", "iteration": self.iteration, "of": of, **scores}
 
     def _is_best(self, validation: Validation) -> bool:
         metric = self._decisive

@@ -14,7 +14,8 @@ from gramgan import __version__
 from gramgan.networks.build import AnyDiscriminator
 from gramgan.networks.context import MEASURED_SIDE, measure_overlap
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, PSNR_GENERATOR
-from gramgan.training.own import NOTHING_OWN, OwnDiscriminator, OwnParts
+from gramgan.training.own import NOTHING_OWN, OwnParts
+from gramgan.training.own_adapters import OwnDiscriminator
 from gramgan.weights.card import Card
 from gramgan.weights.formats import load_strict, read_weights, write_pth, write_safetensors
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gramgan.defaults import QUALITY
 from gramgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Settings:
         group=_SCIENTIFIC,
     )
     quality: int = _setting(
-        95, "Quality of JPEG, WebP and AVIF, 1 to 100.", decides="file", group=_FILES, metavar="Q", bounds=(1, 100)
+        QUALITY, "Quality of JPEG, WebP and AVIF, 1 to 100.", decides="file", group=_FILES, metavar="Q", bounds=(1, 100)
     )
     icc: str = _setting(
         "keep",
