@@ -46,7 +46,7 @@ def graham_gan_model(
     save_path: Annotated[
         str, typer.Option("--save_path", help="File or folder for the best weights; D is saved beside G.")
     ] = "./output_gram_gan/gramgan_G_best.pth",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run_script of this --save_path.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --save_path.")] = False,
     start: Annotated[str | None, typer.Option("--start", help="Weights to start from: a file or a known name.")] = None,
     trunk: Annotated[str | None, typer.Option("--trunk", help="Perceptual trunk: vgg19, vgg16, st-vgg16.")] = None,
     device: DeviceOption = None,
@@ -82,7 +82,7 @@ def trainer(
         Path, typer.Option("--hr_dir", help="Folder of photographs; the default is filled with samples if missing.")
     ] = _PHOTOS,
     output_dir: Annotated[
-        Path, typer.Option("--output_dir", help="Folder of the run_script; a number is added to it if there is one.")
+        Path, typer.Option("--output_dir", help="Folder of the run; a number is added to it if there is one.")
     ] = Path("output_gram_gan/test_run"),
     max_patch_db: PatchesOption = 100_000,
     device: DeviceOption = None,
