@@ -106,11 +106,11 @@ def quality_of(luma: np.ndarray) -> int:
 
 def orientation_of(path: Path | str) -> int:
     """The EXIF orientation of a JPEG file, 1 to 8."""
-    from gramgan.images.formats.vips_reader import whole_number
+    from gramgan.images.formats.vips_reader import integer_field
     from gramgan.images.vips import name_for, pyvips
 
     image = pyvips.Image.jpegload_source(pyvips.Source.new_from_file(name_for(path)))
-    return whole_number(image, "orientation", 1)
+    return integer_field(image, "orientation", 1)
 
 
 def table(steps: np.ndarray) -> QuantisationTable:
