@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli.console import progress_bar, say
 from gramgan.cli.options import Ray, team_on
+from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from gramgan.collect import Collected
@@ -81,9 +83,7 @@ def collect(
     ray: Ray = None,
 ) -> None:
     """Fill a folder with photographs to train on; manifest.csv lists their sources and licences."""
-    from gramgan.cli.console import progress_bar, say
     from gramgan.collect import collect_folder, collect_samples
-    from gramgan.errors import UserError
 
     ways = {"--from": source, "--search or --urls": search or urls, "--dataset": dataset}
     chosen = [name for name, value in ways.items() if value]
@@ -137,8 +137,6 @@ def _refuse_misplaced(
     source: Path | None,
 ) -> None:
     """An option that would have no effect is a misunderstanding."""
-    from gramgan.errors import UserError
-
     if licence is not None and source is None and urls is None:
         what = "--accept chooses among those" if search else "use it together with --from or --urls"
         raise UserError(f"--licence: these photographs have their own licences; {what}")
@@ -160,7 +158,6 @@ def _from_net(
     licence: str | None,
     contact: str,
 ) -> "Collected":
-    from gramgan.cli.console import progress_bar
     from gramgan.collect.addresses import read_addresses
     from gramgan.collect.licences import PERMISSIVE, parse_codes
     from gramgan.collect.net import LIMIT, collect_found, polite
@@ -179,7 +176,6 @@ def _from_net(
 
 def _services(names: list[str] | None) -> "list[Service]":
     from gramgan.collect.services import SERVICES
-    from gramgan.errors import UserError
 
     unknown = [name for name in names or [] if name not in SERVICES]
     if unknown:
@@ -188,10 +184,8 @@ def _services(names: list[str] | None) -> "list[Service]":
 
 
 def _from_archives(output: Path, name: str, min_size: int, contact: str) -> "Collected":
-    from gramgan.cli.console import progress_bar, say
     from gramgan.collect.datasets import DATASETS, fetch_archives, unpack_archives
     from gramgan.collect.net import polite
-    from gramgan.errors import UserError
 
     if name not in DATASETS:
         raise UserError(f"--dataset {name}: no such data set; choose from {', '.join(DATASETS)}")

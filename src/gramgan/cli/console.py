@@ -4,15 +4,20 @@ import contextlib
 import io
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from gramgan.errors import ReportedError, UserError
 from gramgan.names import shown
 from gramgan.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def run_application(application: typer.Typer, arguments: list[str], name: str) -> int:
@@ -73,6 +78,13 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         return shown(record.message)
+
+
+def wide_console() -> "Console":
+    """As wide as the terminal; a pipe has no width, and gets lines that are not folded at 80 columns."""
+    from rich.console import Console
+
+    return Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 250, highlight=False)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import typer
 from gramgan.cli import db_browse, db_search
 from gramgan.cli.console import plain, progress_bar, say
 from gramgan.cli.options import Application, Ray, team_on
+from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from gramgan.texture.database import DatabaseInfo
@@ -59,7 +60,6 @@ def build(
 ) -> None:
     """Build a texture database from a folder of photographs."""
     from gramgan.collect import split
-    from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase, sources_of
     from gramgan.texture.descriptors import DESCRIPTORS
 
@@ -109,7 +109,6 @@ def add(
 ) -> None:
     """Add photographs, or another database's patches, as a new version; existing patches stay as they are."""
     from gramgan.collect import split
-    from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase, sources_of
 
     before = TextureDatabase.open(path)
@@ -204,7 +203,6 @@ def verify(
     ] = False,
 ) -> None:
     """Check everything in a texture database: checksums, vectors, patch ids."""
-    from gramgan.errors import UserError
     from gramgan.texture.database import TextureDatabase
 
     database = TextureDatabase.open(path, version)
@@ -308,8 +306,6 @@ def _problem(problem: "Problem") -> str:
 
 
 def _word(option: str, text: str) -> str:
-    from gramgan.errors import UserError
-
     if not text.strip():
         raise UserError(f"{option}: is empty; give a word")
     return text.strip()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import progress_bar, say
+
 
 def browse(
     database: Annotated[Path, typer.Argument(help="A texture database, NAME.lance.", show_default=False)],
@@ -26,7 +28,6 @@ def browse(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("database.html"),
 ) -> None:
     """Write a page that shows a texture database: a map of its textures, domains, photographs, licences, use."""
-    from gramgan.cli.console import progress_bar, say
     from gramgan.reports.database import write_database_page
     from gramgan.texture.database import TextureDatabase
     from gramgan.texture.origins import Photographs

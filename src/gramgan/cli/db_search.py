@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import plain, progress_bar, say
+from gramgan.errors import UserError
+
 
 def search(
     database: Annotated[Path, typer.Argument(help="A texture database, NAME.lance.", show_default=False)],
@@ -41,7 +44,6 @@ def search(
     from rich.console import Console
     from rich.table import Table
 
-    from gramgan.cli.console import plain, progress_bar, say
     from gramgan.reports.explain import write_search_page
     from gramgan.texture.database import TextureDatabase
     from gramgan.texture.origins import Photographs
@@ -78,8 +80,6 @@ def search(
 
 
 def _position(text: str) -> tuple[int, int]:
-    from gramgan.errors import UserError
-
     parts = text.split(",")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
         raise UserError(f"--at {text}: expected X,Y in whole pixels from the upper left corner, for example 120,45")

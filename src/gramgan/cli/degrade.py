@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import say
+from gramgan.errors import UserError
+
 
 def degrade(
     image: Annotated[
@@ -26,9 +29,7 @@ def degrade(
     ] = 192,
 ) -> None:
     """Draw what a degradation does: a sheet with the picture, LR samples, and the parameters of each."""
-    from gramgan.cli.console import say
     from gramgan.degradation import SCALE, build_degradation
-    from gramgan.errors import UserError
     from gramgan.images import read_rgb, write_image
     from gramgan.reports.degradation import degradation_sheet
 

@@ -1,11 +1,14 @@
 """`gramgan doctor`: show what is installed, what is missing, and how fast this machine is."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gramgan.cli.console import say
 from gramgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,10 +30,6 @@ def doctor(
 
     The first call measures for some seconds. The exit code is always 0.
     """
-    import json
-
-    from gramgan.cli.console import say
-
     if low is not None and data is None:
         raise UserError("--low: give the folder of the HR images too, with --data")
     findings = _examine(fresh)
@@ -45,8 +44,6 @@ def doctor(
 
 def _examine(fresh: bool) -> dict[str, Any]:
     """Everything, as plain values."""
-    from dataclasses import asdict
-
     from gramgan import __version__
     from gramgan.hardware import doctor as examine
     from gramgan.hardware.allocator import keep_memory
@@ -72,8 +69,6 @@ def _examine(fresh: bool) -> dict[str, Any]:
 
 def _measured(fresh: bool) -> dict[str, Any]:
     """The probe's verdicts for training and upscaling, and the batch that fits, on the device that `auto` means."""
-    from dataclasses import asdict
-
     from gramgan.config import load_config
     from gramgan.hardware.device import resolve_device
     from gramgan.hardware.probe import probe, probe_training
@@ -97,8 +92,6 @@ def _measured(fresh: bool) -> dict[str, Any]:
 
 def _feeding(folder: Path, low: Path | None, findings: dict[str, Any]) -> dict[str, Any]:
     """How many crops a second each way of reading gives, and how many the presets' steps take."""
-    from dataclasses import asdict
-
     from gramgan.config import load_config
     from gramgan.data.choice import usual_workers
     from gramgan.data.source import Demand

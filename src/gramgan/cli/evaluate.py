@@ -1,15 +1,19 @@
 """`gramgan evaluate`: score models, or finished results, on a folder of true images."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from gramgan.cli import completion
+from gramgan.cli.console import complain, plain, progress_bar, say, wide_console
 from gramgan.cli.options import Ray, team_on
+from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from gramgan.evaluation.report import EvaluationReport
 
@@ -124,10 +128,6 @@ def evaluate(
     ray: Ray = None,
 ) -> None:
     """Score models or finished results: fidelity, perception, consistency and colour, per image and on average."""
-    from typing import cast
-
-    from gramgan.cli.console import complain, progress_bar, say
-    from gramgan.errors import UserError
     from gramgan.evaluation.compare import evaluate
     from gramgan.evaluation.entrants import BICUBIC, PrecisionChoice
     from gramgan.files import ensure_folder
@@ -175,13 +175,8 @@ def evaluate(
                 report.comparisons_to_csv(place / "comparison.csv")
             evaluation_page(report, compare=compare, pictures=pictures).save(place / "report.html")
             _print(report, compare)
-            written = [
-                "scores.csv",
-                "scores.json",
-                "scores.md",
-                *(["comparison.csv"] if compare else []),
-                "report.html",
-            ]
+            comparison = ["comparison.csv"] if compare else []
+            written = ["scores.csv", "scores.json", "scores.md", *comparison, "report.html"]
             for each in report.left_out:
                 complain(f"left out for all models: {each.why}")
             say(f"written to {place}: {', '.join(written)}")
@@ -197,8 +192,6 @@ def _places(hr_folders: list[Path], output: Path) -> list[Path]:
     Raises:
         UserError: a folder is given twice.
     """
-    from gramgan.errors import UserError
-
     paths = [folder.resolve() for folder in hr_folders]
     twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
     if twice is not None:
@@ -212,7 +205,7 @@ def _places(hr_folders: list[Path], output: Path) -> list[Path]:
 
 
 def _print(report: "EvaluationReport", compare: bool) -> None:
-    console = _console()
+    console = wide_console()
     _print_scores(console, report)
     if compare:
         _print_comparisons(console, report)
@@ -220,28 +213,20 @@ def _print(report: "EvaluationReport", compare: bool) -> None:
     console.print(f"LR images: {report.low_resolution}", markup=False)
 
 
-def _console() -> "Console":
-    import shutil
-    import sys
+def _table(left: Iterable[str], right: Iterable[str]) -> "Table":
+    from rich.table import Table
 
-    from rich.console import Console
-
-    # A pipe has no width: give every line its room instead of folding it at 80 columns.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 250
-    return Console(width=width, highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for titles, justify in ((left, "left"), (right, "right")):
+        for title in titles:
+            table.add_column(plain(title), justify=justify, no_wrap=True)
+    return table
 
 
 def _print_scores(console: "Console", report: "EvaluationReport") -> None:
-    from rich.table import Table
-
-    from gramgan.cli.console import plain
     from gramgan.evaluation.report import with_interval
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    table.add_column("image", no_wrap=True)
-    for metric in report.metrics:
-        table.add_column(plain(metric.heading), justify="right", no_wrap=True)
+    table = _table(("model", "image"), (metric.heading for metric in report.metrics))
     for scored in report.models:
         for row in scored.images:
             cells = (f"{row.scores[metric.name]:.{metric.decimals}f}" for metric in report.metrics)
@@ -254,14 +239,8 @@ def _print_scores(console: "Console", report: "EvaluationReport") -> None:
 
 def _print_summary(reports: "list[EvaluationReport]", hr_folders: list[Path]) -> None:
     """The means of every model on every folder, one metric after the other."""
-    from rich.table import Table
-
-    from gramgan.cli.console import plain
-
-    console = _console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("metric", "model", *map(str, hr_folders)):
-        table.add_column(plain(column), justify="left" if column in ("metric", "model") else "right", no_wrap=True)
+    console = wide_console()
+    table = _table(("metric", "model"), map(str, hr_folders))
     for metric in reports[0].metrics:
         for i, model in enumerate(reports[0].models):
             means = (report.models[i].mean()[metric.name] for report in reports)
@@ -272,16 +251,11 @@ def _print_summary(reports: "list[EvaluationReport]", hr_folders: list[Path]) ->
 
 
 def _print_comparisons(console: "Console", report: "EvaluationReport") -> None:
-    from rich.table import Table
-
-    from gramgan.cli.console import plain
     from gramgan.evaluation.report import with_interval
 
     for each in report.comparisons():
         console.print(f"\n{plain(f'{each.other.name} minus {each.first.name}, image by image')}")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("metric", "mean difference", "wins", "losses", "ties"):
-            table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
+        table = _table(("metric",), ("mean difference", "wins", "losses", "ties"))
         for metric in report.metrics:
             pair = each.differences[metric.name]
             counts = map(str, (pair.wins, pair.losses, pair.ties))

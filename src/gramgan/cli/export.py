@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import say
+from gramgan.errors import UserError
+
 
 def export(
     weights: Annotated[
@@ -79,8 +82,6 @@ def export(
 
     The command reads the written file again, runs it on a test picture and prints the difference from the original.
     """
-    from gramgan.cli.console import say
-    from gramgan.errors import UserError
     from gramgan.upscaling.export import export_generator
     from gramgan.upscaling.openmodeldb import Listing
 

@@ -1,9 +1,13 @@
 """`gramgan inspect`: what picture files are like."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gramgan.cli.console import say
+from gramgan.errors import UserError, in_one_line
 
 
 def inspect(
@@ -16,11 +20,7 @@ def inspect(
     allow_huge: Annotated[bool, typer.Option("--allow-huge", help="Accept images above 256 megapixels.")] = False,
 ) -> None:
     """Show size, depth and profile of pictures, and their noise, JPEG quality and sharpness."""
-    import json
-
-    from gramgan.cli.console import say
     from gramgan.condition.inspection import inspect_file
-    from gramgan.errors import UserError, in_one_line
     from gramgan.images import find_images
 
     failed = False

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import complain, progress_bar, say
 from gramgan.cli.options import Ray, team_on
+from gramgan.errors import UserError
 
 _SHOWN = 10  # lines about files with a problem; all of them are in the report
 
@@ -93,8 +95,6 @@ def prepare(
     ray: Ray = None,
 ) -> None:
     """Check a folder of photographs, report on each file, and cut them into sub-images to train on."""
-    from gramgan.cli.console import complain, progress_bar, say
-    from gramgan.errors import UserError
     from gramgan.prepare.run import Wish
     from gramgan.prepare.run import prepare_folder as run
     from gramgan.prepare.shards import SUB_IMAGES_IN_A_SHARD
@@ -168,7 +168,6 @@ def _windows(
     licence: str,
     allow_huge: bool,
 ) -> None:
-    from gramgan.cli.console import progress_bar, say
     from gramgan.scientific.bands import parse_bands
     from gramgan.scientific.base import Reading
     from gramgan.scientific.radiometry import parse_radiometry

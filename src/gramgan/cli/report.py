@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import say
+
 
 def report(
     runs: Annotated[
@@ -19,8 +21,6 @@ def report(
 
     A run that is not finished is shown as far as it has come.
     """
-    from gramgan.cli.console import say
-
     if len(runs) == 1:
         from gramgan.reports.run import write_run_report
 

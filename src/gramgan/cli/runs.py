@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import plain, say, wide_console
+
 _LISTED = 5  # runs that cannot be read
 
 
@@ -12,14 +14,10 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Folder to search for runs, with all its subfolders.")] = Path("runs"),
 ) -> None:
     """List training runs: preset, progress, best score, warnings, time of the last record."""
-    import shutil
-    import sys
     from datetime import datetime
 
-    from rich.console import Console
     from rich.table import Table
 
-    from gramgan.cli.console import plain, say
     from gramgan.reports.listing import find_runs
     from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES
 
@@ -41,10 +39,8 @@ def runs(
         scores = (format(run.scores[m], SCORE_FORMATS.get(m, ".3g")) if m in run.scores else "–" for m in metrics)
         iterations = f"{run.total:,}" if run.finished else f"{run.iteration:,} of {run.total:,}"
         table.add_row(plain(str(run.folder)), plain(run.preset), iterations, at, *scores, str(run.warnings or "–"))
-    # A pipe has no width: give every line its room instead of folding it at 80 columns.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 220
     if found.runs:
-        Console(width=width, highlight=False).print(table)
+        wide_console().print(table)
     for problem in found.damaged[:_LISTED]:
         say(f"not shown: {problem}")
     if len(found.damaged) > _LISTED:

@@ -1,9 +1,14 @@
 """`gramgan studio`: a page on this machine for all that the command line does."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gramgan.cli.console import say
+from gramgan.errors import UserError
+from gramgan.installed import is_installed
 
 
 def studio(
@@ -37,12 +42,6 @@ def studio(
 
     Nothing leaves this machine, and nothing is loaded from elsewhere.
     """
-    import os
-
-    from gramgan.cli.console import say
-    from gramgan.errors import UserError
-    from gramgan.installed import is_installed
-
     missing = [name for name in ("starlette", "uvicorn", "jinja2") if not is_installed(name)]
     if missing:
         raise UserError(f"studio: needs {', '.join(missing)}; install them with pip install 'gramgan[studio]'")

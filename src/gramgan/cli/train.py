@@ -7,6 +7,7 @@ import typer
 
 from gramgan.cli import completion
 from gramgan.cli.console import overrides_of, say
+from gramgan.errors import UserError
 
 if TYPE_CHECKING:
     from gramgan.config import Config
@@ -60,7 +61,6 @@ def train(
     continues.
     """
     from gramgan.config import load_config
-    from gramgan.errors import UserError
 
     given = {
         "data.photos": photos,

@@ -1,11 +1,18 @@
 """`gramgan upscale`: make pictures larger."""
 
+import contextlib
+import sys
+import time
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramgan.cli.console import complain, progress_bar, say
 from gramgan.cli.options import Ray, team_on, with_settings
+from gramgan.errors import UserError, in_one_line
 from gramgan.upscaling.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,13 +80,7 @@ def upscale(
     Results keep depth, transparency, pages, frames, colour profile and EXIF. No input is overwritten. After a stop or
     a crash, the same command continues. Exit code 1: some of several pictures failed; they are listed at the end.
     """
-    import contextlib
-    import sys
-    import time
-    from dataclasses import replace
-
     from gramgan.cli.streams import STREAM, input_file, output_file
-    from gramgan.errors import UserError
     from gramgan.places import as_place
     from gramgan.upscaling.api import Upscaling
     from gramgan.upscaling.jobs import RESULT_SUFFIXES, NameTemplate, plan_jobs
@@ -127,9 +128,6 @@ def _run(
     quiet: bool,
 ) -> None:
     """Do all jobs and say how it went; `folder` is None for a file by itself, `quiet` keeps standard output clean."""
-    import time
-
-    from gramgan.cli.console import complain, say
     from gramgan.upscaling.jobs import FolderJournal, written
 
     tell = complain if quiet else say
@@ -200,12 +198,6 @@ def _do(
     Raises:
         UserError: the file by itself could not be done.
     """
-    import time
-    from itertools import chain
-
-    from gramgan.cli.console import progress_bar
-    from gramgan.errors import UserError, in_one_line
-
     if journal is None:
         try:
             with progress_bar(jobs[0].source.name) as progress:
@@ -267,7 +259,6 @@ def _divided(jobs: "list[Job]", team: "Team", allow_huge: bool) -> "tuple[list[J
 
 def _here(upscaling: "Upscaling", jobs: "Iterable[Job]", before: int, total: int) -> "Iterator[tuple[Job, Outcome]]":
     """One picture after the other, with a bar for each."""
-    from gramgan.cli.console import progress_bar
     from gramgan.upscaling.spread import done
 
     for number, job in enumerate(jobs, start=before + 1):
@@ -280,7 +271,6 @@ def _by_workers(
     settings: Settings, jobs: "Iterable[Job]", total: int, folder: Path | None, team: "Team | None"
 ) -> "Iterator[tuple[Job, Outcome]]":
     """Pictures as they arrive from the workers, with one bar for all."""
-    from gramgan.cli.console import progress_bar
     from gramgan.upscaling.spread import PictureWork
 
     if team is None or not total:

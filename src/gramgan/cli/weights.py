@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gramgan.cli.console import progress_bar, say, wide_console
 from gramgan.cli.options import Application
 
 weights_app = Application(
@@ -18,10 +19,6 @@ Name = Annotated[str, typer.Argument(help="A name of `gramgan weights list`.", m
 @weights_app.command("list")
 def list_weights() -> None:
     """Show the table: name, what it is, licence, size, whether it is here (in the package or the cache), and origin."""
-    import shutil
-    import sys
-
-    from rich.console import Console
     from rich.table import Table
 
     from gramgan.weights.catalog import KNOWN, is_cached
@@ -38,15 +35,12 @@ def list_weights() -> None:
             f"{known.size / 1e6:.0f} MB" if all(file.size for file in known.files) else f"≤ {known.size / 1e6:.0f} MB"
         )
         table.add_row(known.name, known.title, known.licence, size, "yes" if is_cached(known) else "no", known.origin)
-    # A pipe has no width: give every line its room instead of folding it at 80 columns.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 220
-    Console(width=width, highlight=False).print(table)
+    wide_console().print(table)
 
 
 @weights_app.command("get")
 def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weights list`.", metavar="NAME…")]) -> None:
     """Download weights into the cache; files that are there already are checked and kept."""
-    from gramgan.cli.console import progress_bar, say
     from gramgan.weights.catalog import expand, fetch_weights, weight_path
 
     wanted = [known for name in names for known in expand(name)]
@@ -59,7 +53,6 @@ def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weigh
 @weights_app.command("path")
 def path(name: Name) -> None:
     """Print where the cached file is; if it is not there, say the command that brings it."""
-    from gramgan.cli.console import say
     from gramgan.weights.catalog import expand, weight_path
 
     for known in expand(name):
@@ -71,7 +64,6 @@ def clear(
     name: Annotated[str | None, typer.Argument(help="Only these weights; without it: all.", metavar="NAME")] = None,
 ) -> None:
     """Delete cached weights; they can be downloaded again."""
-    from gramgan.cli.console import say
     from gramgan.weights.catalog import KNOWN, clear_weights
 
     freed = clear_weights([name] if name else list(KNOWN))

@@ -1,6 +1,6 @@
 """Pictures of patches: in the photograph they come from, many on a map, and where in a photograph they were taken."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def context_side(k: int) -> int:
 
 
 def in_context(patch: np.ndarray, context: Context | None) -> np.ndarray:
-    """A patch, uint8 `[k, k, 3]`, framed within its surroundings and enlarged in a corner; `[TILE, TILE, 3]`.
+    """A patch, uint8 `[k, k, 3]`, framed within its surroundings and enlarged in a corner, `PATCH_TILE` a side.
 
     Without `context` the patch alone fills the picture. Pixels are repeated, nothing is interpolated.
     """
@@ -45,45 +45,26 @@ def in_context(patch: np.ndarray, context: Context | None) -> np.ndarray:
     # In the corner that the patch itself is farthest from.
     inset_x = 4 if x + k * zoom / 2 > PATCH_TILE * 0.6 else PATCH_TILE - side - 4
     inset_y = 4 if y + k * zoom / 2 > PATCH_TILE * 0.6 else PATCH_TILE - side - 4
-    _frame(canvas, inset_x - 3, inset_y - 3, side + 6, _DARK, 1)
-    _frame(canvas, inset_x - 2, inset_y - 2, side + 4, _LIGHT, 2)
+    draw_frame(canvas, inset_x, inset_y, side)
     canvas[inset_y : inset_y + side, inset_x : inset_x + side] = inset
     return canvas
 
 
 def map_grid(k: int) -> tuple[int, int]:
     """Columns and rows of the map of patches of k×k pixels."""
-    pitch = _map_zoom(k) * k + 1
-    return _MAP_WIDTH // pitch, _MAP_HEIGHT // pitch
+    return _MAP_WIDTH // _pitch(k), _MAP_HEIGHT // _pitch(k)
 
 
 def texture_map(patches: Sequence[np.ndarray], cells: np.ndarray) -> np.ndarray:
     """Patches, uint8 `[k, k, 3]` each, in the `cells` (numbered row by row, as `map_grid` has them) of a map."""
-    k = patches[0].shape[0]
-    columns, rows = map_grid(k)
-    zoom = _map_zoom(k)
-    pitch = zoom * k + 1
-    canvas = np.full((rows * pitch + 1, columns * pitch + 1, 3), _BACKGROUND, np.uint8)
-    for patch, cell in zip(patches, cells.tolist(), strict=True):
-        row, column = divmod(cell, columns)
-        y, x = row * pitch + 1, column * pitch + 1
-        canvas[y : y + zoom * k, x : x + zoom * k] = repeat_pixels(patch, zoom)
-    return canvas
+    return _in_cells(patches, cells.tolist(), *map_grid(patches[0].shape[0]))
 
 
 def mosaic(patches: Sequence[np.ndarray], side: int) -> np.ndarray:
     """Patches, uint8 `[k, k, 3]` each, row by row in a square of about `side` pixels; at most one patch a cell."""
-    k = patches[0].shape[0]
-    zoom = _map_zoom(k)
-    pitch = zoom * k + 1
-    across = max(1, min(side // pitch, int(np.ceil(np.sqrt(len(patches))))))
+    across = max(1, min(side // _pitch(patches[0].shape[0]), int(np.ceil(np.sqrt(len(patches))))))
     down = min(across, -(-len(patches) // across))
-    canvas = np.full((down * pitch + 1, across * pitch + 1, 3), _BACKGROUND, np.uint8)
-    for index, patch in enumerate(patches[: across * down]):
-        row, column = divmod(index, across)
-        y, x = row * pitch + 1, column * pitch + 1
-        canvas[y : y + zoom * k, x : x + zoom * k] = repeat_pixels(patch, zoom)
-    return canvas
+    return _in_cells(patches[: across * down], range(across * down), across, down)
 
 
 def with_dots(picture: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -107,6 +88,20 @@ def draw_frame(picture: np.ndarray, x: int, y: int, side: int) -> None:
 
 def _map_zoom(k: int) -> int:
     return max(1, round(_MAP_TILE / k))
+
+
+def _pitch(k: int) -> int:
+    return _map_zoom(k) * k + 1
+
+
+def _in_cells(patches: Sequence[np.ndarray], cells: Iterable[int], columns: int, rows: int) -> np.ndarray:
+    k = patches[0].shape[0]
+    zoom, pitch = _map_zoom(k), _pitch(k)
+    canvas = np.full((rows * pitch + 1, columns * pitch + 1, 3), _BACKGROUND, np.uint8)
+    for patch, cell in zip(patches, cells, strict=False):
+        y, x = (index * pitch + 1 for index in divmod(cell, columns))
+        canvas[y : y + zoom * k, x : x + zoom * k] = repeat_pixels(patch, zoom)
+    return canvas
 
 
 def _put_centred(canvas: np.ndarray, picture: np.ndarray) -> tuple[int, int]:

@@ -38,6 +38,12 @@ class Recorded:
         return self.folder.resolve().name
 
     @property
+    def start(self) -> str:
+        """What its generator began as: weights by name or file, `nearest` or `noise`."""
+        generator = self.config.generator
+        return generator.start or ("nearest" if generator.from_nearest else "noise")
+
+    @property
     def iteration(self) -> int:
         """How far the log goes."""
         return max((record["iteration"] for record in self.records), default=0)

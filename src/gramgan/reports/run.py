@@ -63,8 +63,8 @@ def write_run_report(run: Path, path: Path | None = None) -> Path:
     page = Page(f"Training run {recorded.name}")
     _summary(page, recorded)
     _troubles(page, recorded)
-    _scores(page, config, records)
-    _curves(page, config, records)
+    _scores(page, recorded)
+    _curves(page, recorded)
     _samples(page, run, records)
     _database(page, run, config, records)
     add_licences(page, recorded.card)
@@ -114,46 +114,34 @@ def _troubles(page: Page, recorded: Recorded) -> None:
         page.text("No warning came up in this run.")
 
 
-def _scores(page: Page, config: Config, records: Sequence[Record]) -> None:
+def _scores(page: Page, recorded: Recorded) -> None:
     page.heading("Scores")
-    looks = _looks(config, records)
+    looks = _looks(recorded)
     if not looks:
         page.text("Nothing was validated yet.")
         return
     metrics = list(dict.fromkeys(metric for look in looks for metric in look.scores))
-    columns: list[str | Column] = ["", Column("iteration")]
-    for metric in metrics:
-        better = "high" if higher_is_better(metric) else "low"
-        arrow = "↑" if better == "high" else "↓"
-        columns.append(
-            Column(f"{SCORE_TITLES.get(metric, metric)} {arrow}", SCORE_FORMATS.get(metric, ".3g"), best=better)
-        )
-    rows: list[list[TableCell]] = [
-        [
-            look.name,
-            None if look.name == "bicubic" else look.iteration,
-            *(look.scores.get(metric) for metric in metrics),
-        ]
-        for look in looks
-    ]
-    protocol = next((str(record["protocol"]) for record in records if record.get("protocol")), "")
     page.table(
-        columns,
-        rows,
-        f"Means by the protocol {protocol}, of the averaged generator. ↑ higher is better, ↓ lower is better. The best "
-        f"weights are those with the best {_deciding(config, metrics)} in the last stage. Scores by another protocol "
-        "cannot be compared with these.",
+        ["", "iteration", *map(score_column, metrics)],
+        [[look.name, look.iteration, *(look.scores.get(metric) for metric in metrics)] for look in looks],
+        f"Means by the protocol {recorded.protocol}, of the averaged generator. ↑ higher is better, ↓ lower is better. "
+        f"The best weights are those with the best {_deciding(recorded.config, metrics)} in the last stage. Scores by "
+        "another protocol cannot be compared with these.",
     )
 
 
-def _looks(config: Config, records: Sequence[Record]) -> list[_Look]:
-    validations = [record for record in records if record["event"] == "validation"]
+def score_column(metric: str, *, marked: bool = True) -> Column:
+    """A table's column of one score; the best is marked unless the rows cannot be compared."""
+    better, arrow = ("high", "↑") if higher_is_better(metric) else ("low", "↓")
+    title = f"{SCORE_TITLES.get(metric, metric)} {arrow}"
+    return Column(title, SCORE_FORMATS.get(metric, ".3g"), best=better if marked else None)
+
+
+def _looks(recorded: Recorded) -> list[_Look]:
     looks = []
-    start = f"start ({config.generator.start or ('nearest' if config.generator.from_nearest else 'noise')})"
-    for of, name, iteration in (("bicubic", "bicubic", None), ("start", start, 0)):
-        looks += [_Look(name, iteration, record["scores"]) for record in validations if record["of"] == of][-1:]
-    own = [record for record in validations if record["of"] == "generator"]
-    best = next((record for record in reversed(own) if record.get("best")), None)
+    for of, name, iteration in (("bicubic", "bicubic", None), ("start", f"start ({recorded.start})", 0)):
+        looks += [_Look(name, iteration, record["scores"]) for record in recorded.validations(of)[-1:]]
+    own, best = recorded.validations(), recorded.best
     if best is not None:
         looks.append(_Look("best and last" if best is own[-1] else "best", best["iteration"], best["scores"]))
     if own and best is not own[-1]:
@@ -167,18 +155,19 @@ def _deciding(config: Config, metrics: Sequence[str]) -> str:
     return SCORE_TITLES.get(deciding, deciding).partition(",")[0]
 
 
-def _curves(page: Page, config: Config, records: Sequence[Record]) -> None:
-    if any(record["event"] == "step" for record in records):
+def _curves(page: Page, recorded: Recorded) -> None:
+    records, bicubic = recorded.records, recorded.validations("bicubic")
+    if recorded.steps:
         page.heading("Losses")
-        used = {name.replace("_", " "): weight for name, weight in config.losses.weights.items() if weight}
+        weighted = recorded.config.losses.weights.items()
+        used = {name.replace("_", " "): weight for name, weight in weighted if weight}
         weights = ", ".join(f"{name} {weight:g}" for name, weight in used.items())
         page.figure(loss_curves(records), f"Means since the point before. Weights in the total: {weights}.")
     # Bicubic is a line across the plot, and no point of the generator's curve.
-    validations = [record for record in records if record["event"] == "validation"]
     curve = [record for record in records if record.get("of") != "bicubic"]
-    if any(record["of"] == "generator" for record in validations):
+    if recorded.validations():
         page.heading("Scores over time")
-        baselines = {record["of"]: record["scores"] for record in validations if record["of"] == "bicubic"}
+        baselines = {"bicubic": bicubic[-1]["scores"]} if bicubic else {}
         page.figure(score_curves(curve, name="generator", baselines=baselines), "The ring marks the best value.")
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from gramgan.errors import UserError
 from gramgan.images import read_rgb8
 from gramgan.places import as_place
-from gramgan.reports.page import Column, Page, TableCell
+from gramgan.reports.page import Page, TableCell
 from gramgan.reports.plots import loss_curves, score_curves
 from gramgan.reports.recorded import Recorded, distinct_names, pace, trouble_in_words
-from gramgan.reports.run import SAMPLE_SIDE, add_licences, busiest
+from gramgan.reports.run import SAMPLE_SIDE, add_licences, busiest, score_column
 from gramgan.reports.strips import Panel, comparison
-from gramgan.reports.wording import SCORE_FORMATS, SCORE_TITLES, flat, higher_is_better, shown_value
+from gramgan.reports.wording import flat, shown_value
 from gramgan.training.machines import read_machines
 
 _MOST_SAMPLES = 6
@@ -54,13 +54,8 @@ def _overview(page: Page, runs: _Runs) -> None:
     for name, recorded in runs.items():
         config, total = recorded.config, recorded.config.stages.total
         state = "finished" if recorded.finished else f"stands at {recorded.iteration:,}"
-        rows.append([name, config.preset, state, total, _start(recorded), str(config.data.photos)])
+        rows.append([name, config.preset, state, total, recorded.start, str(config.data.photos)])
     page.table(["run", "preset", "state", "iterations", "started from", "photographs"], rows)
-
-
-def _start(recorded: Recorded) -> str:
-    generator = recorded.config.generator
-    return generator.start or ("nearest" if generator.from_nearest else "noise")
 
 
 def _differences(page: Page, runs: _Runs) -> None:
@@ -94,13 +89,8 @@ def _scores(page: Page, runs: _Runs) -> None:
             if record is not None and (title == "best" or record is not recorded.best):
                 rows.append((f"{name}, {title}", record["iteration"], record["scores"]))
     metrics = list(dict.fromkeys(metric for _, _, scores in rows for metric in scores))
-    columns: list[str | Column] = ["run", Column("iteration")]
-    for metric in metrics:
-        better = "high" if higher_is_better(metric) else "low"
-        title = f"{SCORE_TITLES.get(metric, metric)} {'↑' if better == 'high' else '↓'}"
-        columns.append(Column(title, SCORE_FORMATS.get(metric, ".3g"), best=better if len(protocols) == 1 else None))
     page.table(
-        columns,
+        ["run", "iteration", *(score_column(metric, marked=len(protocols) == 1) for metric in metrics)],
         [[name, iteration, *(scores.get(metric) for metric in metrics)] for name, iteration, scores in rows],
         f"Means by the protocol {' / '.join(sorted(protocols))}. ↑ higher is better, ↓ lower is better.",
     )
