@@ -27,7 +27,7 @@ from gramgan.prepare.checks import (
 )
 from gramgan.prepare.cutting import Photograph, spots_of
 from gramgan.prepare.report import CSV, HTML, write_page, write_table
-from gramgan.prepare.sub_images import Course, cut_files, cut_shards
+from gramgan.prepare.sub_images import Preparation, cut_files, cut_shards
 from gramgan.progress import Progress, silent
 from gramgan.scientific.record import carry_record
 from gramgan.team import Team, Threads, in_order
@@ -119,12 +119,12 @@ def prepare_folder(
     state = ensure_own_folder(workplace(output) / _STATE)
     with exclusive(state / "lock"):
         return _prepare(
-            folder, output, wish, files, truths, Course(team or Threads(threads()), state, on_check, on_cut)
+            folder, output, wish, files, truths, Preparation(team or Threads(threads()), state, on_check, on_cut)
         )
 
 
 def _prepare(
-    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: Course
+    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: Preparation
 ) -> Prepared:
     total = len(files) + len(truths)
     known = Lookalikes()
@@ -164,7 +164,7 @@ def _prepare(
     return Prepared(checks, cut, shards, output / HTML, tuple(failures))
 
 
-def _check_all(folder: Path, files: list[Path], wish: Wish, course: Course, before: int) -> list[Check]:
+def _check_all(folder: Path, files: list[Path], wish: Wish, course: Preparation, before: int) -> list[Check]:
     """Check all files; those that an earlier run has checked and that are as they were are not looked at again."""
     journal = course.state / "checks.jsonl"
     known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}

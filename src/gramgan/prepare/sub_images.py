@@ -17,7 +17,7 @@ from gramgan.team import Team
 
 
 @dataclass
-class Course:
+class Preparation:
     """What a run takes along: who works, the folder of its journals, and who is told how far it has come."""
 
     team: Team
@@ -27,7 +27,7 @@ class Course:
 
 
 def cut_files(
-    photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: Course
+    photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: Preparation
 ) -> tuple[int, list[str]]:
     """Returns the number of sub-images, and what failed, a line for each photograph."""
     journal = course.state / "cut.jsonl"
@@ -69,7 +69,7 @@ def cut_files(
     return count, failures
 
 
-def cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: Course) -> tuple[int, int, list[str]]:
+def cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: Preparation) -> tuple[int, int, list[str]]:
     """Returns the numbers of sub-images and of shards, and what failed, a line for each shard."""
     journal = course.state / "shards.jsonl"
     done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
