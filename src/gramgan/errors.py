@@ -29,6 +29,11 @@ class ForeignFileError(OSError):
     """In place of one of the program's own files stands a link, or a file of somebody else."""
 
 
+def message_of(error: Exception, most: int = 300) -> str:
+    """What another library's error says, on one line of at most so many characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def in_one_line(error: Exception, name: object) -> str:
     """What a list of failures says of `name`, one of many files; the log has the traceback of a defect, at DEBUG."""
     if isinstance(error, UserError):

@@ -12,7 +12,7 @@ from gramgan.cli.options import Application, Ray, team_on
 from gramgan.errors import UserError
 
 if TYPE_CHECKING:
-    from gramgan.texture.database import DatabaseInfo
+    from gramgan.texture.database import DatabaseInfo, TextureDatabase
     from gramgan.texture.verify import Problem
 
 db_app = Application(help="Texture databases: real patches that a generator learns from.", no_args_is_help=True)
@@ -140,9 +140,7 @@ def remove(
     licence: Annotated[list[str] | None, typer.Option(help="Patches with this licence; may be repeated.")] = None,
 ) -> None:
     """Remove patches by domain, photograph or licence, as a new version; several conditions must all hold."""
-    from gramgan.texture.database import TextureDatabase
-
-    before = TextureDatabase.open(path)
+    before = _opened(path)
     after = before.remove(domains=domain or (), sources=source or (), licences=licence or ())
     say(f"{len(before) - len(after):,} patches removed: {path} holds {len(after):,} in version {after.version}")
     say(f"older versions still hold them; to remove them from the disk: gramgan db versions {path} --clean")
@@ -179,9 +177,7 @@ def info(
     ] = None,
 ) -> None:
     """Show what a texture database holds, and under which licences."""
-    from gramgan.texture.database import TextureDatabase
-
-    found = TextureDatabase.open(path, version).info()
+    found = _opened(path, version).info()
     descriptor = found.descriptor
     say(f"{found.path}: {found.patches:,} patches of {descriptor.k}x{descriptor.k}, descriptor {descriptor.name}")
     say(f"version {found.version}, {found.bytes_on_disk / 2**20:.1f} MiB on disk, {len(found.by_source)} photographs")
@@ -203,9 +199,7 @@ def verify(
     ] = False,
 ) -> None:
     """Check everything in a texture database: checksums, vectors, patch ids."""
-    from gramgan.texture.database import TextureDatabase
-
-    database = TextureDatabase.open(path, version)
+    database = _opened(path, version)
     with progress_bar("fragments") as progress:
         report = database.verify(progress)
     if report.clean:
@@ -240,9 +234,7 @@ def versions(
     from rich.console import Console
     from rich.table import Table
 
-    from gramgan.texture.database import TextureDatabase
-
-    database = TextureDatabase.open(path, version)
+    database = _opened(path, version)
     if untag is not None:
         database.untag(untag)
     if tag is not None:
@@ -267,15 +259,19 @@ def snapshot(
     ] = True,
 ) -> None:
     """Write one version into one file, for searching and training where Lance is not installed."""
-    from gramgan.texture.database import TextureDatabase
-
-    taken = TextureDatabase.open(path, version).snapshot(output, patches=pixels)
+    taken = _opened(path, version).snapshot(output, patches=pixels)
     size = output.stat().st_size / 2**20
     say(f"{output}: {len(taken):,} patches of version {taken.version}, {size:.1f} MiB; opens like a table")
 
 
 db_app.command()(db_browse.browse)
 db_app.command()(db_search.search)
+
+
+def _opened(path: Path, version: int | None = None) -> "TextureDatabase":
+    from gramgan.texture.database import TextureDatabase
+
+    return TextureDatabase.open(path, version)
 
 
 def _show_mixture(found: "DatabaseInfo") -> None:

@@ -14,32 +14,24 @@ from torch import Tensor, nn
 from gramgan.metrics.imagenet import (
     VGG16_BLOCKS,
     VGG16_INDICES,
-    LastTruth,
-    Normalise,
+    FeatureDistance,
     vgg16_convolutions,
     vgg16_features,
 )
-from gramgan.metrics.inputs import cropped_pair
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
 
 _CATALOG_NAME = "dists-vgg16"
 TRUNK_NAME = "vgg16"
 
-_MIN_SIZE = 16
-"""Smallest height and width in pixels: four poolings leave one."""
-
 _CHANNELS = (3, *(block[-1] for block in VGG16_BLOCKS))
 _C = 1e-6  # the authors' c1 and c2
 
 
-class Dists(nn.Module):
-    """DISTS; lower is better, 0 for identical images.
+class Dists(FeatureDistance):
+    """DISTS with VGG-16."""
 
-    Freshly made it has random weights; `Dists.load` gives the published ones. Called, it is a score, through which no
-    gradient flows; `loss` is for training.
-    """
-
+    smallest = 16  # four poolings leave one
     blur: Tensor
 
     def __init__(self) -> None:
@@ -49,8 +41,6 @@ class Dists(nn.Module):
         self.beta = nn.Parameter(torch.rand(1, sum(_CHANNELS), 1, 1))
         hann = torch.tensor([0.5, 1.0, 0.5])
         self.register_buffer("blur", torch.outer(hann, hann)[None, None] / 4, persistent=False)
-        self.normalise = Normalise()
-        self._last = LastTruth()
         self.requires_grad_(False)
         self.eval()
 
@@ -80,37 +70,7 @@ class Dists(nn.Module):
         """
         return cls.from_files(weight_path(_CATALOG_NAME), weight_path(TRUNK_NAME)).to(device)
 
-    @torch.no_grad()
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Distance of each pair.
-
-        Args:
-            sr: RGB `[B, 3, H, W]` in [0, 1], H and W ≥ 16.
-            hr: the truth, of the same shape.
-
-        Returns:
-            `[B]` in float32.
-
-        Raises:
-            ValueError: shapes differ, or smaller than 16 pixels.
-        """
-        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
-        with torch.autocast(sr.device.type, enabled=False):
-            return self._distance(self._features(sr), self._last.of(hr, self._features))
-
-    def loss(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Mean distance of the pairs, a scalar in float32 whose gradient flows to `sr` alone.
-
-        Feature maps are computed in the precision that autocast sets, their statistics in float32. Arguments and errors
-        as for a score.
-        """
-        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
-        with torch.no_grad():
-            wanted = self._features(hr.detach())
-        return self._distance(self._features(sr), wanted).mean()
-
     def _distance(self, sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
-        """`[B]` from the feature maps of both."""
         total = self.alpha.sum() + self.beta.sum()
         alphas = (self.alpha.flatten() / total).split(_CHANNELS)
         betas = (self.beta.flatten() / total).split(_CHANNELS)

@@ -1,12 +1,15 @@
 """What the metrics that look through ImageNet's networks share: normalisation, VGG-16's feature maps, one memory."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gramgan.metrics.inputs import cropped_pair
 
 _MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -48,6 +51,79 @@ def vgg16_features(x: Tensor, convolutions: Sequence[nn.Module], pool: Callable[
             position += 1
         features.append(x)
     return features
+
+
+class FeatureDistance(nn.Module, ABC):
+    """A distance of feature maps; lower is better, 0 for identical images.
+
+    Freshly made it has random weights; the class method `load` gives the published ones. Called, it is a score, through
+    which no gradient flows; `loss` is for training.
+    """
+
+    smallest: ClassVar[int]
+    """Height and width in pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self._last = LastTruth()
+
+    @torch.no_grad()
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Distance of each pair.
+
+        Args:
+            sr: RGB `[B, 3, H, W]` in [0, 1], H and W ≥ `smallest`.
+            hr: the truth, of the same shape.
+
+        Returns:
+            `[B]` in float32.
+
+        Raises:
+            ValueError: shapes differ, or smaller than `smallest`.
+        """
+        sr, hr = cropped_pair(sr, hr, smallest=self.smallest)
+        with torch.autocast(sr.device.type, enabled=False):
+            return self._distance(self._features(sr), self._last.of(hr, self._features))
+
+    def loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Mean distance of the pairs, a scalar in float32 whose gradient flows to `sr` alone.
+
+        Feature maps are computed in the precision that autocast sets, the rest in float32. Arguments and errors as for
+        a score.
+        """
+        sr, hr = cropped_pair(sr, hr, smallest=self.smallest)
+        with torch.no_grad():
+            wanted = self._features(hr.detach())
+        return self._distance(self._features(sr), wanted).mean()
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """The feature maps that are compared."""
+
+    @abstractmethod
+    def _distance(self, sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
+        """`[B]` from the feature maps of both."""
+
+
+class WeightedDistance(FeatureDistance):
+    """The squared difference of feature maps of unit length, weighted by channel (`linear`), its mean over the map."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList([nn.Conv2d(width, 1, 1, bias=False) for width in widths])
+
+    def _distance(self, sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
+        distance = torch.zeros(len(sr[0]), device=sr[0].device)
+        with torch.autocast(sr[0].device.type, enabled=False):
+            for linear, a, b in zip(self.linear, sr, hr, strict=True):
+                distance = distance + linear((a - b).square()).mean(dim=(1, 2, 3))
+        return distance
+
+
+def of_unit_length(features: Iterable[Tensor]) -> list[Tensor]:
+    """Feature maps in float32, whose channels have the length 1 at every place."""
+    return [x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for x in map(Tensor.float, features)]
 
 
 class LastTruth:

@@ -10,19 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gramgan.metrics.inputs import cropped_pair
+from gramgan.metrics.imagenet import WeightedDistance, of_unit_length
 from gramgan.networks.blur_pool import blur_half
 from gramgan.weights.catalog import weight_path
 from gramgan.weights.formats import load_strict, read_state
 
 _CATALOG_NAME = "st-lpips-alex"
 
-_MIN_SIZE = 24
-"""Smallest height and width in pixels: below it the deepest blur has nothing to reflect."""
-
 _WIDTHS = (64, 192, 384, 256, 256)
-_MEAN = (0.485, 0.456, 0.406)  # the published shift and scale are for [-1, 1]; for [0, 1] they are ImageNet's
-_STD = (0.229, 0.224, 0.225)
 _FILE_KEYS = {  # ours → the published file's
     **{
         f"convs.{i}.{kind}": f"net.slice{i + 1}.{index}.{kind}"
@@ -33,18 +28,13 @@ _FILE_KEYS = {  # ours → the published file's
 }
 
 
-class StLpips(nn.Module):
-    """ST-LPIPS with AlexNet; lower is better, 0 for identical images.
+class StLpips(WeightedDistance):
+    """ST-LPIPS with AlexNet."""
 
-    Freshly made it has random weights; `StLpips.load` gives the published ones. It is a score, not a loss: no
-    gradient flows.
-    """
-
-    mean: Tensor
-    std: Tensor
+    smallest = 24  # below it the deepest blur has nothing to reflect
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_WIDTHS)
         self.convs = nn.ModuleList(
             [
                 nn.Conv2d(3, 64, 11, padding=2),
@@ -54,9 +44,6 @@ class StLpips(nn.Module):
                 nn.Conv2d(256, 256, 3, padding=1),
             ]
         )
-        self.linear = nn.ModuleList([nn.Conv2d(width, 1, 1, bias=False) for width in _WIDTHS])
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -82,38 +69,13 @@ class StLpips(nn.Module):
         """
         return cls.from_file(weight_path(_CATALOG_NAME)).to(device)
 
-    @torch.no_grad()
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Distance of each pair.
-
-        Args:
-            sr: RGB `[B, 3, H, W]` in [0, 1], H and W ≥ 24.
-            hr: the truth, of the same shape.
-
-        Returns:
-            `[B]` in float32.
-
-        Raises:
-            ValueError: shapes differ, or smaller than 24 pixels.
-        """
-        sr, hr = cropped_pair(sr, hr, smallest=_MIN_SIZE)
-        with torch.autocast(sr.device.type, enabled=False):
-            distance = torch.zeros(len(sr), device=sr.device)
-            for linear, a, b in zip(self.linear, self._features(sr), self._features(hr), strict=True):
-                distance = distance + linear((a - b).square()).mean(dim=(1, 2, 3))
-        return distance
-
     def _features(self, images: Tensor) -> list[Tensor]:
         # The order of blur and ReLU in the first stage is the authors'.
         conv1, conv2, conv3, conv4, conv5 = self.convs
-        x = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = self.normalise(images)  # the published shift and scale are for [-1, 1]; for [0, 1] they are ImageNet's
         x1 = F.relu(blur_half(conv1(x)))
         x2 = F.relu(conv2(blur_half(F.max_pool2d(x1, 3, stride=1))))
         x3 = F.relu(conv3(blur_half(F.max_pool2d(x2, 3, stride=1))))
         x4 = F.relu(conv4(x3))
         x5 = F.relu(conv5(x4))
-        return [_unit(x) for x in (x1, x2, x3, x4, x5)]
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+        return of_unit_length((x1, x2, x3, x4, x5))

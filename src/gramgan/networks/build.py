@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
 from gramgan.networks.semantic_discriminator import SemanticDiscriminator
@@ -139,7 +139,7 @@ def _deployed(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     try:
         return without_training_branches(state)
     except (KeyError, IndexError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:120]
+        said = message_of(error, 120)
         raise UserError(f"{path}: a SPAN whose layers are incomplete ({said}); get the file again") from None
 
 

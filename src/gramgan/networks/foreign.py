@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.installed import is_installed
 from gramgan.weights.card import Card
 from gramgan.weights.pickled import DAMAGED
@@ -70,7 +70,7 @@ def read_foreign(state: Mapping[str, Tensor], path: Path) -> ForeignGenerator:
             f"tensors such as {names}; give the weights of a generator"
         ) from None
     except (*DAMAGED, ArithmeticError, ImportError) as error:  # of the architectures' own code
-        said = " ".join(str(error).split())[:120]
+        said = message_of(error, 120)
         raise UserError(f"{path}: spandrel cannot build its network ({said}); get the file again") from None
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
         raise UserError(f"{path}: {found.architecture.name} is no generator of RGB pictures; give one that is")

@@ -17,6 +17,7 @@ from gramgan.reports.plots import density, spread
 from gramgan.texture.database import DatabaseInfo, TextureDatabase
 from gramgan.texture.layout import Projection, cells, one_of_each, project, representatives
 from gramgan.texture.origins import Photographs
+from gramgan.texture.sources import photograph_name
 from gramgan.training.folder import USAGE, read_usage
 
 _Row = dict[str, Any]
@@ -296,7 +297,7 @@ def _origins(page: Page, contents: _Contents, progress: Progress) -> None:
             centres = (np.stack((x[members], y[members]), axis=1) + half) / scale[members, None]
             picture = to_jpeg(_taken(photograph, centres))
         licence = contents.licence.of(int(members[0]))
-        items.append((picture, f"{_name(source)}: {info.by_source[source]:,} patches, {licence}"))
+        items.append((picture, f"{photograph_name(source)}: {info.by_source[source]:,} patches, {licence}"))
         progress(number, len(shown))
     page.gallery(items)
     listed = list(info.by_source.items())[:_LISTED]
@@ -305,7 +306,7 @@ def _origins(page: Page, contents: _Contents, progress: Progress) -> None:
         first = int((contents.source.codes == contents.source.texts.index(source)).argmax())
         author = contents.photographs.author(source) or None
         domain, licence = contents.domain.of(first), contents.licence.of(first)
-        table.append([_name(source), author, domain, licence, count, count / info.patches])
+        table.append([photograph_name(source), author, domain, licence, count, count / info.patches])
     page.table(
         ["photograph", "author", "domain", "licence", "patches", Column("share", ".2%")],
         table,
@@ -338,7 +339,7 @@ def _gallery(page: Page, contents: _Contents, indices: np.ndarray, captions: Seq
         x, y = (round(row[axis] / row["scale"]) for axis in ("x", "y"))
         scale = "" if row["scale"] == 1 else f", scale 1/{round(1 / row['scale'])}"
         warped = ", slightly warped" if row.get("warped") else ""
-        about = f"{_name(row['source_id'])} at {x}, {y}{scale}{warped}, {row['licence']}"
+        about = f"{photograph_name(row['source_id'])} at {x}, {y}{scale}{warped}, {row['licence']}"
         items.append((in_context(row["patch"], context), f"{caption}. {about}" if caption else about))
     page.gallery(items)
 
@@ -354,7 +355,7 @@ def _shares(page: Page, column: _Column, held: dict[str, int], usage: _Usage, ti
     percent = ".1%"
     page.table(
         [title, Column("share of targets", percent), Column("share of database", percent), Column("ratio", ".2f")],
-        [[_name(text) if title == "photograph" else text, a, b, a / b] for text, a, b in lines[:_MOST_USED]],
+        [[photograph_name(text) if title == "photograph" else text, a, b, a / b] for text, a, b in lines[:_MOST_USED]],
         f"The {_MOST_USED} most used of {len(lines):,}." if len(lines) > _MOST_USED else "",
     )
 
@@ -411,10 +412,6 @@ def _taken(photograph: np.ndarray, centres: np.ndarray) -> np.ndarray:
     height, width = photograph.shape[1:]
     small = fit(np.ascontiguousarray(photograph.transpose(1, 2, 0)), _THUMBNAIL)
     return with_dots(small, centres / (width, height))
-
-
-def _name(source: str) -> str:
-    return source.rpartition("#")[0] or source
 
 
 def _count(things: dict[str, int], noun: str) -> str:

@@ -26,6 +26,7 @@ from gramgan.texture.explain import (
     typical_distance,
 )
 from gramgan.texture.origins import Photographs, cut_context
+from gramgan.texture.sources import photograph_name
 
 _OVERVIEW = 1240  # longest side of the image with its spots marked, in pixels
 _MARK = 26  # least side of a spot's mark, in pixels
@@ -58,7 +59,7 @@ class Match:
     @property
     def name(self) -> str:
         """The photograph's file name."""
-        return self.photograph.rpartition("#")[0] or self.photograph
+        return photograph_name(self.photograph)
 
 
 @dataclass(frozen=True)
@@ -385,7 +386,7 @@ def _credits(page: Page, results: list[SpotMatches], photographs: Photographs) -
             key = match.photograph, match.licence, match.domain
             used[key] = used.get(key, 0) + 1
     rows: list[list[TableCell]] = [
-        [name.rpartition("#")[0] or name, photographs.author(name) or None, licence, domain, count]
+        [photograph_name(name), photographs.author(name) or None, licence, domain, count]
         for (name, licence, domain), count in sorted(used.items(), key=lambda item: (-item[1], item[0]))
     ]
     page.table(["photograph", "author", "licence", "domain", "textures shown"], rows)

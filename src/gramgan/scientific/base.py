@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ SAMPLE_TYPES = ("uint8", "uint16", "int16", "float32")
 """Of the samples that a GeoTIFF or a microscope's TIFF may have."""
 TAGS_LOST = {34665: "EXIF", 34853: "GPS", 33723: "IPTC", 34377: "Photoshop's resources"}
 """Tags of a TIFF that no result of a scientific file has."""
+DECODER_ERRORS = (
+    *(struct.error, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(RuntimeError, OSError, MemoryError),  # NotImplementedError is a RuntimeError
+)
+"""What libraries and their decoders raise for damaged files, beside errors of their own."""
 _MOST_AT_ONCE = 16 << 20  # bytes; no library writes more at a time
 NO_MEASUREMENT = 3.4e38
 """Floats from here on mean "no data", whatever the file says: programs fill with the greatest that there is."""

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import logging
-import struct
 import threading
 import warnings
 import zlib
@@ -20,12 +19,12 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import MAX_PIXELS, check_pixel_count
 from gramgan.installed import is_installed
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.base import DECODER_ERRORS, OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
 from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
 from gramgan.scientific.radiometry import ValueRange
@@ -35,18 +34,9 @@ _log = logging.getLogger(__name__)
 DICOM_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
-    struct.error,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,  # NotImplementedError too, and what decoders raise
-    ArithmeticError,
-    AssertionError,
     EOFError,
-    OSError,
-    MemoryError,
     zlib.error,
+    *DECODER_ERRORS,
 )
 """What pydicom and its decoders raise for damaged files: values are only looked at when they are asked for."""
 
@@ -357,8 +347,7 @@ def refusing_dicom(path: Path) -> Iterator[None]:
             f"{path}: not a DICOM file (there is no 'DICM' at byte 128); give one in the file format"
         ) from None
     except DICOM_ERRORS as error:
-        text = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
-            f"{path}: damaged DICOM file or one of a kind that cannot be read ({text}); convert it, or install its "
-            "decoder with pip install 'gramgan[medical]'"
+            f"{path}: damaged DICOM file or one of a kind that cannot be read ({message_of(error)}); convert it, or "
+            "install its decoder with pip install 'gramgan[medical]'"
         ) from None

@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.images import Window
 from gramgan.scientific.base import Enlarged, Note, spare_path
 
@@ -90,8 +90,8 @@ def write_dicom(source: Dataset, colours: int, frames: int, result: Enlarged, pa
                 image[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OW" if image.BitsAllocated > 8 else "OB", file)
                 dcmwrite(path, image, implicit_vr=False, little_endian=True, enforce_file_format=True)
             except (ValueError, TypeError, AttributeError, LookupError, NotImplementedError) as error:
-                text = " ".join(str(error).split())[:300]
-                raise UserError(f"{note.target}: the source has data that cannot be written ({text})") from error
+                what = f"the source has data that cannot be written ({message_of(error)})"
+                raise UserError(f"{note.target}: {what}") from error
     finally:
         pixels.unlink(missing_ok=True)
 

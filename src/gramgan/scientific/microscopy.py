@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.images import Window
 from gramgan.images.formats.vips_reader import check_pixel_count
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import (
+    DECODER_ERRORS,
     OVERVIEW,
     SAMPLE_TYPES,
     TAGS_LOST,
@@ -35,20 +35,7 @@ from gramgan.scientific.sidecars import placing
 
 _log = logging.getLogger(__name__)
 
-TIFF_ERRORS = (
-    tifffile.TiffFileError,
-    struct.error,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    ArithmeticError,
-    AssertionError,
-    OSError,
-    MemoryError,
-    ElementTree.ParseError,
-)
+TIFF_ERRORS = (tifffile.TiffFileError, ElementTree.ParseError, *DECODER_ERRORS)
 """What tifffile and its decoders raise for damaged files."""
 
 # Decoders that write no more than they are asked for: none, LZW, deflate, PackBits, LZMA, Zstandard.
@@ -228,10 +215,9 @@ class _Stack(ScientificFile):
         except UserError:
             raise
         except TIFF_ERRORS as error:
-            text = " ".join(str(error).split())[:300] or type(error).__name__
             raise UserError(
-                f"{self.path}: damaged {self.form} or one of a kind that cannot be read ({text}); convert it, or "
-                "install its decoder with pip install 'gramgan[microscopy]'"
+                f"{self.path}: damaged {self.form} or one of a kind that cannot be read ({message_of(error)}); convert "
+                "it, or install its decoder with pip install 'gramgan[microscopy]'"
             ) from None
 
     def _bytes(self, width: int, height: int) -> int:

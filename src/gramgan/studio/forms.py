@@ -20,14 +20,8 @@ SHOWN_FIRST = ("model", "scale", "size", "denoise", "strength", "texture_mask", 
 _WEIGHTS = ("model", "psnr_model")
 _TRAINING = (
     *("stages.pretrain", "stages.warm_discriminator", "stages.adversarial", "train.batch_size", "data.crop"),
-    *(
-        "data.degradation",
-        "texture.candidates",
-        "losses.texture",
-        "schedule.rate",
-        "log.validate_every",
-        "train.device",
-    ),
+    *("data.degradation", "texture.candidates", "losses.texture", "schedule.rate", "log.validate_every"),
+    "train.device",
 )
 """Settings of a training that most people need; any other goes into the free field."""
 

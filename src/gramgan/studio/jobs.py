@@ -45,19 +45,9 @@ class StudioJob:
     def told(self) -> dict[str, Any]:
         """What the page shows of it."""
         seconds = (self.ended or time.monotonic()) - self.began if self.began else 0.0
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "title": self.title,
-            "about": self.about,
-            "state": self.state,
-            "done": self.done,
-            "total": self.total,
-            "error": self.error,
-            "result": self.result,
-            "seconds": round(seconds, 2),
-            "cancelling": self.cancelling and self.state == "running",
-        }
+        names = ("id", "kind", "title", "about", "state", "done", "total", "error", "result")
+        cancelling = self.cancelling and self.state == "running"
+        return {name: getattr(self, name) for name in names} | {"seconds": round(seconds, 2), "cancelling": cancelling}
 
 
 class Queue:

@@ -23,6 +23,11 @@ class Source:
         return f"{in_utf8(self.path.name)}#{sha256(self.path)[:12]}"
 
 
+def photograph_name(source_id: str) -> str:
+    """The file name in a `source_id`."""
+    return source_id.rpartition("#")[0] or source_id
+
+
 def sources_of(
     folder: Path, photographs: Iterable[Path], *, licence: str = "unknown", domain: str = "photo"
 ) -> list[Source]:

@@ -21,7 +21,7 @@ from torch import nn
 
 from gramgan.config import Config
 from gramgan.config.losses import LOSS_NAMES
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.files import sha256, write_text
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def resolve_reference(reference: str, what: str) -> Any:
     try:
         module = _from_file(Path(home)) if home.endswith(".py") else _from_here(home)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = message_of(error, 200)
         raise UserError(
             f"{what}: {home} cannot be imported ({type(error).__name__}: {said}); run in the folder it is in, or "
             "correct it"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gramgan.config import Config
 from gramgan.data.source import Crops, CropSource, Demand, Taken
 from gramgan.degradation import Degradation
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.evaluation.protocols import Metric
 from gramgan.networks.discriminator import Critique
 from gramgan.training.own import OwnParts, Part
@@ -272,7 +272,7 @@ def _tried(part: Part, how: str, call: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = message_of(error, 200)
         raise UserError(f"{part.role}: {part.name} fails {how} ({type(error).__name__}: {said}); correct it") from error
 
 

@@ -166,13 +166,10 @@ class Upscaler:
         image = image.astype(np.float32, copy=False)
         result = np.empty((channels, self.scale * height, self.scale * width), dtype=np.float32)
 
-        def put(window: Window, pixels: np.ndarray) -> None:
-            result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
-
         picture = _Picture(lambda top, bottom: image[:, top:bottom], channels, height, width, "image", refine)
         overlap = self._overlap_for(picture)
         plan = plan_tiles(height, width, self._choose_tile(picture, overlap), overlap, self._align)
-        self._run(picture, plan, plan.cells, put, progress or silent)
+        self._run(picture, plan, plan.cells, _filling(result), progress or silent)
         return result
 
     def upscale_raster(
@@ -362,12 +359,9 @@ class Upscaler:
         _, height, width = tile.shape
         result = np.empty((3, self.scale * height, self.scale * width), dtype=np.float32)
 
-        def put(window: Window, pixels: np.ndarray) -> None:
-            result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
-
         plan = plan_tiles(height, width, self._limit - 2 * self.overlap, self.overlap, self._align)
         cells = plan.cells
-        composer = Composer(plan, 3, self.scale, cells, put)
+        composer = Composer(plan, 3, self.scale, cells, _filling(result))
         for cell in cells:
             row, column = plan.rows[cell[0]], plan.columns[cell[1]]
             part = self._enlarge(tile[None, :, row.start : row.stop, column.start : column.stop])[0]
@@ -385,6 +379,13 @@ class Upscaler:
         smaller = max(used // 2, MIN_TILE)
         self._limit = smaller + 2 * self.overlap
         _log.warning("not enough memory for a tile of %d pixels; going on with tiles of %d", used, smaller)
+
+
+def _filling(result: np.ndarray) -> Put:
+    def put(window: Window, pixels: np.ndarray) -> None:
+        result[:, window.y : window.y + window.height, window.x : window.x + window.width] = pixels
+
+    return put
 
 
 def _as_rgb(tile: np.ndarray, has_alpha: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 from gramgan.files import write_bytes
 from gramgan.places import as_place
 from gramgan.weights.card import Card, card_from_metadata
@@ -208,7 +208,7 @@ def _read_safetensors(path: Path) -> WeightFile:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
     except (safetensors.SafetensorError, *DAMAGED) as error:
         raise UserError(
-            f"{path}: truncated or not a safetensors file ({_one_line(error)}); get the file again"
+            f"{path}: truncated or not a safetensors file ({message_of(error, _LONGEST_NAME)}); get the file again"
         ) from None
     card = card_from_metadata(metadata, str(path))
     if is_packed(metadata):
@@ -300,7 +300,9 @@ def _normalise(
     try:
         return {new: _float32(tensor, copy) for new, tensor in zip(_esrgan_names(names), state.values(), strict=True)}
     except DAMAGED as error:  # a type that PyTorch knows and cannot convert, such as four bits
-        raise UserError(f"{path}: cannot become fp32 ({_one_line(error)}); give fp32, fp16 or bf16 weights") from None
+        raise UserError(
+            f"{path}: cannot become fp32 ({message_of(error, _LONGEST_NAME)}); give fp32, fp16 or bf16 weights"
+        ) from None
 
 
 def _float32(tensor: Tensor, copy: bool) -> Tensor:
@@ -394,7 +396,3 @@ def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return made
 
     return {name: wide(name, tensor) for name, tensor in state.items()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST_NAME]

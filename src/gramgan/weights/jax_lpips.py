@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from gramgan.errors import UserError
+from gramgan.errors import UserError, message_of
 
 _RECONSTRUCT = np.empty(0).__reduce__()[0]  # of NumPy 1 and 2, which keep it in different modules
 _ALLOWED = {
@@ -48,10 +48,8 @@ def read_arrays(data: bytes) -> Any:
     try:
         return _ArraysOnly(io.BytesIO(data)).load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"pickle of {len(data)} bytes: holds more than NumPy arrays, or is damaged ({reason}); get the file again"
-        ) from None
+        what = f"holds more than NumPy arrays, or is damaged ({message_of(error)})"
+        raise UserError(f"pickle of {len(data)} bytes: {what}; get the file again") from None
 
 
 def to_safetensors(data: bytes) -> bytes:

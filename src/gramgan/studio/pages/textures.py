@@ -64,11 +64,9 @@ def _build(studio: Studio, body: Body) -> PageAnswer:
     patches = whole_number_of(body, "patches", _PATCHES, 1, 50_000_000)
 
     def work(_: StudioJob, progress: Progress) -> dict[str, Any]:
-        from gramgan.collect import split
-        from gramgan.texture.database import TextureDatabase, sources_of
+        from gramgan.texture.database import TextureDatabase
 
-        training, _held_out = split(photos)
-        sources = sources_of(photos, training, licence=_licence(body), domain=_domain(body))
+        sources = _sources(photos, body)
         made = TextureDatabase.build(target, sources, patches=patches, descriptor=descriptor, progress=progress)
         return {"path": str(target), "said": f"{len(made):,} patches of {len(made.info().by_source)} photographs"}
 
@@ -83,13 +81,10 @@ def _add(studio: Studio, body: Body) -> PageAnswer:
     photos = studio.places.folder(text(body, "photos"))
 
     def work(_: StudioJob, progress: Progress) -> dict[str, Any]:
-        from gramgan.collect import split
-        from gramgan.texture.database import TextureDatabase, sources_of
+        from gramgan.texture.database import TextureDatabase
 
         before = TextureDatabase.open(path)
-        training, _held_out = split(photos)
-        sources = sources_of(photos, training, licence=_licence(body), domain=_domain(body))
-        after = before.add(sources, progress=progress)
+        after = before.add(_sources(photos, body), progress=progress)
         said = f"{len(after) - len(before):,} patches added: {len(after):,} in version {after.version}"
         return {"path": str(path), "said": said}
 
@@ -161,9 +156,10 @@ def _photographs(studio: Studio, body: Body) -> Callable[[], Any]:
     return opened
 
 
-def _licence(body: Body) -> str:
-    return text(body, "licence", "unknown").strip()
+def _sources(photos: Path, body: Body) -> list[Any]:
+    from gramgan.collect import split
+    from gramgan.texture.database import sources_of
 
-
-def _domain(body: Body) -> str:
-    return text(body, "domain", "photo").strip()
+    training, _ = split(photos)
+    licence, domain = text(body, "licence", "unknown").strip(), text(body, "domain", "photo").strip()
+    return sources_of(photos, training, licence=licence, domain=domain)
