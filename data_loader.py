@@ -9,8 +9,9 @@ from gramgan.collect import split
 from gramgan.data.items import items_of
 from gramgan.data.resident import ResidentPhotos
 from gramgan.data.source import Demand
-from gramgan.degradation.bicubic import SCALE, degrade_bicubic
+from gramgan.degradation.bicubic import degrade_bicubic
 from gramgan.images import find_images, read_rgb, read_rgb8
+from gramgan.ops.bicubic import SCALE
 
 __all__ = [
     "SCALE",

@@ -2,7 +2,7 @@
 
 import sys
 
-from gramgan.cli.legacy import graham_gan_model, run
+from gramgan.cli.legacy import graham_gan_model, run_script
 
 if __name__ == "__main__":
-    sys.exit(run(graham_gan_model, sys.argv[1:], "graham_gan_model.py"))
+    sys.exit(run_script(graham_gan_model, sys.argv[1:], "graham_gan_model.py"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from gramgan.cli.legacy import run, trainer
+from gramgan.cli.legacy import run_script, trainer
 
 if __name__ == "__main__":
-    sys.exit(run(trainer, sys.argv[1:], "trainer.py"))
+    sys.exit(run_script(trainer, sys.argv[1:], "trainer.py"))

@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gramgan.collect.collection import Collected, Collection
 from gramgan.collect.examine import Examined, examine
 from gramgan.collect.holdout import group_of
-from gramgan.collect.manifest import LeftOutFile, ManifestEntry, Side, known_licences, read_manifest
-from gramgan.collect.samples import SAMPLES, locate
+from gramgan.collect.manifest import TOLD, LeftOutFile, ManifestEntry, Side, known_licences, read_manifest
+from gramgan.collect.samples import SAMPLES, SamplePhoto, locate
 from gramgan.errors import UserError, in_one_line
 from gramgan.files import atomic_path, sha256
 from gramgan.images import find_images
@@ -44,17 +45,7 @@ def collect_samples(output: Path, *, min_size: int = MIN_PHOTO_SIZE, progress: P
         UserError: one of the packages is missing, `output` is not writable or holds a foreign `manifest.csv`.
     """
     candidates = [
-        _Candidate(
-            path=locate(sample),
-            source=sample.source,
-            group=sample.group,
-            title=sample.title,
-            licence=sample.licence,
-            licence_url=sample.licence_url,
-            author=sample.author,
-            page_url=sample.page_url,
-            split=sample.split,
-        )
+        _Candidate(locate(sample), sample.source, **{name: getattr(sample, name) for name in TOLD})
         for sample in SAMPLES
     ]
     return _gather(candidates, output, _Examine(min_size), progress, Alone())
@@ -96,22 +87,16 @@ def collect_folder(
     return _gather(candidates, output, _Examine(min_size, allow_huge), progress, team or Alone())
 
 
+def _told(photograph: SamplePhoto | ManifestEntry | _Candidate) -> dict[str, Any]:
+    return {name: getattr(photograph, name) for name in TOLD}
+
+
 def _of_user(path: Path, relative: Path, known: dict[str, ManifestEntry], licence: str) -> _Candidate:
     source = in_utf8(path.resolve().as_posix())
     entry = known.get(relative.as_posix())
     if entry is None:
         return _Candidate(path, source, in_utf8(group_of(relative)), in_utf8(relative.stem), licence)
-    return _Candidate(
-        path=path,
-        source=source,
-        group=entry.group,
-        title=entry.title,
-        licence=entry.licence,
-        licence_url=entry.licence_url,
-        author=entry.author,
-        page_url=entry.page_url,
-        split=entry.split,
-    )
+    return _Candidate(path, source, **_told(entry))
 
 
 @dataclass(frozen=True)
@@ -185,14 +170,8 @@ def _take(
         sha256=seen.sha256,
         pixels_sha256=seen.pixels_sha256,
         source=source,
-        licence=candidate.licence,
-        licence_url=candidate.licence_url,
-        author=candidate.author,
-        title=candidate.title,
-        page_url=candidate.page_url,
-        group=candidate.group,
-        split="train",  # until all groups are known
         fingerprint=seen.fingerprint,
+        **_told(candidate) | {"split": "train"},  # until all groups are known
     )
 
 

@@ -18,6 +18,10 @@ LEFT_OUT = "left-out.csv"
 Side = Literal["train", "holdout"]
 
 
+TOLD = ("licence", "licence_url", "author", "title", "page_url", "group", "split")
+"""Fields of a `ManifestEntry` that say where a photograph is from and what it belongs to, whatever its pixels are."""
+
+
 @dataclass(frozen=True)
 class ManifestEntry:
     """One photograph of a collection, a line of `manifest.csv`.

@@ -20,7 +20,7 @@ from gramgan.collect.examine import Examined, examine
 from gramgan.collect.found import FoundPhoto, original_of
 from gramgan.collect.gather import MIN_PHOTO_SIZE
 from gramgan.collect.journal import Journal, search_service
-from gramgan.collect.manifest import LeftOutFile, ManifestEntry, Side
+from gramgan.collect.manifest import TOLD, LeftOutFile, ManifestEntry, Side
 from gramgan.collect.services import SERVICES
 from gramgan.collect.services.base import Query, Service, asker
 from gramgan.errors import UserError, WriteFailedError
@@ -306,14 +306,10 @@ class _Run:
             sha256=seen.sha256,
             pixels_sha256=seen.pixels_sha256,
             source=found.url,
-            licence=found.licence,
-            licence_url=found.licence_url,
-            author=found.author,
-            title=found.title,
-            page_url=found.page_url,
+            fingerprint=seen.fingerprint,
             group=Path(name).stem,
             split="train",  # until all groups are known
-            fingerprint=seen.fingerprint,
+            **{name: getattr(found, name) for name in TOLD if name not in ("group", "split")},
         )
         self.journal.add(entry)
         path.replace(self.collection.folder / name)

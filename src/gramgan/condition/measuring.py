@@ -15,13 +15,12 @@ from gramgan.condition.softness import measure_softness
 from gramgan.images import Raster
 
 
-def measure(pixels: np.ndarray, *, tables: Jpeg | None = None) -> Condition:
-    """The condition of a picture in memory.
+def measure(pixels: np.ndarray) -> Condition:
+    """The condition of a picture in memory; traces of JPEG are looked for in the pixels.
 
     Args:
         pixels: RGB or grey, `[3, H, W]` or `[1, H, W]`, float in [0, 1], from 1×1 pixels on. Of more than 1.3
             megapixels 20 windows are looked at.
-        tables: the compression that is known from the file; without it, traces of JPEG are looked for in the pixels.
 
     Raises:
         ValueError: another shape.
@@ -29,7 +28,7 @@ def measure(pixels: np.ndarray, *, tables: Jpeg | None = None) -> Condition:
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or 0 in pixels.shape:
         raise ValueError(f"the condition is measured of [3, H, W] or [1, H, W], got {list(pixels.shape)}")
     height, width = pixels.shape[1:]
-    return of_samples(samples_of_array(pixels), width, height, tables)
+    return of_samples(samples_of_array(pixels), width, height, None)
 
 
 def of_file(path: Path | str, *, page: int = 0, allow_huge: bool = False) -> Condition:

@@ -7,11 +7,11 @@ from gramgan.condition.record import Condition
 from gramgan.condition.samples import in_levels
 
 _TILE = 64
-"""Pixels a side of a tile; much smaller ones have too few smooth patches to tell."""
+"""Pixels a side of a tile; much smaller ones have too few smooth patches to tell. The last ones are moved inwards."""
 _POSITIONS = 2_000
 
 
-def noise_map(pixels: np.ndarray, condition: Condition, tile: int = _TILE) -> np.ndarray:
+def noise_map(pixels: np.ndarray, condition: Condition) -> np.ndarray:
     """Noise by place, on a grid of tiles.
 
     Where noise shows clearly in a tile it is that tile's own. Elsewhere it is that of the whole picture, or less where
@@ -21,17 +21,16 @@ def noise_map(pixels: np.ndarray, condition: Condition, tile: int = _TILE) -> np
     Args:
         pixels: a picture or a window of it, `[3|1, H, W]` in [0, 1].
         condition: that of the whole picture.
-        tile: side of a tile in pixels; the last row and column of tiles are moved inwards to lie inside of the picture.
 
     Returns:
-        float32 `[⌈H/tile⌉, ⌈W/tile⌉]`, in grey levels of 255.
+        float32 `[⌈H/64⌉, ⌈W/64⌉]`, in grey levels of 255.
     """
     height, width = pixels.shape[1:]
-    rows, columns = -(-height // tile), -(-width // tile)
+    rows, columns = -(-height // _TILE), -(-width // _TILE)
     levels = np.zeros((rows, columns), np.float32)
     for row, column in np.ndindex(rows, columns):
-        top, left = (max(0, min(at * tile, side - tile)) for at, side in ((row, height), (column, width)))
-        levels[row, column] = _level(in_levels(pixels[:, top : top + tile, left : left + tile]), condition)
+        top, left = (max(0, min(at * _TILE, side - _TILE)) for at, side in ((row, height), (column, width)))
+        levels[row, column] = _level(in_levels(pixels[:, top : top + _TILE, left : left + _TILE]), condition)
     return _without_single_ones(levels)
 
 

@@ -86,12 +86,12 @@ def paired(first: Sequence[float], other: Sequence[float], *, higher_is_better: 
 
 
 @lru_cache
-def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
-    """t so that a Student variable with `degrees` of freedom lies within ±t with probability `confidence`.
+def t_quantile(degrees: int) -> float:
+    """t so that a Student variable with `degrees` of freedom lies within ±t with probability `CONFIDENCE`.
 
     With t = √degrees · tan θ that probability is the integral of cos^(degrees - 1) from 0 to θ over the one to π/2.
     """
     theta = np.linspace(0, math.pi / 2, _GRID)
     density = np.cos(theta) ** (degrees - 1)
     share = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2)))
-    return math.sqrt(degrees) * math.tan(np.interp(confidence * share[-1], share, theta))
+    return math.sqrt(degrees) * math.tan(np.interp(CONFIDENCE * share[-1], share, theta))

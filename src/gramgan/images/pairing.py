@@ -44,13 +44,13 @@ def pair_key(stem: str, scale: int = 4) -> str:
     return _SEPARATORS.sub("_", _token(scale).sub("_", stem)).strip("_").lower()
 
 
-def truths(hr_folder: Path, scale: int = 4) -> list[Path]:
+def truths(hr_folder: Path) -> list[Path]:
     """The HR images of a folder: all of them, or, where others are their LR images by name, without those.
 
     Raises:
         UserError: no such folder, or no images in it.
     """
-    return _split(find_images(hr_folder), scale)[0]
+    return _split(find_images(hr_folder), 4)[0]
 
 
 def pair_low(hr_folder: Path, lr_folder: Path | None, lr_name: str | None = None, scale: int = 4) -> list[Pair]:

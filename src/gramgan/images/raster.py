@@ -112,7 +112,7 @@ class Raster:
         return self._samples_of(window)
 
 
-def read_rgb(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
+def read_rgb(path: Path | str) -> np.ndarray:
     """A whole image as float32 `[3, H, W]`, [0, 1] for 8- and 16-bit files; grey is repeated, alpha is dropped.
 
     Of several pages or frames the first is read, and a log line says so.
@@ -120,13 +120,13 @@ def read_rgb(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    raster = _first(path, allow_huge)
+    raster = _first(path)
     values = raster.read_rgb()
     _say_depth(raster.info, values)
     return values
 
 
-def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
+def read_rgb8(path: Path | str) -> np.ndarray:
     """A whole image as uint8 `[3, H, W]`; deeper samples are clamped to [0, 1] and rounded, half up.
 
     Of several pages or frames the first is read, and a log line says so.
@@ -134,7 +134,7 @@ def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     Raises:
         UserError: see `Raster.open` and `Raster.read`.
     """
-    raster = _first(path, allow_huge)
+    raster = _first(path)
     if raster.info.dtype == "uint8":
         return raster.read_rgb8()
     values = raster.read_rgb()
@@ -142,8 +142,8 @@ def read_rgb8(path: Path | str, *, allow_huge: bool = False) -> np.ndarray:
     return _as_bytes(values)
 
 
-def _first(path: Path | str, allow_huge: bool) -> Raster:
-    raster = Raster.open(path, allow_huge=allow_huge)
+def _first(path: Path | str) -> Raster:
+    raster = Raster.open(path)
     if raster.info.pages > 1:
         _log.info("%s: %s with %d images in it; the first is read", path, raster.info.format, raster.info.pages)
     for note in raster.info.notes:

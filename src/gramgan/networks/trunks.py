@@ -175,21 +175,18 @@ class PerceptualTrunk(nn.Module):
         return features
 
 
-def load_trunk(
-    name: TrunkName, layers: Sequence[str] | None = None, device: torch.device | str = "cpu"
-) -> PerceptualTrunk:
-    """The trained trunk `name` on `device`, from the user's cache.
+def load_trunk(name: TrunkName, layers: Sequence[str] | None = None) -> PerceptualTrunk:
+    """The trained trunk `name`, from the user's cache.
 
     Args:
         name: one of `TRUNKS`.
         layers: which of its layers to return, by name; all of them if None. Nothing behind the last one is computed.
-        device: where the trunk is to live.
 
     Raises:
         UserError: its weights are not in the cache (the message holds the command that brings them), or a layer is
             unknown.
     """
-    return PerceptualTrunk.from_file(name, weight_path(SPECS[name].catalog_name), layers).to(device)
+    return PerceptualTrunk.from_file(name, weight_path(SPECS[name].catalog_name), layers)
 
 
 def _max_pool(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gramgan.collect.manifest import ManifestEntry
+from gramgan.collect.manifest import TOLD, ManifestEntry
 from gramgan.images import Raster, Window
 from gramgan.images.vips import pyvips
 from gramgan.names import in_utf8
@@ -19,7 +19,6 @@ _COMPRESSION = 4  # of PNG; more costs much time and saves little
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _READABLE = 40  # characters of a photograph's name in a key
 _CONTEXT = 4  # pixels, after shrinking, read around a sub-image: beyond the reach of the cubic filter
-_TOLD = ("licence", "licence_url", "author", "title", "page_url", "group", "split")  # fields of `ManifestEntry`
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class SubImage:
     def record(self) -> bytes:
         """What a shard says of it, as JSON: where it comes from, and under which licence."""
         entry = self.spot.photograph.entry
-        said = {name: in_utf8(getattr(entry, name)) for name in _TOLD}
+        said = {name: in_utf8(getattr(entry, name)) for name in TOLD}
         record = {"source": in_utf8(entry.file), "source_sha256": entry.sha256, **self.spot.origin, **said}
         return json.dumps(record, ensure_ascii=False).encode("utf-8")
 

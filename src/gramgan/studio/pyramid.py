@@ -20,6 +20,7 @@ from gramgan.scientific.base import Reading
 from gramgan.scientific.detect import open_scientific, scientific_kind
 
 PYRAMID_TILE = 512
+_THUMBNAIL = 240
 _KEPT = 40  # pyramids
 
 
@@ -68,13 +69,13 @@ class Pyramids:
         part = image.crop(left, top, min(PYRAMID_TILE, image.width - left), min(PYRAMID_TILE, image.height - top))
         return part.pngsave_buffer(compression=1)
 
-    def thumbnail(self, path: Path, side: int = 240) -> bytes:
-        """The whole picture, at most `side` pixels wide and high, as PNG. Raises what `shape` raises."""
+    def thumbnail(self, path: Path) -> bytes:
+        """The whole picture, at most `_THUMBNAIL` pixels wide and high, as PNG. Raises what `shape` raises."""
         file, shape = self._ready(path)
         level = 0
-        while level + 1 < shape.levels and max(shape.width, shape.height) >> (level + 1) >= side:
+        while level + 1 < shape.levels and max(shape.width, shape.height) >> (level + 1) >= _THUMBNAIL:
             level += 1
-        return pyvips.Image.tiffload(str(file), page=level).thumbnail_image(side, size="down").pngsave_buffer()
+        return pyvips.Image.tiffload(str(file), page=level).thumbnail_image(_THUMBNAIL, size="down").pngsave_buffer()
 
     def _ready(self, path: Path) -> tuple[Path, PyramidShape]:
         status = path.stat()

@@ -299,7 +299,7 @@ def _claimed(path: Path, parent: Path, pattern: str) -> Iterator[Path]:
     `pattern` is its name, with an asterisk for what makes it unlike others; abandoned ones of that name are removed.
     """
     _remove_abandoned(parent, pattern)
-    handle = None
+    folder, handle = parent, None
     while handle is None:
         folder = parent / pattern.replace("*", uuid.uuid4().hex[:12])
         try:

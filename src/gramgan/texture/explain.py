@@ -113,12 +113,12 @@ def nearest(vectors: np.ndarray, queries: np.ndarray, neighbours: int) -> tuple[
     return distances, rows
 
 
-def typical_distance(vectors: np.ndarray, queries: np.ndarray, seed: int = 0) -> np.ndarray:
+def typical_distance(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Median distance of each of `queries` `[M, D]` to patches of `vectors` `[N, D]` drawn at random: float64 `[M]`.
 
     What "near" is measured by: the distance to a texture that nobody chose.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     drawn = vectors[random.choice(len(vectors), min(len(vectors), _TYPICAL), replace=False)].astype(np.float64)
     return np.array([np.median(np.linalg.norm(drawn - query, axis=1)) for query in queries.astype(np.float64)])
 

@@ -90,10 +90,10 @@ def untag(path: Path, name: str) -> None:
             raise UserError(f"{path}: the tag '{name}' cannot be removed ({lance_reason(error)})") from error
 
 
-def clean(path: Path, *, keep: int = 1, older_than: timedelta = timedelta(0)) -> Cleaned:
+def clean(path: Path, *, keep: int = 1) -> Cleaned:
     """Remove old versions, data files that only they needed, and what interrupted additions left behind.
 
-    The newest `keep` versions stay, and so do tagged versions and those that are not `older_than`.
+    The newest `keep` versions stay, and so do tagged versions.
 
     Raises:
         UserError: the table is none or cannot be written to.
@@ -103,8 +103,7 @@ def clean(path: Path, *, keep: int = 1, older_than: timedelta = timedelta(0)) ->
     with changing(path):
         abandoned = remove_abandoned(path)
         dataset = LanceTable.open(path).dataset
-        limit = datetime.now(UTC) - older_than
-        old = [number for number, time, _ in versions_of(dataset)[:-keep] if time.replace(tzinfo=UTC) <= limit]
+        old = [number for number, _, _ in versions_of(dataset)[:-keep]]
         tagged = {int(known["version"]) for known in dataset.tags.list().values()}
         removed = _remove(path, dataset, [number for number in old if number not in tagged])
         remove_old_checksums(path)

@@ -13,18 +13,17 @@ _BLOCK = 2**16  # vectors
 _AGAIN = 4  # of each block are compared in float64
 
 
-def sample_queries(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def sample_queries(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Queries such as a training asks, and the distances of their nearest vectors by comparing all.
 
     Args:
         vectors: float32 `[N, D]`.
-        seed: of the choice.
 
     Returns:
         Queries halfway between two similar vectors, float32 `[M, D]`, and distances, float64 `[M]`.
     """
     number = int(min(_MOST, max(_LEAST, _WORK / vectors.size)))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     some = vectors[random.choice(len(vectors), min(len(vectors), _DRAWN), replace=False)]
     some = some[Curve(some).order(some)]
     position = random.integers(0, len(some), number)
