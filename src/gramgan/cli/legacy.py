@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gramgan.cli import console
 from gramgan.cli.train import run_live
+from gramgan.config import Config, load_config
 from gramgan.errors import UserError
-
-if TYPE_CHECKING:
-    from gramgan.config import Config
+from gramgan.files import atomic_path, ensure_folder
+from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, settings_path
 
 _PHOTOS = Path("downloaded_images")
 _WEIGHT_FILES = ("gramgan_G_best.pth", "gramgan_G_best.safetensors")  # what a run calls its own best weights
@@ -90,7 +90,6 @@ def trainer(
 ) -> None:
     """The 50-iteration test run: all five losses, from Real-ESRGAN's weights (the preset `quick`)."""
     from gramgan.collect import collect_samples
-    from gramgan.config import load_config
     from gramgan.training.checkpoint import checkpoints
     from gramgan.weights.catalog import KNOWN, fetch_weights
 
@@ -140,16 +139,11 @@ class SavePath:
 
     def make_room(self) -> None:
         """Create the folders before the training, not after it. Raises UserError."""
-        from gramgan.files import ensure_folder
-
         for folder in (self.run, (self.generator or self.run / "any").parent):
             ensure_folder(folder)
 
     def save(self) -> list[Path]:
         """Copy the run's best weights to where they were asked for; the files that are there now. Raises UserError."""
-        from gramgan.files import atomic_path
-        from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR
-
         saved = []
         for name, target in ((BEST_GENERATOR, self.generator), (BEST_DISCRIMINATOR, self.discriminator)):
             kind = ".safetensors" if target and target.suffix.lower() == ".safetensors" else ".pth"
@@ -163,7 +157,7 @@ class SavePath:
         return saved
 
 
-def scaled_to(preset: "Config", iterations: int) -> dict[str, object]:
+def scaled_to(preset: Config, iterations: int) -> dict[str, object]:
     """Settings that spread `iterations` over the stages in the preset's proportions, each at least 1 where possible.
 
     Warm-up keeps its proportion and the cosine ends with the run, if it is shorter than the preset's; logging and
@@ -196,9 +190,8 @@ def _architecture(start: str) -> list[str]:
     )
 
 
-def _classic(run: Path, iterations: int | None, patches: int, overrides: list[str]) -> "Config":
+def _classic(run: Path, iterations: int | None, patches: int, overrides: list[str]) -> Config:
     """The preset `classic` in `iterations`, with its results in `run`, where no run may be yet."""
-    from gramgan.config import load_config
     from gramgan.training.checkpoint import checkpoints
 
     if checkpoints(run / "checkpoints"):
@@ -209,11 +202,8 @@ def _classic(run: Path, iterations: int | None, patches: int, overrides: list[st
     return load_config("classic", overrides=[*console.overrides_of(own), *overrides])
 
 
-def _of_run(run: Path, iterations: int | None, overrides: list[str]) -> "Config":
+def _of_run(run: Path, iterations: int | None, overrides: list[str]) -> Config:
     """A run's own settings; another number of iterations lengthens or shortens its last stage."""
-    from gramgan.config import load_config
-    from gramgan.training.folder import settings_path
-
     stages = load_config(file=settings_path(run)).stages
     if iterations is not None:
         adversarial = iterations - stages.pretrain - stages.warm_discriminator
@@ -227,7 +217,7 @@ def _database(run: Path, patches: int) -> Path:
     return run / f"texture_{patches}.lance"
 
 
-def _trunk(config: "Config") -> str | None:
+def _trunk(config: Config) -> str | None:
     """The known weights that a run's perceptual loss needs."""
     from gramgan.networks.trunks import SPECS
 
@@ -235,7 +225,7 @@ def _trunk(config: "Config") -> str | None:
     return SPECS[config.losses.trunk].catalog_name if needs_it else None
 
 
-def _prepare(config: "Config", run: Path, patches: int) -> None:
+def _prepare(config: Config, run: Path, patches: int) -> None:
     """Find what a new run needs, and build its texture database unless one of these photographs is there already.
 
     Raises:

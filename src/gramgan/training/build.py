@@ -11,8 +11,7 @@ from torch import nn
 from gramgan.config import Config
 from gramgan.data.choice import Way, open_source, usual_workers
 from gramgan.data.source import CropSource, Demand
-from gramgan.degradation import Degradation
-from gramgan.degradation import build_degradation as build_degradation
+from gramgan.degradation import Degradation, build_degradation
 from gramgan.errors import UserError
 from gramgan.hardware.device import resolve_device
 from gramgan.hardware.probe import probe_training
