@@ -26,6 +26,7 @@ DECODER_ERRORS = (
     *(RuntimeError, OSError, MemoryError),  # NotImplementedError is a RuntimeError
 )
 """What libraries and their decoders raise for damaged files, beside errors of their own."""
+_PAGES_LOOKED_AT = 16
 _MOST_AT_ONCE = 16 << 20  # bytes; no library writes more at a time
 NO_MEASUREMENT = 3.4e38
 """Floats from here on mean "no data", whatever the file says: programs fill with the greatest that there is."""
@@ -195,3 +196,52 @@ class ScientificFile(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the file."""
+
+
+class PagedFile(ScientificFile):
+    """A file of pages, or frames, that are decoded one by one; each has the same `samples`, of which one is a layer."""
+
+    pages: int
+    samples: int
+    _cached: tuple[int, np.ndarray] | None = None
+
+    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
+        """Stored values `[len(layers), height, width]`."""
+        rows = slice(window.y, window.y + window.height)
+        columns = slice(window.x, window.x + window.width)
+        places = (divmod(layer, self.samples) for layer in layers)
+        return np.stack([self._page(page)[rows, columns, sample] for page, sample in places])
+
+    def overview(self, layer: int) -> np.ndarray:
+        """Values of some pages, spread over the file, so that every layer gets the same, `[n]`."""
+        pages = np.unique(np.linspace(0, self.pages - 1, min(self.pages, _PAGES_LOOKED_AT)).astype(int))
+        step = max(1, max(self.width, self.height) // OVERVIEW)
+        sample = layer % self.samples
+        values = np.concatenate([self._page(int(page))[::step, ::step, sample].ravel() for page in pages])
+        return values[self._is_value(values)]
+
+    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
+        """Where there is data; None where nothing is missing."""
+        return self._is_value(self.read(layers, window)) if self.has_holes else None
+
+    def close(self) -> None:
+        """Forget the page in memory."""
+        self._cached = None
+
+    def _page(self, page: int) -> np.ndarray:
+        """One page, `[height, width, samples]`."""
+        if self._cached is None or self._cached[0] != page:
+            self._cached = page, self._decoded(page).astype(self.dtype, copy=False)
+        return self._cached[1]
+
+    @abstractmethod
+    def _decoded(self, page: int) -> np.ndarray:
+        """One page as it is stored, `[height, width, samples]`.
+
+        Raises:
+            UserError: it is damaged.
+        """
+
+    @abstractmethod
+    def _is_value(self, values: np.ndarray) -> np.ndarray:
+        """Which of some stored values are data."""

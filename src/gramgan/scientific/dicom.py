@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -20,11 +20,10 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gramgan.errors import UserError, message_of
-from gramgan.images import Window
 from gramgan.images.formats.vips_reader import MAX_PIXELS, check_pixel_count
 from gramgan.installed import is_installed
 from gramgan.scientific.bands import BandChoice
-from gramgan.scientific.base import DECODER_ERRORS, OVERVIEW, Enlarged, Layer, Note, Reading, ScientificFile
+from gramgan.scientific.base import DECODER_ERRORS, Enlarged, Layer, Note, PagedFile, Reading
 from gramgan.scientific.claims import claimed_pixels
 from gramgan.scientific.dicom_writer import MAX_BYTES, write_dicom
 from gramgan.scientific.radiometry import ValueRange
@@ -45,7 +44,6 @@ _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR
 _NOT_PICTURES = {"RTDOSE": "doses", "SEG": "segments", "RTSTRUCT": "contours"}
 _NARROW_BITS = 12
 _HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of a CT scanner hold
-_FRAMES_LOOKED_AT = 16
 _TOLERATED = 4  # times the pixels of a frame
 _MAX_FRAMES = 100_000
 _CHUNK = 1 << 20
@@ -53,7 +51,7 @@ _MOST_INFLATED = 2 * MAX_PIXELS  # bytes: the largest image of 16 bits
 _PRIMARIES = ("red", "green", "blue")
 
 
-class Dicom(ScientificFile):
+class Dicom(PagedFile):
     """A DICOM image that is open for reading.
 
     Every frame is a layer, or three if it has colours; YBR becomes RGB. MONOCHROME1 is seen inverted, as it is shown.
@@ -103,23 +101,22 @@ class Dicom(ScientificFile):
         if allocated not in (8, 16) or not 1 <= self._stored <= allocated:
             raise UserError(f"{path}: samples of {self._stored} in {allocated} bits; only 8 and 16 are read")
         self.width, self.height = int(data.Columns), int(data.Rows)
-        self.frames = int(data.get("NumberOfFrames") or 1)
-        if min(self.width, self.height, self.frames) < 1 or self.frames > _MAX_FRAMES:
-            raise UserError(f"{path}: damaged DICOM file ({self.width}x{self.height}, {self.frames} frames)")
-        check_pixel_count(path, self.width, self.height * self.frames * colours, allow_huge)
+        self.pages = int(data.get("NumberOfFrames") or 1)
+        if min(self.width, self.height, self.pages) < 1 or self.pages > _MAX_FRAMES:
+            raise UserError(f"{path}: damaged DICOM file ({self.width}x{self.height}, {self.pages} frames)")
+        check_pixel_count(path, self.width, self.height * self.pages * colours, allow_huge)
         self._signed = bool(data.PixelRepresentation)
         self.dtype = np.dtype(f"{'int' if self._signed else 'uint'}{allocated}")
         self.limits = _limits(self._stored, self._signed)
-        self._colours = colours
-        self._cached: tuple[int, np.ndarray] | None = None
+        self.samples = colours
         self._padding = _padding(data, self.dtype) if colours == 1 else None
         self.has_holes = self._padding is not None
-        self._frame(0)  # so that a missing codec shows before any work
+        self._page(0)  # so that a missing codec shows before any work
         self.layers = self._layers(modality, inverted=photometric == "MONOCHROME1")
 
     def _layers(self, modality: str, *, inverted: bool) -> tuple[Layer, ...]:
         whole = _limits(self._stored, self._signed)
-        wide = self._stored > _NARROW_BITS and self._colours == 1
+        wide = self._stored > _NARROW_BITS and self.samples == 1
         if wide and modality != "CT":
             values = self.overview(0)
             low, high = (float(values.min()), float(values.max())) if values.size else whole
@@ -131,7 +128,7 @@ class Dicom(ScientificFile):
                 *whole,
             )
         layers = []
-        for frame in range(self.frames):
+        for frame in range(self.pages):
             scale, offset, unit = _rescaling(self._data, modality, frame)
             if scale == 0:
                 raise UserError(f"{self.path}: a rescale slope of 0 leaves nothing of its values; correct it")
@@ -139,7 +136,7 @@ class Dicom(ScientificFile):
             if wide and modality == "CT":
                 low, high = sorted((physical - offset) / scale for physical in _HOUNSFIELD)
                 natural = low, high
-            names = [f" {primary}" for primary in _PRIMARIES] if self._colours == 3 else [""]
+            names = [f" {primary}" for primary in _PRIMARIES] if self.samples == 3 else [""]
             layers += [
                 Layer(
                     f"frame {frame + 1}{name}",
@@ -157,73 +154,45 @@ class Dicom(ScientificFile):
     @property
     def grouping(self) -> tuple[BandChoice, ...]:
         """The three layers of a frame with colours."""
-        if self._colours == 1:
+        if self.samples == 1:
             return ()
-        return tuple(BandChoice((first, first + 1, first + 2)) for first in range(1, 3 * self.frames + 1, 3))
-
-    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
-        """Stored values `[len(layers), height, width]`, of frames that are decoded one by one."""
-        rows = slice(window.y, window.y + window.height)
-        columns = slice(window.x, window.x + window.width)
-        planes = []
-        for layer in layers:
-            frame, colour = divmod(layer, self._colours)
-            planes.append(self._frame(frame)[rows, columns, colour])
-        return np.stack(planes)
-
-    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """Where values lie outside of the padding range; None where the file has no padding."""
-        if self._padding is None:
-            return None
-        values, (low, high) = self.read(layers, window), self._padding
-        return (values < low) | (values > high)
-
-    def overview(self, layer: int) -> np.ndarray:
-        """Values of some frames, spread over the file, so that every layer gets the same, `[n]`."""
-        frames = np.unique(np.linspace(0, self.frames - 1, min(self.frames, _FRAMES_LOOKED_AT)).astype(int))
-        step = max(1, max(self.width, self.height) // OVERVIEW)
-        colour = layer % self._colours
-        values = np.concatenate([self._frame(int(frame))[::step, ::step, colour].ravel() for frame in frames])
-        if self._padding is None:
-            return values
-        low, high = self._padding
-        return values[(values < low) | (values > high)]
+        return tuple(BandChoice((first, first + 1, first + 2)) for first in range(1, 3 * self.pages + 1, 3))
 
     def save(self, result: Enlarged, temporary: Path, note: Note) -> None:
         """Write the result as uncompressed DICOM with this file's elements."""
         with lenient():
-            write_dicom(self._untouched, self._colours, self.frames, result, temporary, note)
+            write_dicom(self._untouched, self.samples, self.pages, result, temporary, note)
 
     def check_result(self, width: int, height: int, target: Path) -> None:
         """Refuse results above 4 GiB uncompressed, or with sides that 16 bits do not count."""
-        size = width * height * self.frames * self._colours * self.dtype.itemsize
+        size = width * height * self.pages * self.samples * self.dtype.itemsize
         if size > MAX_BYTES or max(width, height) > 65535:
             raise UserError(
-                f"{target}: {width}x{height} in {self.frames} frames is more than a DICOM file holds (65535 a side, "
+                f"{target}: {width}x{height} in {self.pages} frames is more than a DICOM file holds (65535 a side, "
                 "4 GiB); use a smaller --scale or split the frames"
             )
 
-    def close(self) -> None:
-        """Forget the frame in memory; the file itself is not held open."""
-        self._cached = None
+    def _decoded(self, page: int) -> np.ndarray:
+        with refusing_dicom(self.path):
+            self._check_claim(page)
+            frame = pixel_array(self._data, index=page)
+        shape = (self.height, self.width, self.samples)
+        if frame.size != np.prod(shape) or frame.dtype.kind not in "ui":
+            raise UserError(f"{self.path}: damaged DICOM file (its frames have another shape); get a whole copy")
+        return frame.reshape(shape)
 
-    def _frame(self, index: int) -> np.ndarray:
-        """One frame, `[height, width, colours]`."""
-        if self._cached is None or self._cached[0] != index:
-            with refusing_dicom(self.path):
-                self._check_claim(index)
-                frame = pixel_array(self._data, index=index)
-            shape = (self.height, self.width, self._colours)
-            if frame.size != np.prod(shape) or frame.dtype.kind not in "ui":
-                raise UserError(f"{self.path}: damaged DICOM file (its frames have another shape); get a whole copy")
-            self._cached = index, frame.reshape(shape).astype(self.dtype, copy=False)
-        return self._cached[1]
+    def _is_value(self, values: np.ndarray) -> np.ndarray:
+        """Those outside of the padding range."""
+        if self._padding is None:
+            return np.ones(values.shape, bool)
+        low, high = self._padding
+        return (values < low) | (values > high)
 
     def _check_claim(self, index: int) -> None:
         """Refuse a compressed frame that claims to be far larger than the file says: its decoder believes it."""
         if not self._data.file_meta.TransferSyntaxUID.is_encapsulated:
             return
-        frame = get_frame(self._data.PixelData, index, number_of_frames=self.frames)
+        frame = get_frame(self._data.PixelData, index, number_of_frames=self.pages)
         claimed = claimed_pixels(frame) if frame[:2] in (b"\xff\xd8", b"\xff\x4f") else None
         if claimed is not None and claimed > _TOLERATED * self.width * self.height:
             raise UserError(

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,14 +16,13 @@ from gramgan.images.formats.vips_reader import check_pixel_count
 from gramgan.scientific.bands import BandChoice
 from gramgan.scientific.base import (
     DECODER_ERRORS,
-    OVERVIEW,
     SAMPLE_TYPES,
     TAGS_LOST,
     Enlarged,
     Layer,
     Note,
+    PagedFile,
     Reading,
-    ScientificFile,
     is_measurement,
     saying_why,
 )
@@ -43,7 +42,6 @@ _BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
 _TOLERATED = 4  # times the pixels of a part: strips and tiles at the edge may be padded
 _TILE = 256
 _CLASSIC_LIMIT = 4_000_000_000  # bytes; offsets in a classic TIFF have 32 bits
-_LOOKED_AT = 16
 _MAX_PAGES = 100_000
 _DESCRIPTION, _IMAGEJ_METADATA = 270, 50839
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
@@ -54,7 +52,7 @@ _ALPHA = (1, 2)  # associated, unassociated
 _PRIMARIES = (" red", " green", " blue")
 
 
-class _Stack(ScientificFile):
+class _Stack(PagedFile):
     """Pages of one size and type in a TIFF; every page is a layer, or as many as it has samples.
 
     Args:
@@ -90,17 +88,17 @@ class _Stack(ScientificFile):
                 f"{self.path}: its samples are of type {dtype}; convert them to one of {', '.join(SAMPLE_TYPES)}"
             )
         self.dtype = dtype.newbyteorder("=")
-        self.height, self.width, self._samples = first.imagelength, first.imagewidth, first.samplesperpixel
+        self.height, self.width, self.samples = first.imagelength, first.imagewidth, first.samplesperpixel
         self._photometric = int(first.photometric)
         known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR)
-        if first.imagedepth != 1 or self._photometric not in known or len(first.shape) != 2 + (self._samples > 1):
+        if first.imagedepth != 1 or self._photometric not in known or len(first.shape) != 2 + (self.samples > 1):
             shape = "x".join(map(str, first.shape))
             raise UserError(f"{self.path}: pages of the shape {shape} are neither grey nor RGB")
-        self._has_colours = self._photometric in (_RGB, _YCBCR) and self._samples >= 3
-        self._is_planar = self._samples > 1 and first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        self._has_colours = self._photometric in (_RGB, _YCBCR) and self.samples >= 3
+        self._is_planar = self.samples > 1 and first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         check_pixel_count(self.path, self.width, self.height, allow_huge)
         self.pages = self._count_pages()
-        if not 1 <= self.pages * self._samples <= _MAX_PAGES:
+        if not 1 <= self.pages * self.samples <= _MAX_PAGES:
             raise UserError(f"{self.path}: damaged {self.form} ({self.pages} pages); get a whole copy")
         lost = [name for code, name in TAGS_LOST.items() if code in first.tags]
         if lost:
@@ -109,7 +107,6 @@ class _Stack(ScientificFile):
             _log.warning("%s: what it says of %s, such as its place, is not in the result", beside, self.path.name)
         if first.subifds:
             _log.warning("%s: it has pages in several sizes; the result has the largest", self.path)
-        self._cached: tuple[int, np.ndarray] | None = None
         self.has_holes = self.dtype.kind == "f"
         natural = self._natural_range()
         inverted = self._photometric == _WHITE_IS_ZERO
@@ -121,10 +118,10 @@ class _Stack(ScientificFile):
         _resolution(first, 1, 1)  # so that damage shows before any work
 
     def _sample_names(self) -> list[str]:
-        if self._samples == 1:
+        if self.samples == 1:
             return [""]
         primaries = _PRIMARIES if self._has_colours else ()
-        return [*primaries, *(f" sample {number + 1}" for number in range(len(primaries), self._samples))]
+        return [*primaries, *(f" sample {number + 1}" for number in range(len(primaries), self.samples))]
 
     def _count_pages(self) -> int:
         pages = self._file.pages
@@ -140,39 +137,17 @@ class _Stack(ScientificFile):
         """Red, green and blue of a page; alpha is repeated."""
         colours = 3 if self._has_colours else 1
         choices = []
-        for first in range(1, self._samples * self.pages + 1, self._samples):
+        for first in range(1, self.samples * self.pages + 1, self.samples):
             if self._has_colours:
                 choices.append(BandChoice((first, first + 1, first + 2)))
             for number, kind in enumerate(self._file.pages.first.extrasamples):
-                if int(kind) in _ALPHA and colours + number < self._samples:
+                if int(kind) in _ALPHA and colours + number < self.samples:
                     choices.append(BandChoice((first + colours + number,), nearest=True))
         return tuple(choices)
 
-    def read(self, layers: Sequence[int], window: Window) -> np.ndarray:
-        """Stored values `[len(layers), height, width]`, of pages that are decoded one by one."""
-        rows = slice(window.y, window.y + window.height)
-        columns = slice(window.x, window.x + window.width)
-        planes = []
-        for layer in layers:
-            page, sample = divmod(layer, self._samples)
-            planes.append(self._page(page)[rows, columns, sample])
-        return np.stack(planes)
-
-    def valid(self, layers: Sequence[int], window: Window) -> np.ndarray | None:
-        """Where floats were measured; None where every value is one."""
-        return is_measurement(self.read(layers, window)) if self.has_holes else None
-
-    def overview(self, layer: int) -> np.ndarray:
-        """Values of some pages, spread over the file, so that every layer gets the same, `[n]`."""
-        pages = np.unique(np.linspace(0, self.pages - 1, min(self.pages, _LOOKED_AT)).astype(int))
-        step = max(1, max(self.width, self.height) // OVERVIEW)
-        sample = layer % self._samples
-        values = np.concatenate([self._page(int(page))[::step, ::step, sample].ravel() for page in pages])
-        return values[is_measurement(values)]
-
     def close(self) -> None:
         """Close the file."""
-        self._cached = None
+        super().close()
         self._file.close()
 
     def _decode(self, page: int) -> np.ndarray:
@@ -196,16 +171,15 @@ class _Stack(ScientificFile):
                     "compression that is not read: save it without"
                 )
 
-    def _page(self, page: int) -> np.ndarray:
-        """One page, `[height, width, samples]`."""
-        if self._cached is None or self._cached[0] != page:
-            with self._refusing():
-                values = np.asarray(self._decode(page))
-                if self._is_planar:
-                    values = np.moveaxis(values.reshape(self._samples, self.height, self.width), 0, -1)
-                values = values.reshape(self.height, self.width, self._samples)
-            self._cached = page, values.astype(self.dtype, copy=False)
-        return self._cached[1]
+    def _decoded(self, page: int) -> np.ndarray:
+        with self._refusing():
+            values = np.asarray(self._decode(page))
+            if self._is_planar:
+                values = np.moveaxis(values.reshape(self.samples, self.height, self.width), 0, -1)
+            return values.reshape(self.height, self.width, self.samples)
+
+    def _is_value(self, values: np.ndarray) -> np.ndarray:
+        return is_measurement(values)
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -221,7 +195,7 @@ class _Stack(ScientificFile):
             ) from None
 
     def _bytes(self, width: int, height: int) -> int:
-        return width * height * self._samples * self.pages * self.dtype.itemsize
+        return width * height * self.samples * self.pages * self.dtype.itemsize
 
     def _look_of(self, across: float, down: float) -> dict[str, Any]:
         """How samples are shown and how dense pixels are, for a writer."""
@@ -233,9 +207,9 @@ class _Stack(ScientificFile):
             said["photometric"] = "miniswhite"
         elif self._photometric == _PALETTE and first.colormap is not None:
             said |= {"photometric": "palette", "colormap": first.colormap}
-        if self._samples > 1:
+        if self.samples > 1:
             said["planarconfig"] = "separate" if self._is_planar else "contig"
-            extra = self._samples - (3 if self._has_colours else 1)
+            extra = self.samples - (3 if self._has_colours else 1)
             kinds = [int(kind) for kind in first.extrasamples][:extra]
             if extra:
                 said["extrasamples"] = kinds + [0] * (extra - len(kinds))
@@ -254,13 +228,13 @@ class _Stack(ScientificFile):
     def _shape(self, result: Enlarged) -> tuple[int, ...]:
         """Of a page of the result."""
         size = (result.height, result.width)
-        if self._samples == 1:
+        if self.samples == 1:
             return size
-        return (self._samples, *size) if self._is_planar else (*size, self._samples)
+        return (self.samples, *size) if self._is_planar else (*size, self.samples)
 
     def _tiles(self, page: int, result: Enlarged) -> Iterator[np.ndarray]:
         """Tiles of a page of the result in the order of the file: `[rows, columns]`, or with samples."""
-        layers = range(page * self._samples, (page + 1) * self._samples)
+        layers = range(page * self.samples, (page + 1) * self.samples)
         for group in [[layer] for layer in layers] if self._is_planar else [layers]:
             for top in range(0, result.height, _TILE):
                 band = Window(0, top, result.width, min(_TILE, result.height - top))
@@ -352,7 +326,7 @@ class ImageJTiff(_Stack):
     @property
     def _stored(self) -> int:
         """Bytes of a page that is not compressed."""
-        return self.width * self.height * self._samples * self.dtype.itemsize
+        return self.width * self.height * self.samples * self.dtype.itemsize
 
     def _decode(self, page: int) -> np.ndarray:
         first = self._file.pages.first
@@ -392,12 +366,12 @@ class ImageJTiff(_Stack):
     def _planes(self, result: Enlarged) -> Iterator[np.ndarray]:
         whole = Window(0, 0, result.width, result.height)
         for page in range(self.pages):
-            layers = range(page * self._samples, (page + 1) * self._samples)
+            layers = range(page * self.samples, (page + 1) * self.samples)
             planes = [result.read(layer, whole) for layer in layers]
             if self._is_planar:
                 yield from planes
             else:
-                yield np.stack(planes, axis=-1) if self._samples > 1 else planes[0]
+                yield np.stack(planes, axis=-1) if self.samples > 1 else planes[0]
 
 
 def _resolution(page: tifffile.TiffPage, across: float, down: float) -> dict[str, Any]:
