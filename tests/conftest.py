@@ -68,6 +68,12 @@ def quiet_log() -> Iterator[None]:
 
 
 @pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their curves, half a second of matplotlib each; tests/reports draws them."""
+    monkeypatch.setattr("gramgan.reports.page._svg", lambda figure, prefix, label: "<svg></svg>")
+
+
+@pytest.fixture
 def network() -> RRDBNet:
     """Random weights whose results lie around 0.5 and seldom outside of [0, 1]."""
     with torch.random.fork_rng(devices=[]):

@@ -13,6 +13,8 @@ from gramgan.images import write_image
 from gramgan.networks import discriminator, trunks
 from gramgan.training.fitting import Fit
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 FIELDS = ("satellite", "medical", "art", "fabric-and-faces", "industrial")
 PAGES = [TUTORIALS / f"{name}.md" for name in ("own-domain", *FIELDS)]

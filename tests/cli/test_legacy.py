@@ -19,6 +19,8 @@ from gramgan.texture.database import TextureDatabase
 from gramgan.weights import catalog
 from gramgan.weights.formats import read_weights
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "generator.nf=8",

@@ -65,9 +65,10 @@ def test_two_hundred_textures_are_clean(shared: Callable[[str], list[Path]]) -> 
 
 
 def test_photographs_that_were_never_compressed_show_no_jpeg(photographs: list[Picture]) -> None:
-    for picture in photographs:
-        for one in (picture, as_grey(picture), resized(picture, 2), with_noise(picture, 6)):
-            assert looked_at(one).jpeg is None
+    for number, picture in enumerate(photographs):
+        changed = (as_grey(picture), resized(picture, 2), with_noise(picture, 6))[number % 3]
+        assert looked_at(picture).jpeg is None
+        assert looked_at(changed).jpeg is None
 
 
 @pytest.mark.slow

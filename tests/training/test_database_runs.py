@@ -15,6 +15,8 @@ from gramgan.texture.database import Source, TextureDatabase
 from gramgan.training.checkpoint import load_checkpoint
 from gramgan.training.run import train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 Tiny = Callable[..., Config]
 
 

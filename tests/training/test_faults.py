@@ -27,6 +27,8 @@ from gramgan.training.checkpoint import checkpoints, load_checkpoint, save_check
 from gramgan.training.folder import read_log
 from gramgan.training.run import Unwatched, train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 Tiny = Callable[..., Config]
 
 KILLS = 20

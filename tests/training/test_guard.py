@@ -25,6 +25,8 @@ from gramgan.training.processes import Processes
 from gramgan.training.run import train
 from gramgan.training.step import StepResult
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 Tiny = Callable[..., Config]
 
 LOSSES = {

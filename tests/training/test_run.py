@@ -27,6 +27,8 @@ from gramgan.training.folder import Record, read_log
 from gramgan.training.run import Unwatched, train
 from gramgan.weights.formats import load_strict, read_weights, write_pth
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 Tiny = Callable[..., Config]
 
 
