@@ -217,9 +217,10 @@ def _table(left: Iterable[str], right: Iterable[str]) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for titles, justify in ((left, "left"), (right, "right")):
-        for title in titles:
-            table.add_column(plain(title), justify=justify, no_wrap=True)
+    for title in left:
+        table.add_column(plain(title), no_wrap=True)
+    for title in right:
+        table.add_column(plain(title), justify="right", no_wrap=True)
     return table
 
 

@@ -163,6 +163,7 @@ def _take(
     twin = collection.twin(seen.pixels_sha256)
     if twin is not None:
         return None if twin.source == source else LeftOutFile(source, f"duplicate: the same pixels as {twin.file}")
+    told: dict[str, Any] = {**_told(candidate), "split": "train"}  # until all groups are known
     return ManifestEntry(
         file=_copy(path, collection.folder),
         width=seen.width,
@@ -171,7 +172,7 @@ def _take(
         pixels_sha256=seen.pixels_sha256,
         source=source,
         fingerprint=seen.fingerprint,
-        **_told(candidate) | {"split": "train"},  # until all groups are known
+        **told,
     )
 
 

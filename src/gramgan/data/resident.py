@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,9 +98,5 @@ def _load(demand: Demand, item: Item) -> tuple[Tensor, Tensor | None] | UserErro
         pixels = [one.read_rgb8() for one in (high, low) if one is not None]
     except Exception as error:  # noqa: BLE001 (one odd file must not end a training)
         return UserError(in_one_line(error, item.name))
-    on_device = [_on(demand.device, one) for one in pixels]
+    on_device = [torch.from_numpy(one).to(demand.device) for one in pixels]
     return on_device[0], None if low is None else on_device[1]
-
-
-def _on(device: str | torch.device, image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image).to(device)

@@ -109,9 +109,5 @@ def _signs(mark: str) -> np.ndarray:
     return bits.astype(np.float32) * 2 - 1
 
 
-def _basis() -> np.ndarray:
-    """The first rows of the DCT-II matrix, `[16, 64]`; their scale does not matter for signs."""
-    return np.cos(np.pi / _GRID * np.outer(np.arange(_SIDE), np.arange(_GRID) + 0.5))
-
-
-_BASIS = _basis()
+_BASIS = np.cos(np.pi / _GRID * np.outer(np.arange(_SIDE), np.arange(_GRID) + 0.5))
+"""The first rows of the DCT-II matrix, `[16, 64]`; their scale does not matter for signs."""

@@ -65,7 +65,8 @@ def loss_curves(
     quantities = [q for q in _quantities(runs) if any(q.series(points) for points in runs.values())]
     colours = [_colour(i) for i in range(len(runs))]
     begins = [_stages_begin(points) for points in runs.values() if points]
-    stages = begins[0] if all(_same_places(begins[0], other) for other in begins) else []
+    places = [[(point.stage, point.x) for point in each] for each in begins]
+    stages = begins[0] if all(other == places[0] for other in places) else []
 
     def draw(axes: "Axes", index: int) -> None:
         quantity = quantities[index]
@@ -286,10 +287,6 @@ def _forget_from(kept: list[Record], record: Record) -> None:
 def _stages_begin(points: list[_Point]) -> list[_Point]:
     """The first point of every stage but the first."""
     return [point for before, point in pairwise(points) if point.stage != before.stage]
-
-
-def _same_places(begins: list[_Point], others: list[_Point]) -> bool:
-    return [(point.stage, point.x) for point in begins] == [(point.stage, point.x) for point in others]
 
 
 def _last(runs: Mapping[str, list[_Point]]) -> int:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -269,8 +269,4 @@ def _tail(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return list(_without_empty(lines))[-_LINES:]
-
-
-def _without_empty(lines: Sequence[str]) -> Iterator[str]:
-    return (line.strip() for line in lines if line.strip())
+    return [line.strip() for line in lines if line.strip()][-_LINES:]

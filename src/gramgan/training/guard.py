@@ -118,7 +118,8 @@ class StepGuard:
             if name.startswith("gradient_")
         }
         for values in (step.result.losses, gradients):
-            each = self._processes.each(_stacked(values)).isfinite().tolist()
+            stacked = torch.stack([value.float() for value in values.values()])
+            each = self._processes.each(stacked).isfinite().tolist()
             names = [name for name, finite in zip(values, zip(*each, strict=True), strict=True) if not all(finite)]
             # A loss that is a sum of broken ones says nothing new.
             names = [name for name in names if name != "total"] or names
@@ -130,7 +131,3 @@ class StepGuard:
                 images = [name for rank in where for name in step.images[rank * part : (rank + 1) * part]]
                 return Skip(step.iteration, step.stage, tuple(names), tuple(images))
         raise AssertionError(f"iteration {step.iteration} is flagged as broken and all its numbers are finite")
-
-
-def _stacked(values: dict[str, Tensor]) -> Tensor:
-    return torch.stack([value.float() for value in values.values()])

@@ -174,8 +174,7 @@ def parse_scale(scale: float | None, size: str | None) -> Scale:
 
 def _passes(width: int, height: int, target_width: int, target_height: int, scale: int) -> tuple[Pass, ...]:
     passes = [Pass(width, height)]
-    while not _reaches(passes[-1], target_width, target_height, scale):
-        last = passes[-1]
+    while scale * (last := passes[-1]).width < target_width or scale * last.height < target_height:
         # No larger than the last pass needs it, and never larger than the pass before has made it.
         passes.append(
             Pass(
@@ -184,10 +183,6 @@ def _passes(width: int, height: int, target_width: int, target_height: int, scal
             )
         )
     return tuple(passes)
-
-
-def _reaches(last: Pass, width: int, height: int, scale: int) -> bool:
-    return scale * last.width >= width and scale * last.height >= height
 
 
 class TileCount:

@@ -45,17 +45,13 @@ def _look(request: Request, image: pyvips.Image) -> FormatFindings:
     if cicp is not None and (cicp.primaries, cicp.transfer) == _UNSAID:
         cicp = None
     notes = []
-    if _is_sequence(request.path):
+    if any(box.kind == b"moov" for box in boxes.top_boxes(request.path)):
         notes.append("an animation; its first picture is read and the others are left out")
     elif (pictures := integer_field(image, "n-pages", 1)) > 1:
         notes.append(f"{pictures} pictures in it; the main one is read and the others are left out")
     if boxes.has_item(request.path, b"tmap"):
         notes.append("its gain map for HDR screens is left out")
     return FormatFindings(replace(beside, cicp=cicp), tuple(notes))
-
-
-def _is_sequence(path: Path) -> bool:
-    return any(box.kind == b"moov" for box in boxes.top_boxes(path))
 
 
 def _save(image: pyvips.Image, path: Path, quality: int, beside: Beside) -> None:

@@ -119,7 +119,7 @@ def edited(
     """
     block = (None if exif is None else _open(exif)) or _open(PREFIX + _NEW)
     assert block is not None
-    main = [_ascii(number, value) for number, value in texts]
+    main = [Tag(number, _ASCII, len(value) + 1, value + b"\0") for number, value in texts]
     main += [_rational(_X_RESOLUTION, dpi[0]), _rational(_Y_RESOLUTION, dpi[1])]
     main.append(Tag(_RESOLUTION_UNIT, _SHORT, 1, struct.pack("<H", _INCH)))
     main.append(Tag(_ORIENTATION, _SHORT, 1, struct.pack("<H", 1)))
@@ -203,10 +203,6 @@ def _append(block: _Block, directory: Directory, tags: Sequence[Tag]) -> int:
     block.data += b"".join(entries[number] for number in sorted(entries))
     block.data += struct.pack(f"{order}I", directory.following) + tail
     return at
-
-
-def _ascii(number: int, value: bytes) -> Tag:
-    return Tag(number, _ASCII, len(value) + 1, value + b"\0")
 
 
 def _rational(number: int, value: float) -> Tag:

@@ -17,8 +17,7 @@ from gramgan.weights.catalog import KNOWN
 _KIND = "evaluate"
 # As in `gramgan.evaluation` and `gramgan.degradation`, which import torch: a page need not wait for that.
 _BICUBIC = "bicubic"
-_PROTOCOLS = ("sr-y-crop", "rgb-crop", "rgb")
-_DEGRADATIONS = ("bicubic", "realphoto", "satellite")
+_CHOICES = {"protocols": ("sr-y-crop", "rgb-crop", "rgb"), "degradations": ("bicubic", "realphoto", "satellite")}
 _STRIP_SIDE = 96
 _PICTURES = 6
 
@@ -26,18 +25,10 @@ _PICTURES = 6
 def evaluate_routes() -> list[Route]:
     """Of this page."""
     return [
-        page("/evaluate", "evaluate.html", _content),
+        page("/evaluate", "evaluate.html", lambda _: {"models": (_BICUBIC, *generators_here()), **_CHOICES}),
         told("/api/evaluate", _evaluate),
         asked("/scores/{job}", _scores),
     ]
-
-
-def _content(_: Studio) -> dict[str, Any]:
-    return {
-        "models": (_BICUBIC, *generators_here()),
-        "protocols": _PROTOCOLS,
-        "degradations": _DEGRADATIONS,
-    }
 
 
 def _evaluate(studio: Studio, body: Body) -> PageAnswer:

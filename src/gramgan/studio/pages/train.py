@@ -80,20 +80,7 @@ def _preset(_: Studio, body: Body) -> PageAnswer:
     name = text(body, "preset")
     overrides = [f"texture.database={body['database']}"] if body.get("database") else []
     config = load_config(name, overrides=overrides)
-    fields = [
-        {
-            "name": one.name,
-            "label": one.label,
-            "help": one.help,
-            "kind": one.kind,
-            "value": one.default,
-            "choices": one.choices,
-            "low": one.low,
-            "high": one.high,
-            "whole": one.whole,
-        }
-        for one in training_fields(config)
-    ]
+    fields = [{**vars(one), "value": one.default} for one in training_fields(config)]
     return {"about": _about(name), "fields": fields, "iterations": config.stages.total}
 
 
