@@ -108,7 +108,7 @@ def test_a_training_finds_the_targets_that_it_finds_in_memory(
 PROCESS = """
 import json, sys
 import numpy as np, torch, torch.distributed as dist
-from gramgan.texture.search.disk import opened
+from gramgan.texture.search.disk import shared_disk_index
 
 rank, meeting, data = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -119,7 +119,7 @@ def blocks():
     vectors = np.load(data)
     return [(vectors, np.arange(len(vectors)))]
 
-index = opened("key", blocks, 30_000, 6, 0.99)
+index = shared_disk_index("key", blocks, 30_000, 6, 0.99)
 row = index.query(torch.from_numpy(np.load(data)[:200] + 0.01))[1]
 rows = [torch.empty_like(row) for _ in range(2)]
 dist.all_gather(rows, row)
