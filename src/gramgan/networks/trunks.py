@@ -2,9 +2,8 @@
 
 `vgg19` and `vgg16` are VGG-19 and VGG-16 trained on ImageNet (Simonyan & Zisserman, ICLR 2015, configurations E and
 D; VGG-16 is also what LPIPS and DISTS look through, so a model trained with it is judged by one that is not as well).
-`st-vgg16` is the
-shift-tolerant VGG-16 of ST-LPIPS (Ghildyal & Liu, "Shift-tolerant Perceptual Similarity Metric", ECCV 2022), where
-each 2×2 pooling of stride 2 is a maximum of stride 1 followed by a blur that keeps every second pixel.
+`st-vgg16` is the shift-tolerant VGG-16 of ST-LPIPS (Ghildyal & Liu, "Shift-tolerant Perceptual Similarity Metric", ECCV
+2022), where each 2×2 pooling of stride 2 is a maximum of stride 1 followed by a blur that keeps every second pixel.
 """
 
 import re
@@ -28,8 +27,8 @@ TRUNKS: tuple[TrunkName, ...] = get_args(TrunkName)
 _MIN_SIZE = 32
 """Smallest height and width of an input, in pixels: five blocks leave two of them."""
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,8 @@ class PerceptualTrunk(nn.Module):
             channels = width
         self.channels = channels
         """Feature maps of the deepest layer."""
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
