@@ -5,6 +5,8 @@ import functools
 import numpy as np
 
 BLOCK = 8
+ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+"""Of each frequency: how many half waves across and down together."""
 
 
 def luma_of(window: np.ndarray) -> np.ndarray:

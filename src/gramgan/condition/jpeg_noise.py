@@ -12,14 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gramgan.condition.blocks import BLOCK, blocks_of, luma_of, transformed
+from gramgan.condition.blocks import BLOCK, ORDER, blocks_of, luma_of, transformed
 from gramgan.condition.record import Jpeg, Noise
 from gramgan.condition.samples import Sample
 
 _SMOOTHEST = 0.1
 _FEWEST = 40
 _DARKEST, _BRIGHTEST = 0.5, 254.5  # a block with values beyond was clipped
-_ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 _LOW, _MID, _UPPER, _SEEN = (1, 2), (3, 4), (5, 8), (3, 8)
 _ROUNDING = 0.08  # variance by rounding to 8 bits
 _SIGMAS = np.geomspace(0.3, 40, 120)
@@ -61,7 +60,7 @@ def _blocks(sample: Sample, offset: tuple[int, int]) -> np.ndarray:
 
 
 def _inside(band: tuple[int, int]) -> np.ndarray:
-    return (band[0] <= _ORDER) & (band[1] >= _ORDER)
+    return (band[0] <= ORDER) & (band[1] >= ORDER)
 
 
 def _solved(coefficients: np.ndarray, steps: np.ndarray, band: tuple[int, int]) -> float:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gramgan.condition.blocks import BLOCK, transformed
+from gramgan.condition.blocks import BLOCK, ORDER, transformed
 from gramgan.condition.record import Noise
 
 _POSITIONS = 30_000  # patches that are looked at
@@ -33,10 +33,9 @@ _DARKEST, _BRIGHTEST = 0.25, 254.75  # a value beyond is clipped, and noise ther
 _FROM_THE_ENDS = (3.0, 2.5, 2.0)  # standard deviations of noise, within which of black and white it would be cut off
 _FLAT = 0.02  # mean square of a patch's frequencies, below which it is exactly flat: drawn, not photographed
 
-_ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
-_LOW = (_ORDER > 0) & (_ORDER <= 2)
+_LOW = (ORDER > 0) & (ORDER <= 2)
 _SEEN = np.arange(3, 2 * BLOCK - 1)  # orders of frequency that are measured, and how many frequencies each has
-_COUNT = np.array([np.count_nonzero(order == _ORDER) for order in _SEEN], np.float64)
+_COUNT = np.array([np.count_nonzero(order == ORDER) for order in _SEEN], np.float64)
 _UNSEEN = BLOCK * BLOCK - _COUNT.sum()
 _MID, _UPPER, _HIGH = (3, 4), (6, 8), (9, 14)
 
@@ -105,7 +104,7 @@ def patches_of(windows: Sequence[np.ndarray], positions: int = _POSITIONS) -> No
         patches = views.reshape(window.shape[0], -1, BLOCK, BLOCK)
         kept.append(patches[:, ((patches >= _DARKEST) & (patches <= _BRIGHTEST)).all(axis=(0, 2, 3))])
     coefficients = transformed(np.concatenate(kept, axis=1).astype(np.float32, copy=False))
-    energy = np.square(coefficients[:, :, _ORDER > 0]).mean(axis=(0, 2))
+    energy = np.square(coefficients[:, :, ORDER > 0]).mean(axis=(0, 2))
     return NoiseBlocks(coefficients).chosen(energy > _FLAT)
 
 
@@ -163,7 +162,7 @@ def _independent(covariance: np.ndarray, least: np.ndarray) -> Noise | None:
     whole = _by_order(np.diagonal(covariance, axis1=2, axis2=3).mean(axis=2, keepdims=True))
     shape = mid / max(high, 1e-3)
     apart = mid / max(_deviation(whole, _MID), 1e-3) >= _INDEPENDENT
-    own = np.stack([_own(covariance[order == _ORDER].mean(axis=0)) for order in _SEEN])
+    own = np.stack([_own(covariance[order == ORDER].mean(axis=0)) for order in _SEEN])
     if shape < _WHITE and high >= (_INDEPENDENT_LEAST if apart else _WHITE_LEAST):
         return Noise(_root(_band(own, _HIGH)), "independent", shape)
     if apart and _root(_total(least))[0] >= _COARSE_LEAST:
@@ -176,7 +175,7 @@ def _grey(d: np.ndarray) -> Noise | None:
     grey = d.mean(axis=0)
     spectrum = _by_order(np.square(grey).mean(axis=0)[:, :, None])
     mid, upper, high = (_deviation(spectrum, band) for band in (_MID, _UPPER, _HIGH))
-    each = np.square(grey[:, _UPPER[0] <= _ORDER]).mean(axis=1)
+    each = np.square(grey[:, _UPPER[0] <= ORDER]).mean(axis=1)
     spread = float(each.std() / max(each.mean(), 1e-6))
     if high < _GREY_LEAST or not mid / high > _GREY_MID_LEAST:
         return None
@@ -199,7 +198,7 @@ def _own(covariance: np.ndarray) -> np.ndarray:
 
 def _by_order(spectrum: np.ndarray) -> np.ndarray:
     """`[8, 8, C]` → `[orders of _SEEN, C]`, means."""
-    return np.stack([spectrum[order == _ORDER].mean(axis=0) for order in _SEEN])
+    return np.stack([spectrum[order == ORDER].mean(axis=0) for order in _SEEN])
 
 
 def _band(by_order: np.ndarray, band: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ _SILENT = (
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*\d")
 _XMP_WIDTH = re.compile(rb"((?:tiff:ImageWidth|exif:PixelXDimension)(?:=[\"']|>))\s*\d+")
 _XMP_HEIGHT = re.compile(rb"((?:tiff:ImageLength|exif:PixelYDimension)(?:=[\"']|>))\s*\d+")
-_PHOTOSHOP = b"Photoshop 3.0\0"
+PHOTOSHOP = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 
 
@@ -37,7 +37,7 @@ def resized_xmp(xmp: bytes, width: int, height: int) -> bytes:
 
 def records_of(data: bytes) -> bytes | None:
     """The IPTC records (IIM 4.2), out of the Photoshop resources that a JPEG keeps them in."""
-    if not data.startswith((_PHOTOSHOP, _IPTC_RESOURCE)):
+    if not data.startswith((PHOTOSHOP, _IPTC_RESOURCE)):
         return data or None
     at = data.find(_IPTC_RESOURCE)
     if at < 0 or at + 12 > len(data):
@@ -56,7 +56,7 @@ def as_resource(iptc: bytes) -> bytes:
 
 def as_photoshop(iptc: bytes) -> bytes:
     """IPTC records as a JPEG keeps them: a resource in a Photoshop block."""
-    return _PHOTOSHOP + as_resource(iptc)
+    return PHOTOSHOP + as_resource(iptc)
 
 
 def dpi_of(image: pyvips.Image, exif: bytes | None) -> tuple[float, float] | None:

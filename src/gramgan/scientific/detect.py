@@ -7,7 +7,7 @@ from typing import Literal
 
 from gramgan.errors import UserError
 from gramgan.images.formats.tiff_contents import channels_of
-from gramgan.images.formats.tiff_directory import Directory, Layout, page_directory
+from gramgan.images.formats.tiff_directory import TIFF_SIGNATURES, Directory, Layout, page_directory
 from gramgan.installed import is_installed
 from gramgan.scientific.base import Reading, ScientificFile
 from gramgan.scientific.sidecars import placing
@@ -15,7 +15,6 @@ from gramgan.scientific.sidecars import placing
 ScientificKind = Literal["GeoTIFF", "DICOM", "OME-TIFF", "ImageJ TIFF", "TIFF with extra channels"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DESCRIPTION, _SAMPLES, _SAMPLE_FORMAT = 270, 277, 339
 _SIGNED = 2
 # Scale, tie points and transformation of pixels, the directory of geographic keys, GDAL's metadata and no-data value,
@@ -54,7 +53,7 @@ def scientific_kind(path: Path) -> ScientificKind | None:
             head = file.read(132)
             if head[128:] == b"DICM" or path.suffix.lower() in DICOM_SUFFIXES:
                 return "DICOM"
-            if not head.startswith(_TIFF):
+            if not head.startswith(TIFF_SIGNATURES):
                 return None
             layout, directory = page_directory(file, 0)
             description = _description(path, layout, directory)
@@ -111,7 +110,7 @@ def open_scientific(path: Path, reading: Reading, *, allow_huge: bool = False) -
 def _is_tiff(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) in _TIFF
+            return file.read(4) in TIFF_SIGNATURES
     except OSError:
         return False
 

@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 from gramgan.files import write_bytes, write_text
 from gramgan.images import Raster
+from gramgan.images.formats.tiff_directory import TIFF_SIGNATURES
 from gramgan.places import changed_at
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _SAYS = tuple(
 )
 _NOT_KEPT = {b"<CategoryNames": "names of classes", b"<GDALRasterAttributeTable": "an attribute table"}
 _LARGEST = 16 << 20  # bytes of a sidecar
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _IMAGINE = b"EHFA_HEADER_TAG"
 
 World = tuple[float, float, float, float, float, float]
@@ -79,7 +79,7 @@ def shown_alone(path: Path) -> Iterator[Path]:
         shown = folder / _readable(path.name)
         _link(path, shown)
         for mask in _existing(path, [path.name + MASK]):
-            if _head(mask, 4) in _TIFF:
+            if _head(mask, 4) in TIFF_SIGNATURES:
                 _link(mask, folder / _readable(mask.name))
             else:
                 _log.warning("%s: not a TIFF, so this mask is not read; the result has none", mask)

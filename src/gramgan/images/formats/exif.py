@@ -19,7 +19,7 @@ from gramgan.images.formats.tiff_directory import (
     swap,
 )
 
-PREFIX = b"Exif\0\0"
+EXIF_PREFIX = b"Exif\0\0"
 DESCRIPTION, SOFTWARE, ARTIST, COPYRIGHT, USER_COMMENT = 0x010E, 0x0131, 0x013B, 0x8298, 0x9286
 
 _ORIENTATION, _EXIF_POINTER, _MAKER_NOTE = 0x0112, 0x8769, 0x927C
@@ -44,7 +44,7 @@ def upright(exif: bytes) -> bytes:
 
     The pixels have been turned by then, so a reader of the copy must not turn them again; the thumbnail has not.
     """
-    exif = exif if exif.startswith(PREFIX) else PREFIX + exif
+    exif = exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif
     block = _open(exif)
     if block is None:
         return exif
@@ -57,7 +57,7 @@ def upright(exif: bytes) -> bytes:
             struct.pack_into(block.layout.order + letter, block.data, block.at + 2 + 12 * index + 8, 1)
     if turned:
         struct.pack_into(f"{block.layout.order}I", block.data, block.at + 2 + 12 * len(block.main.raw), 0)
-    return PREFIX + bytes(block.data)
+    return EXIF_PREFIX + bytes(block.data)
 
 
 def is_readable(exif: bytes) -> bool:
@@ -117,7 +117,7 @@ def edited(
         texts: of the main directory, by tag.
         user_comment: takes the place of UserComment.
     """
-    block = (None if exif is None else _open(exif)) or _open(PREFIX + _NEW)
+    block = (None if exif is None else _open(exif)) or _open(EXIF_PREFIX + _NEW)
     assert block is not None
     main = [Tag(number, _ASCII, len(value) + 1, value + b"\0") for number, value in texts]
     main += [_rational(_X_RESOLUTION, dpi[0]), _rational(_Y_RESOLUTION, dpi[1])]
@@ -132,11 +132,11 @@ def edited(
         main.append(Tag(_EXIF_POINTER, _LONG, 1, struct.pack("<I", _append(block, _inner(block), inner))))
     at = _append(block, block.main, main)
     struct.pack_into(f"{block.layout.order}I", block.data, 4, at)
-    return PREFIX + bytes(block.data)
+    return EXIF_PREFIX + bytes(block.data)
 
 
 def _open(exif: bytes) -> _Block | None:
-    data = bytearray(exif.removeprefix(PREFIX))
+    data = bytearray(exif.removeprefix(EXIF_PREFIX))
     if not data.startswith((b"II*\0", b"MM\0*")):
         return None
     try:

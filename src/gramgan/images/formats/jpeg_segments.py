@@ -15,16 +15,15 @@ from typing import BinaryIO
 
 from gramgan.images import metadata
 from gramgan.images.formats.beside import Beside
+from gramgan.images.formats.exif import EXIF_PREFIX
 from gramgan.images.info import Text
 
 MOST = 65533
 """Bytes that a segment holds."""
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-_EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
-_PHOTOSHOP = b"Photoshop 3.0\0"
 _GAIN_MAP = (b"hdrgm:", b"urn:iso:std:iso:ts:21496", b"HDRGainMap", b"apdi:AuxiliaryImageType")
 _MOTION = (b"GCamera:MicroVideo", b"GCamera:MotionPhoto", b"MotionPhoto_Data")
 _SCAN_END = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
@@ -52,17 +51,17 @@ class Segments:
 
     def beside(self, icc: bytes | None) -> Beside:
         """EXIF, XMP, IPTC and comments."""
-        first = {prefix: _first(self.found, _APP1, prefix) for prefix in (_EXIF, _XMP)}
+        first = {prefix: _first(self.found, _APP1, prefix) for prefix in (EXIF_PREFIX, _XMP)}
         resources = b"".join(
-            data[len(_PHOTOSHOP) :] for kind, data in self.found if _is(kind, data, _APP13, _PHOTOSHOP)
+            data[len(metadata.PHOTOSHOP) :] for kind, data in self.found if _is(kind, data, _APP13, metadata.PHOTOSHOP)
         )
         comments = (data.rstrip(b"\0") for kind, data in self.found if kind == _COM)
         xmp = first[_XMP]
         return Beside(
             icc=icc,
-            exif=first[_EXIF],
+            exif=first[EXIF_PREFIX],
             xmp=None if xmp is None else self._with_extension(xmp[len(_XMP) :]),
-            iptc=metadata.records_of(_PHOTOSHOP + resources) if resources else None,
+            iptc=metadata.records_of(metadata.PHOTOSHOP + resources) if resources else None,
             texts=tuple(Text("Comment", one.decode("utf-8", "surrogateescape")) for one in comments if one),
         )
 

@@ -9,13 +9,12 @@ from gramgan.images import metadata
 from gramgan.images.formats.base import Format, FormatFindings, Request, Writing
 from gramgan.images.formats.beside import Beside
 from gramgan.images.formats.tiff_contents import Channels, channels_of, contents_of
-from gramgan.images.formats.tiff_directory import as_offset, page_directory
+from gramgan.images.formats.tiff_directory import TIFF_SIGNATURES, as_offset, page_directory
 from gramgan.images.formats.tiff_exif import read_exif, write_exif
 from gramgan.images.formats.tiff_pages import concatenate
 from gramgan.images.formats.vips_reader import by_vips, reader
 from gramgan.images.vips import name_for, pyvips
 
-_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CLASSIC_LIMIT = 4_000_000_000  # bytes; offsets in a classic TIFF have 32 bits, and noise does not compress
 _WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 277, 278, 284, 322, 323
 _STRIPS, _TILES = 273, 324
@@ -123,7 +122,7 @@ def _save(image: pyvips.Image, path: Path, quality: int, beside: Beside) -> None
 TIFF = Format(
     name="TIFF",
     suffixes=(".tif", ".tiff"),
-    recognises=lambda head: head.startswith(_SIGNATURES),
+    recognises=lambda head: head.startswith(TIFF_SIGNATURES),
     open=reader("TIFF", _load, several=True, look=_look),
     writing=Writing(
         bits=(8, 16, 32),

@@ -3,6 +3,9 @@
 import struct
 from typing import BinaryIO, NamedTuple
 
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""What a TIFF or BigTIFF begins with."""
+
 # Bytes that are swapped together, by type; the last four are offsets and, in a BigTIFF, numbers of 64 bits.
 _COMPONENT = dict(enumerate((1, 1, 2, 4, 4, 1, 1, 2, 4, 4, 4, 8, 4), start=1)) | {16: 8, 17: 8, 18: 8}
 _RATIONALS = (5, 10)

@@ -8,6 +8,7 @@ import io
 import struct
 from pathlib import Path
 
+from gramgan.images.formats.exif import EXIF_PREFIX
 from gramgan.images.formats.tiff_directory import (
     Layout,
     Tag,
@@ -18,7 +19,6 @@ from gramgan.images.formats.tiff_directory import (
     swap,
 )
 
-_PREFIX = b"Exif\0\0"
 _EXIF_POINTER, _GPS_POINTER = 0x8769, 0x8825
 _LONG, _LONG8 = 4, 16
 # DocumentName, Make, Model, PageName, Software, DateTime, Artist, HostComputer, WhitePoint, PrimaryChromaticities,
@@ -55,7 +55,7 @@ def read_exif(path: Path, page: int = 0) -> bytes | None:
     if not tags and not any(inner.values()):
         return None
     classic = Layout("<", big=False)
-    return _PREFIX + b"II*\0" + classic.pack_offset(8) + _pack(tags, inner, [], classic, at=8, following=0)[1]
+    return EXIF_PREFIX + b"II*\0" + classic.pack_offset(8) + _pack(tags, inner, [], classic, at=8, following=0)[1]
 
 
 def _is_caption(description: bytes) -> bool:
@@ -90,7 +90,7 @@ def write_exif(path: Path, exif: bytes | None, iptc: bytes | None = None) -> Non
 def _unpack(exif: bytes) -> tuple[list[Tag], dict[int, list[Tag]]]:
     """The tags of an EXIF block's main directory and of its EXIF and GPS directories; none if it is damaged."""
     try:
-        block = io.BytesIO(exif.removeprefix(_PREFIX))
+        block = io.BytesIO(exif.removeprefix(EXIF_PREFIX))
         layout, at, _ = read_tiff_header(block)
         tags = read_directory(block, layout, at).tags
         inner = {
