@@ -14,7 +14,7 @@ from gramgan.errors import in_one_line
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress
 from gramgan.team import Team, Threads, in_order
-from gramgan.texture.descriptors import Descriptor, DescriptorName
+from gramgan.texture.descriptors import DescriptorName
 from gramgan.texture.sampling import Patches, photograph_key, sample_patches
 from gramgan.texture.sources import Source
 
@@ -164,8 +164,3 @@ def _one_thread_each() -> Iterator[int]:
         yield threads
     finally:
         torch.set_num_threads(threads)
-
-
-def new_estimate(descriptor: Descriptor) -> ScaleEstimate:
-    """For the vectors of `descriptor`."""
-    return ScaleEstimate(descriptor.dimension)

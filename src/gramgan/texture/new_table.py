@@ -10,7 +10,7 @@ from gramgan.errors import UserError
 from gramgan.places import ObjectPath
 from gramgan.progress import Progress
 from gramgan.team import Team
-from gramgan.texture.building import Sampling, new_estimate, record_batch, sampled
+from gramgan.texture.building import Sampling, ScaleEstimate, record_batch, sampled
 from gramgan.texture.commits import create, new_table
 from gramgan.texture.descriptors import Descriptor
 from gramgan.texture.metadata import Metadata
@@ -39,7 +39,7 @@ def build_table(
     if not ordered:
         raise UserError(f"{path}: no photographs were given to build a texture database from")
     shipped = Descriptor.default(sampling.descriptor, sampling.k)
-    estimate = new_estimate(shipped)
+    estimate = ScaleEstimate(shipped.dimension)
     schema = schema_of(Metadata.new(shipped, {}))
 
     def batches() -> "Iterator[pa.RecordBatch]":
@@ -63,7 +63,7 @@ def merge_tables(
     """
     _check_free(path, overwrite)
     descriptor = tables[0].metadata.descriptor
-    estimate = new_estimate(descriptor)
+    estimate = ScaleEstimate(descriptor.dimension)
     schema = schema_of(Metadata.new(descriptor, {}))
 
     def batches() -> "Iterator[pa.RecordBatch]":

@@ -1,14 +1,29 @@
 """Which machines a run was made on: a note in its folder for every start and resumption."""
 
 import json
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gramgan import __version__
 from gramgan.errors import UserError
 from gramgan.files import parse_json, write_text
-from gramgan.hardware.machine import machine
+from gramgan.hardware.probe import device_name
 
 _NAME = "machines.json"
+
+
+def machine(device: str) -> dict[str, str]:
+    """What computes on `device` (as torch names it), by title: device, processor, system, versions."""
+    return {
+        "device": f"{device}: {device_name(device)}",
+        "processor": f"{device_name('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "system": platform.platform(),
+        "versions": f"Gram-GAN {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
 
 
 def note_machine(run: Path, device: str, iteration: int) -> None:
