@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from gramgan.errors import UserError
-from gramgan.hardware import machine as facts
 from gramgan.training import machines
 from gramgan.training.machines import note_machine, read_machines
 
@@ -37,7 +36,7 @@ def test_a_damaged_note_is_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_it_says_what_computes() -> None:
-    found = facts.machine("cpu")
+    found = machines.machine("cpu")
     assert found["device"].startswith("cpu: ")
     assert "threads" in found["processor"]
     assert "torch" in found["versions"]
