@@ -17,7 +17,7 @@ from gramgan.condition import of_file
 from gramgan.files import write_bytes
 from gramgan.ops.bicubic import SCALE, enlarge
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.texture.descriptors import gram_vectors, texture_channels
+from gramgan.texture.encoding import gram_vectors, texture_channels
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.measured import Measured
 from gramgan.upscaling.refine import back_project_measured

@@ -16,7 +16,8 @@ from gramgan.images import read_rgb8, write_image
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture import building
 from gramgan.texture.database import Source, TextureDatabase
-from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName, encode
+from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName
+from gramgan.texture.encoding import encode
 
 
 def add_photo(folder: Path, name: str, seed: int, side: int = 64) -> Path:

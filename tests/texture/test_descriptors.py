@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName, dimension, encode
+from gramgan.texture.descriptors import DESCRIPTORS, Descriptor, DescriptorName, dimension
+from gramgan.texture.encoding import encode
 
 
 def gram_by_loop(image: torch.Tensor, descriptor: DescriptorName, k: int, stride: int) -> torch.Tensor:

@@ -6,8 +6,9 @@ import torch
 
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.cutting import cut_warped, warp_margin
-from gramgan.texture.descriptors import DESCRIPTORS, DescriptorName, encode
+from gramgan.texture.descriptors import DESCRIPTORS, DescriptorName
 from gramgan.texture.distinct import NEAR_LEVELS, keep_distinct
+from gramgan.texture.encoding import encode
 from gramgan.texture.sampling import Patches, photograph_key, sample_patches
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from gramgan.metrics.inputs import cropped_pair
-from gramgan.texture.descriptors import encode
+from gramgan.texture.encoding import encode
 
 
 def gram_distance(sr: Tensor, hr: Tensor, k: int = 4) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from gramgan.errors import in_one_line
 from gramgan.images import read_rgb8
@@ -92,8 +91,8 @@ def sampled(
     seen: dict[int, Path] = {}
     work = [(source, share) for source, share in zip(sources, shares, strict=True) if share]
     idle = len(sources) - len(work)
-    with _one_thread_each() as threads:
-        results = in_order(team or Threads(threads), _Sample(sampling), work)
+    with contextlib.nullcontext(team) if team else _threads() as workers:
+        results = in_order(workers, _Sample(sampling), work, reads=work[0][0].path.parent if work else None)
         for number, ((source, _), result) in enumerate(zip(work, results, strict=True)):
             if isinstance(result, str):
                 _log.warning("left out of the texture database: %s", result)
@@ -156,11 +155,13 @@ def _moments(vectors: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[int]:
-    """Torch's operations take one thread meanwhile: photographs run in parallel. Yields how many it would take."""
+def _threads() -> Iterator[Threads]:
+    """As many as torch would use for one operation. Its operations take one meanwhile: photographs run in parallel."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield threads
+        yield Threads(threads)
     finally:
         torch.set_num_threads(threads)

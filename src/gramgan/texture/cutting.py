@@ -111,7 +111,7 @@ def _keys(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def gram_of(patches: np.ndarray, descriptor: DescriptorName, k: int) -> np.ndarray:
-    """Gram vectors in natural units, as `descriptors.encode` gives them: float32 `[N, D]`.
+    """Gram vectors in natural units, as `encoding.encode` gives them: float32 `[N, D]`.
 
     Args:
         patches: uint8 `[3, side, side, N]`; one pixel of context on each side if the descriptor takes derivatives.

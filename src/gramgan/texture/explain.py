@@ -8,7 +8,8 @@ from torch import Tensor
 from gramgan.errors import UserError
 from gramgan.ops.luma import luma_full
 from gramgan.ops.transfer import constant
-from gramgan.texture.descriptors import Descriptor, gram_vectors, texture_channels
+from gramgan.texture.descriptors import Descriptor
+from gramgan.texture.encoding import gram_vectors, texture_channels
 
 _BLOCK = 2**21  # components compared in float64 at a time: 16 MiB
 _REGION = 16  # pixels: the side of the squares whose contrast says where an image is textured

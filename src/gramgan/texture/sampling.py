@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 
-from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.cutting import cut_straight, cut_warped, gram_of, random_warps, warp_margin
 from gramgan.texture.descriptors import DescriptorName, dimension
 from gramgan.texture.distinct import keep_distinct
@@ -107,6 +105,10 @@ def _shrunk(photograph: np.ndarray, factor: int) -> np.ndarray:
     """uint8 `[3, H/factor, W/factor]`."""
     if factor == 1:
         return photograph
+    import torch  # not at the top: tables are read and changed without, and where workers draw
+
+    from gramgan.ops.resize import matlab_bicubic_down
+
     height, width = (side // factor * factor for side in photograph.shape[1:])
     image = torch.from_numpy(photograph[:, :height, :width]).unsqueeze(0).float() / 255
     return matlab_bicubic_down(image, factor)[0].mul(255).round().to(torch.uint8).numpy()
