@@ -76,7 +76,7 @@ def is_prefix(url: str) -> bool:
     """Whether there are objects below `url`, or it is a bucket. Raises what `status` raises."""
     store, key = _connect(url)
     try:
-        return not key or next(iter(store.list(key)), None) is not None
+        return next(iter(store.list(key or None)), None) is not None or not key
     except Exception as error:  # noqa: BLE001
         raise problem(url, error) from None
 
@@ -165,10 +165,11 @@ def lance_options(url: str) -> dict[str, str] | None:
     if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         return None
     options = {"client_max_retries": str(_RETRIES), "client_retry_timeout": str(int(_TRYING.total_seconds()))}
-    endpoint = _endpoint() if url.startswith("s3://") else None
+    scheme = url.partition(":")[0]
+    endpoint = _endpoint() if scheme == "s3" else None
     if endpoint is not None:
-        options |= {"aws_endpoint": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
-    return options
+        options["aws_endpoint"] = endpoint
+    return options | {"allow_http": str(_may_be_plain(scheme, endpoint)).lower()}
 
 
 def problem(url: str, error: BaseException) -> UserError:
@@ -279,6 +280,11 @@ def _endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
+def _may_be_plain(scheme: str, endpoint: str | None) -> bool:
+    """Whether the server may be one without TLS: for all but S3 the environment alone names it."""
+    return scheme != "s3" or (endpoint or "").startswith("http://")
+
+
 @functools.cache
 def _store(scheme: str, bucket: str, endpoint: str | None) -> "ObjectStore":
     from obstore.store import from_url
@@ -289,11 +295,14 @@ def _store(scheme: str, bucket: str, endpoint: str | None) -> "ObjectStore":
     if scheme == "az" and not os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
         raise UserError(f"{url}: AZURE_STORAGE_ACCOUNT_NAME is not set; set it to the storage account's name")
     given: dict[str, Any] = {"endpoint": endpoint} if scheme == "s3" and endpoint else {}
-    plain = scheme == "s3" and (endpoint or "").startswith("http://")
     try:
         return from_url(
             url,
-            client_options={"allow_http": plain, "connect_timeout": _CONNECT, "timeout": _ANSWER},
+            client_options={
+                "allow_http": _may_be_plain(scheme, endpoint),
+                "connect_timeout": _CONNECT,
+                "timeout": _ANSWER,
+            },
             retry_config={"max_retries": _RETRIES, "retry_timeout": _TRYING},
             **given,
         )

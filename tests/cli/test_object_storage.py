@@ -1,6 +1,10 @@
 """The commands with pictures, tables, weights and results in object storage: the same as with local files."""
 
 import io
+import json
+import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +208,65 @@ def test_photographs_are_prepared_from_and_into_a_bucket_and_not_twice(bucket: B
     assert len(bucket.server.requests) < 80
 
 
+def test_preparing_is_gone_on_with_from_any_machine(
+    bucket: Bucket,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    command = ["prepare", f"{bucket.url}/photos", "-o", f"{bucket.url}/prepared", "--size", "48"]
+    bucket.server.refuse = lambda method, path: b"AccessDenied" if method == "PUT" and "/sub-2-" in path else None
+    assert run(command) == 1
+    told = capsys.readouterr()
+    assert re.search(r"failed: s3://bucket-\w+/prepared/sub-2-\w+\.png: access is denied; check the rights", told.err)
+    assert SECRET not in told.err + told.out
+    bucket.server.refuse = None
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "another machine"))
+    bucket.server.requests.clear()
+    assert run(command) == 0
+    written = [path for method, path in bucket.server.requests if method == "PUT" and path.endswith(".png")]
+    assert len(written) == 9 and all("/sub-2-" in path for path in written)
+    assert run(["prepare", str(photos), "-o", str(tmp_path / "local"), "--size", "48"]) == 0
+    assert bucket.get("prepared/manifest.csv") == (tmp_path / "local" / "manifest.csv").read_bytes()
+
+
+def test_the_same_in_google_cloud_storage(
+    bucket: Bucket,
+    photos: Path,
+    small_generator: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Its own protocol, as far as the server here speaks it: lists, reading, writing in one piece, deleting."""
+    account = {"client_email": "", "private_key": SECRET, "private_key_id": "", "disable_oauth": True}
+    key = tmp_path / "account.json"
+    key.write_text(json.dumps(account | {"gcs_base_url": os.environ["AWS_ENDPOINT_URL"]}))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(key))
+    google = replace(bucket, scheme="gs")
+    upscale = ["upscale", f"{google.url}/photos", "-o", f"{google.url}/out", "--model", str(small_generator), *PLAIN]
+    google.server.refuse = lambda method, path: b"AccessDenied" if path.endswith("out/sub/2.png") else None
+    assert run(upscale) == 1
+    google.server.refuse = None
+    assert run(upscale) == 0
+    told = capsys.readouterr()
+    assert f"failed: {google.url}/out/sub/2.png: access is denied; check the rights" in told.err
+    assert "going on with a job that was stopped; 3 results done already" in told.out
+    assert _results(google, "out") == [f"out/sub/{number}.png" for number in range(4)]
+    options = ["--patches", "100"]
+    assert run(["db", "build", f"{google.url}/photos", "-o", f"{google.url}/t.lance", *options]) == 0
+    assert run(["db", "build", str(photos), "-o", str(tmp_path / "t.lance"), *options]) == 0
+    one, other = TextureDatabase.open(f"{google.url}/t.lance"), TextureDatabase.open(tmp_path / "t.lance")
+    assert all(np.array_equal(one.numbers(name), other.numbers(name)) for name in ("patch_id", "gram", "patch"))
+    assert run(["db", "info", "gs://no-such-bucket/t.lance"]) == 2
+    told = capsys.readouterr()
+    assert SECRET not in told.err + told.out
+    assert told.err.startswith("error: gs://no-such-bucket/t.lance: ") and told.err.count("\n") == 1
+
+
 def test_shards_are_written_into_a_bucket(bucket: Bucket, photos: Path) -> None:
     command = ["prepare", f"{bucket.url}/photos", "-o", f"{bucket.url}/shards", "--size", "32", "--shards"]
     assert run(command) == 0
@@ -264,3 +327,6 @@ def test_a_run_folder_is_local(bucket: Bucket, photos: Path, capsys: pytest.Capt
         line == f"error: {bucket.url}/run: a run appends to its journals, so it needs a local folder; train there, "
         "and copy the folder when it is finished\n"
     )
+    assert run(["runs", f"{bucket.url}/runs"]) == 2
+    line = capsys.readouterr().err
+    assert line == f"error: {bucket.url}/runs: runs are looked for in local folders; copy this one to a disk first\n"

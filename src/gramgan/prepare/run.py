@@ -9,12 +9,11 @@ from gramgan.collect.attribution import refuse_foreign_attribution, write_attrib
 from gramgan.collect.holdout import choose_sides, group_of
 from gramgan.collect.manifest import ManifestEntry, known_licences, read_manifest, refuse_foreign_lists
 from gramgan.errors import UserError
-from gramgan.files import append_record, ensure_folder, ensure_own_folder, read_records, record_as
+from gramgan.files import ensure_folder, record_as
 from gramgan.hardware.processor import threads
 from gramgan.images import find_images
 from gramgan.images.fingerprint import Lookalikes
 from gramgan.locks import exclusive
-from gramgan.places import workplace
 from gramgan.prepare.checks import (
     VERSION,
     Check,
@@ -26,6 +25,7 @@ from gramgan.prepare.checks import (
     turned_marks,
 )
 from gramgan.prepare.cutting import Photograph, spots_of
+from gramgan.prepare.journals import Journals
 from gramgan.prepare.report import CSV, HTML, write_page, write_table
 from gramgan.prepare.sub_images import Preparation, cut_files, cut_shards
 from gramgan.progress import Progress, silent
@@ -35,7 +35,7 @@ from gramgan.team import Team, Threads, in_order
 SIZE = 480
 """Pixels of a sub-image's side, with a step of half of it: what the field cuts DIV2K into."""
 
-_STATE = ".prepare"
+_CHECKS = "checks.jsonl"
 
 _log = logging.getLogger(__name__)
 
@@ -116,23 +116,26 @@ def prepare_folder(
     ensure_folder(output)
     refuse_foreign_lists(output)
     refuse_foreign_attribution(output)
-    state = ensure_own_folder(workplace(output) / _STATE)
-    with exclusive(state / "lock"):
-        return _prepare(
-            folder, output, wish, files, truths, Preparation(team or Threads(threads()), state, on_check, on_cut)
-        )
+    journals = Journals(output)
+    with exclusive(journals.folder / "lock"):
+        course = Preparation(folder, team or Threads(threads()), journals, on_check, on_cut)
+        try:
+            return _prepare(output, wish, files, truths, course)
+        finally:
+            journals.save()
 
 
 def _prepare(
-    folder: Path, output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: Preparation
+    output: Path, wish: Wish, files: list[Path], truths: list[tuple[Path, Path]], course: Preparation
 ) -> Prepared:
+    folder = course.folder
     total = len(files) + len(truths)
     known = Lookalikes()
-    marks = in_order(course.team, _Marks(), [path for _, path in truths])
+    marks = in_order(course.team, _Marks(), [path for _, path in truths], reads=truths[0][0] if truths else None)
     for done, ((root, path), turned) in enumerate(zip(truths, marks, strict=True), start=1):
         known.add(f"{root.name}/{path.relative_to(root).as_posix()}", turned)
         course.on_check(done, total)
-    checks = _check_all(folder, files, wish, course, len(truths))
+    checks = _check_all(files, wish, course, len(truths))
     checks = mark_poor(mark_duplicates(mark_leaks(checks, known)), wish.max_blur, wish.max_blockiness)
     photographs = _photographs(folder, checks, wish.licence)
     factors = sorted(set(wish.shrink))
@@ -164,10 +167,10 @@ def _prepare(
     return Prepared(checks, cut, shards, output / HTML, tuple(failures))
 
 
-def _check_all(folder: Path, files: list[Path], wish: Wish, course: Preparation, before: int) -> list[Check]:
+def _check_all(files: list[Path], wish: Wish, course: Preparation, before: int) -> list[Check]:
     """Check all files; those that an earlier run has checked and that are as they were are not looked at again."""
-    journal = course.state / "checks.jsonl"
-    known = {str(record.get("key")): record_as(Check, record.get("check")) for record in read_records(journal)}
+    folder, records = course.folder, course.journals.read(_CHECKS)
+    known = {str(record.get("key")): record_as(Check, record.get("check")) for record in records}
 
     def key_of(path: Path) -> str:
         try:
@@ -186,9 +189,9 @@ def _check_all(folder: Path, files: list[Path], wish: Wish, course: Preparation,
 
     def note(path: Path, check: Check) -> None:
         if keys[path] and keys[path] == key_of(path):
-            append_record(journal, {"key": keys[path], "check": asdict(check)})
+            course.journals.add(_CHECKS, {"key": keys[path], "check": asdict(check)})
 
-    for number, check in course.team.arriving(look, unknown):
+    for number, check in course.team.arriving(look, unknown, reads=folder):
         found[unknown[number]] = check
         if not check.is_damaged:
             note(unknown[number], check)

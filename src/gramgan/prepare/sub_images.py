@@ -7,21 +7,25 @@ from pathlib import Path
 
 from gramgan.collect.manifest import ManifestEntry, Side, read_manifest, write_manifest
 from gramgan.errors import in_one_line
-from gramgan.files import append_record, read_records, record_as, remove_leftovers, write_bytes
+from gramgan.files import record_as, remove_leftovers, write_bytes
 from gramgan.names import leads_out
 from gramgan.places import files_in
 from gramgan.prepare.cutting import Photograph, Spot, cut_sub_images
+from gramgan.prepare.journals import Journals
 from gramgan.prepare.shards import Shard, plan_shards, write_index, write_shard
 from gramgan.progress import Progress
 from gramgan.team import Team
 
+_CUT, _SHARDS = "cut.jsonl", "shards.jsonl"
+
 
 @dataclass
 class Preparation:
-    """What a run takes along: who works, the folder of its journals, and who is told how far it has come."""
+    """What a run takes along: what it reads, who works, its journals, and who is told how far it has come."""
 
+    folder: Path
     team: Team
-    state: Path
+    journals: Journals
     on_check: Progress
     on_cut: Progress
 
@@ -30,9 +34,8 @@ def cut_files(
     photographs: Sequence[Photograph], spots: dict[str, list[Spot]], output: Path, course: Preparation
 ) -> tuple[int, list[str]]:
     """Returns the number of sub-images, and what failed, a line for each photograph."""
-    journal = course.state / "cut.jsonl"
     done: dict[str, list[ManifestEntry]] = {
-        str(record.get("plan")): _entries(record.get("entries")) for record in read_records(journal)
+        str(record.get("plan")): _entries(record.get("entries")) for record in course.journals.read(_CUT)
     }
     total = sum(map(len, spots.values()))
     finished: dict[str, list[ManifestEntry]] = {}
@@ -47,12 +50,12 @@ def cut_files(
     course.on_cut(count, total)
     tasks = ((one, spots[one.entry.file]) for one in missing)
     failures: list[str] = []
-    for number, entries in course.team.arriving(_Cut(output), tasks, into=output):
+    for number, entries in course.team.arriving(_Cut(output), tasks, reads=course.folder, into=output):
         file = missing[number].entry.file
         if isinstance(entries, str):
             failures.append(entries)
             continue
-        append_record(journal, {"plan": _plan(spots[file]), "entries": [asdict(entry) for entry in entries]})
+        course.journals.add(_CUT, {"plan": _plan(spots[file]), "entries": [asdict(entry) for entry in entries]})
         finished[file] = entries
         count += len(entries)
         course.on_cut(count, total)
@@ -71,8 +74,8 @@ def cut_files(
 
 def cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: Preparation) -> tuple[int, int, list[str]]:
     """Returns the numbers of sub-images and of shards, and what failed, a line for each shard."""
-    journal = course.state / "shards.jsonl"
-    done = {record["file"]: record for record in read_records(journal) if isinstance(record.get("file"), str)}
+    records = course.journals.read(_SHARDS)
+    done = {record["file"]: record for record in records if isinstance(record.get("file"), str)}
     sides: tuple[Side, ...] = ("train", "holdout")
     plans = {side: plan_shards(side, [s for s in spots if s.photograph.entry.split == side], samples) for side in sides}
     every = [shard for side in sides for shard in plans[side]]
@@ -86,12 +89,12 @@ def cut_shards(spots: Sequence[Spot], samples: int, output: Path, course: Prepar
     count = len(spots) - sum(len(shard.spots) for shard in missing)
     course.on_cut(count, len(spots))
     failures: list[str] = []
-    for number, size in course.team.arriving(_CutShard(output), missing, into=output):
+    for number, size in course.team.arriving(_CutShard(output), missing, reads=course.folder, into=output):
         shard = missing[number]
         if isinstance(size, str):
             failures.append(size)
             continue
-        append_record(journal, {"file": shard.file, "plan": shard.plan, "size": size})
+        course.journals.add(_SHARDS, {"file": shard.file, "plan": shard.plan, "size": size})
         sizes[shard.file] = size
         count += len(shard.spots)
         course.on_cut(count, len(spots))

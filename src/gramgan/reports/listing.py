@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gramgan.errors import UserError
+from gramgan.places import ObjectPath
 from gramgan.reports.recorded import Recorded
 from gramgan.training.folder import is_run
 
@@ -38,8 +39,10 @@ def find_runs(folder: Path) -> FoundRun:
     """Look for runs in `folder` (which may be one itself) and below; inside of a run no other is looked for.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or it is in object storage.
     """
+    if isinstance(folder, ObjectPath):
+        raise UserError(f"{folder}: runs are looked for in local folders; copy this one to a disk first")
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; give the one that runs are in, such as runs")
     runs, damaged = [], []
