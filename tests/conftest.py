@@ -119,14 +119,11 @@ def bucket(
     storage_server: "tuple[Server, str]", monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> "Iterator[Bucket]":
     import boto3
-    from s3_server import KEY_ID, SECRET, Bucket
+    from s3_server import Bucket, rights
 
     server, url = storage_server
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    for variable, value in rights(url).items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
     client = boto3.client("s3", endpoint_url=url)
     name = f"bucket-{uuid.uuid4().hex[:8]}"
@@ -144,8 +141,8 @@ def start_ray() -> Iterator[Callable[..., Any]]:
 
     started = Cluster()
 
-    def start(nodes: int, processors: int) -> Any:
-        options = {"num_cpus": processors, "object_store_memory": 200 << 20}
+    def start(nodes: int, processors: int, environment: dict[str, str] | None = None) -> Any:
+        options = {"num_cpus": processors, "object_store_memory": 200 << 20, "env_vars": environment}
         try:
             for number in range(nodes):
                 started.add_node(**options, **({} if number else {"include_dashboard": False}))
@@ -155,6 +152,7 @@ def start_ray() -> Iterator[Callable[..., Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
         yield start
         started.shutdown()
         for process in psutil.Process().children(recursive=True):  # of a node that did not start

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from s3_server import SECRET, Bucket, rights
 
 from gramgan import cluster
 from gramgan.cli.app import run
+from gramgan.collect import collect_folder
 from gramgan.errors import UserError
+from gramgan.evaluation.compare import evaluate
 from gramgan.images import write_image
+from gramgan.places import as_place
 from gramgan.prepare.run import Wish, prepare_folder
 from gramgan.team import in_order
 from gramgan.texture.database import TextureDatabase, sources_of
@@ -26,6 +30,8 @@ from gramgan.upscaling.settings import Settings
 from gramgan.upscaling.spread import Outcome, PictureWork, by_tiles
 
 if TYPE_CHECKING:
+    from s3_server import Server
+
     from gramgan.cluster import RayTeam
 
 needs_ray = pytest.mark.skipif(
@@ -36,9 +42,14 @@ COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 
 
 @pytest.fixture(scope="module")
-def address(start_ray: Callable[..., Any]) -> str:
-    """Of a cluster of one node with two processors."""
-    return start_ray(nodes=1, processors=2).address
+def address(
+    start_ray: Callable[..., Any],
+    storage_server: "tuple[Server, str]",
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """Of a cluster of one node with two processors and rights to the storage here."""
+    environment = rights(storage_server[1]) | {"GRAMGAN_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    return start_ray(nodes=1, processors=2, environment=environment).address
 
 
 @pytest.fixture
@@ -95,12 +106,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @needs_ray
 def test_results_are_the_same_on_a_cluster(
-    address: str, photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    address: str, photographs: Path, bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = sources_of(photographs, sorted(photographs.glob("*.png")))
-    small, large = pictures(tmp_path / "small", 3, (3, 24, 30)), pictures(tmp_path / "large", 1, (4, 70, 90))[0]
-    plain = TextureDatabase.build(tmp_path / "plain.lance", sources, patches=3000)
+    small, large = pictures(tmp_path / "small", 3, (3, 32, 36)), pictures(tmp_path / "large", 1, (4, 70, 90))[0]
+    plain = TextureDatabase.build(tmp_path / "plain.lance", sources[:-2], patches=2000).add(sources[-2:])
     prepare_folder(photographs, tmp_path / "plain", Wish(size=96, step=48))
+    scores = evaluate("bicubic", small[0].parent)
+    collect_folder(photographs, tmp_path / "plain" / "collection", min_size=100)
     here = said(caplog)
     upscaling = Upscaling(HOW)
     for path in (*small, large):
@@ -109,19 +122,42 @@ def test_results_are_the_same_on_a_cluster(
     register_by_value()
     with cluster.connect(address) as team:
         assert team.size == 2
-        spread = TextureDatabase.build(tmp_path / "spread.lance", sources, patches=3000, team=team)
+        spread = TextureDatabase.build(tmp_path / "spread.lance", sources[:-2], patches=2000, team=team)
+        spread = spread.add(sources[-2:], team=team)
         prepare_folder(photographs, tmp_path / "spread", Wish(size=96, step=48), team=team)
+        assert evaluate("bicubic", small[0].parent, team=team) == scores
+        collect_folder(photographs, tmp_path / "spread" / "collection", min_size=100, team=team)
         assert said(caplog) == here  # what a worker says is said here, in the same order
         jobs = [Job(path, tmp_path / "spread" / f"x4-{path.name}") for path in small]
-        outcomes = [outcome for _, outcome in team.arriving(PictureWork(HOW), jobs, into=tmp_path / "spread")]
+        outcomes = [
+            outcome
+            for _, outcome in team.arriving(PictureWork(HOW), jobs, reads=small[0].parent, into=tmp_path / "spread")
+        ]
         assert outcomes == [Outcome()] * 3
         # One picture for two workers: its tiles are given to both.
         Upscaling(HOW, elsewhere=by_tiles(team, HOW)).file(large, tmp_path / "spread" / f"x4-{large.name}")
+        in_a_bucket(team, bucket, small, tmp_path / "spread")
         a_worker_dies(team, tmp_path)
     assert rows(spread) == rows(plain)
     assert spread.words("source_id")[1] == plain.words("source_id")[1]
     assert spread.descriptor == plain.descriptor
-    assert contents(tmp_path / "spread") == contents(tmp_path / "plain")
+    for folder in ("", "collection"):
+        assert contents(tmp_path / "spread" / folder) == contents(tmp_path / "plain" / folder)
+
+
+def in_a_bucket(team: "RayTeam", bucket: Bucket, sources: list[Path], results: Path) -> None:
+    there = as_place(bucket.url)
+    jobs = [Job(as_place(bucket.put(path.name, path.read_bytes())), there / f"x4-{path.name}") for path in sources]
+    work = PictureWork(HOW)
+    assert all(not done.failed for _, done in team.arriving(work, jobs, reads=there, into=there))
+    for job in jobs:
+        assert bucket.get(job.target.name) == (results / job.target.name).read_bytes()
+    # A node without rights is left out; there is no other one here.
+    bucket.server.refuse = lambda method, path: b"AccessDenied"
+    with pytest.raises(UserError, match=r"^--ray: node \S+: s3://bucket-\w+/in: access is denied; check the") as told:
+        list(team.arriving(work, jobs, reads=there / "in", into=there))
+    bucket.server.refuse = None
+    assert SECRET not in str(told.value)
 
 
 def register_by_value() -> None:
@@ -193,9 +229,15 @@ def test_a_node_that_cannot_take_part_says_why(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     register_by_value()
-    monkeypatch.setattr(cluster, "__version__", "0.0")
-    with (
-        cluster.connect(address) as team,
-        pytest.raises(UserError, match=r"--ray: node \S+: has gramgan \S+, not 0\.0; install that everywhere"),
-    ):
-        list(team.arriving(Square(tmp_path), range(3)))
+    work = Square(tmp_path)
+    with cluster.connect(address) as team:
+        with pytest.raises(UserError, match=r"^--ray: node \S+: does not see \S+none, which is read; share it"):
+            list(team.arriving(work, range(3), reads=tmp_path / "none"))
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "_ROOM", 1 << 60)
+            with pytest.raises(UserError, match=r"^--ray: node \S+: \S+: only \d+ KiB are free; free some space"):
+                list(team.arriving(work, range(3)))
+        monkeypatch.setattr(cluster, "__version__", "0.0")
+        with pytest.raises(UserError, match=r"^--ray: node \S+: has gramgan \S+, not 0\.0; install that everywhere"):
+            list(team.arriving(work, range(3)))
+    assert not list(tmp_path.glob("[0-9]*"))  # no task was begun

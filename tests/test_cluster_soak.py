@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import pytest
+from s3_server import SECRET, Bucket, rights
 
+from gramgan.cli.app import run
 from gramgan.images import write_image
 from gramgan.texture.database import TextureDatabase
+
+if TYPE_CHECKING:
+    from s3_server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +30,15 @@ COLUMNS = ("patch_id", "patch", "gram", "x", "y", "scale", "count", "warped")
 
 
 @pytest.fixture(scope="module")
-def cluster(start_ray: Callable[..., Any]) -> Any:
+def environment(storage_server: "tuple[Server, str]", tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of the nodes."""
+    return rights(storage_server[1]) | {"GRAMGAN_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def cluster(start_ray: Callable[..., Any], environment: dict[str, str]) -> Any:
     """Three nodes of one processor."""
-    return start_ray(nodes=3, processors=1)
+    return start_ray(nodes=3, processors=1, environment=environment)
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,17 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
-    for seed in range(12):
-        write_image(folder / f"{seed:02}.png", np.random.default_rng(seed).random((3, 100, 110), dtype=np.float32))
+    pictures(folder, *range(12))
     return folder
+
+
+def pictures(folder: Path, *seeds: int) -> list[Path]:
+    """Noise."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{seed:02}.png" for seed in seeds]
+    for seed, path in zip(seeds, paths, strict=True):
+        write_image(path, np.random.default_rng(seed).random((3, 100, 110), dtype=np.float32))
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +149,13 @@ def wait_for(sign: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("victim", ["worker", "node", "driver"])
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_whoever_dies_the_result_is_the_same(
-    name: str, victim: str, cluster: Any, photographs: Path, plain: dict[str, object], tmp_path: Path
+    name: str,
+    victim: str,
+    cluster: Any,
+    environment: dict[str, str],
+    photographs: Path,
+    plain: dict[str, object],
+    tmp_path: Path,
 ) -> None:
     command = COMMANDS[name]
     process = start(command, photographs, tmp_path, "--ray", cluster.address)
@@ -139,7 +164,7 @@ def test_whoever_dies_the_result_is_the_same(
         workers()[0].kill()
     elif victim == "node":
         cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
-        cluster.add_node(**NODE)
+        cluster.add_node(**NODE, env_vars=environment)
     else:
         process.kill()
         process.wait()
@@ -175,3 +200,66 @@ def stamps(out: Path) -> dict[Path, int]:
             record = json.loads(line)
             found += [record["result"]] if "result" in record else [entry["file"] for entry in record["entries"]]
     return {out / name: (out / name).stat().st_mtime_ns for name in found}
+
+
+BUCKET_COMMANDS = (
+    ["upscale", "{place}/in", "-o", "{place}/upscaled", *HOW],
+    ["prepare", "{place}/in", "-o", "{place}/prepared", "--size", "96", "--step", "12"],
+    ["evaluate", "{place}/in", "-o", "{place}/scores", "--model", "bicubic"],
+    ["collect", "--from", "{place}/in", "-o", "{place}/collection", "--min-size", "90"],
+    ["db", "build", "{place}/in", "-o", "{place}/t.lance", "--patches", "4000"],
+    ["db", "add", "{place}/t.lance", "{place}/more"],
+)
+
+
+def test_commands_make_the_same_in_a_bucket(
+    cluster: Any, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, seeds in (("in", range(6)), ("more", (98, 99))):
+        for path in pictures(tmp_path / folder, *seeds):
+            bucket.put(f"{folder}/{path.name}", path.read_bytes())
+    for words in BUCKET_COMMANDS:
+        assert run([word.format(place=bucket.url) for word in words] + ["--ray", cluster.address]) == 0
+        assert run([word.format(place=tmp_path) for word in words]) == 0
+    for pattern in (
+        "upscaled/*.png",
+        "prepared/*.png",
+        "prepared/manifest.csv",
+        "scores/scores.csv",
+        "collection/*.png",
+    ):
+        found = list(tmp_path.glob(pattern))
+        assert found
+        for path in found:
+            assert bucket.get(path.relative_to(tmp_path).as_posix()) == path.read_bytes()
+    one, other = TextureDatabase.open(f"{bucket.url}/t.lance"), TextureDatabase.open(tmp_path / "t.lance")
+    assert all(np.array_equal(one.numbers(column), other.numbers(column)) for column in COLUMNS)
+    told = capsys.readouterr()
+    assert SECRET not in told.out + told.err
+
+
+def test_a_node_with_a_full_disk_is_left_out(
+    cluster: Any,
+    environment: dict[str, str],
+    photographs: Path,
+    plain: dict[str, object],
+    tmp_path: Path,
+) -> None:
+    full, out = tmp_path / "full", tmp_path / "out"
+    full.mkdir()
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(full)], check=False).returncode:
+        pytest.skip("this user cannot mount a disk of 64 KiB")
+    try:
+        node = cluster.add_node(**NODE, env_vars=environment | {"TMPDIR": str(full)})
+        process = start(COMMANDS["prepare"], photographs, out, "--ray", cluster.address)
+        _, error = process.communicate()
+        cluster.remove_node(node)
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert process.returncode == 0, error
+    assert [line for line in error.splitlines() if str(full) in line] == [
+        line for line in error.splitlines() if "KiB are free; free some space" in line and "--ray: node" in line
+    ]
+    assert error.count("KiB are free") >= 1
+    assert COMMANDS["prepare"].results(out) == plain["prepare"]

@@ -15,7 +15,9 @@ import logging
 import os
 import platform
 import queue
+import shutil
 import socket
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -30,7 +32,8 @@ import psutil
 from gramgan import __version__, own_process
 from gramgan.errors import UserError
 from gramgan.files import ensure_folder, write_error
-from gramgan.places import ObjectPath
+from gramgan.hardware.allocator import keep_memory
+from gramgan.places import ObjectPath, cache_folder
 from gramgan.team import HELD, Work, may_begin
 
 _T = TypeVar("_T")
@@ -41,6 +44,8 @@ _LOOK = 1.0  # seconds from one look at the cluster's nodes to the next
 _SHORT = 2.0  # seconds: for longer tasks nobody is given a second one, which another might begin at once
 _PATIENCE = 20.0  # seconds without a worker, after which it is said
 _TIMEOUT = 5.0  # seconds for the first word with an address
+_EARLY = 8  # workers that begin before their work is known: their start takes longer than ours
+_ROOM = 16 << 20  # bytes that a node needs for copies of objects and unfinished results
 
 _TOKEN = ".gramgan-ray-"
 
@@ -82,7 +87,9 @@ def connect(address: str, device: str = "cpu") -> Iterator["RayTeam"]:
     except (RuntimeError, ValueError) as error:  # of another version of Ray or Python, say
         raise UserError(f"--ray {address}: {next(iter(str(error).splitlines()), 'no cluster')}") from None
     try:
-        yield RayTeam(ray, _on_gpus(ray, device))
+        team = RayTeam(ray, _on_gpus(ray, device))
+        team.begin_early()
+        yield team
     finally:
         ray.shutdown()
 
@@ -112,6 +119,10 @@ def _on_gpus(ray: Any, device: str) -> bool:
     return device != "cpu" and there
 
 
+class _UnfitError(UserError):
+    """A node cannot go on."""
+
+
 class _Worker:
     """What runs in a process of the cluster."""
 
@@ -127,22 +138,45 @@ class _Worker:
             os.chdir(order.folder)
         except OSError:
             raise UserError(f"has no folder {order.folder}, where the command runs; share it with all nodes") from None
+        if order.reads is not None and not order.reads.exists():
+            raise UserError(f"does not see {order.reads}, which is read; share it with all nodes")
         if order.token is not None and not order.token.exists():
             raise UserError(f"does not see {order.token.parent}, where results go; share it with all nodes")
+        if order.into is not None:
+            ensure_folder(order.into)  # which may be read-only here, or a bucket that this node has no rights to
         own_process.set_up(order.beside)
+        keep_memory()
         self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         logger = logging.getLogger("gramgan")
         logger.handlers[:] = [QueueHandler(self._records)]
         logger.setLevel(order.level)
         logger.propagate = False
+        self._room = order.room
         self._function = work.open()
 
     def do(self, task: Any) -> tuple[Any, list[logging.LogRecord], float]:
-        """The result of a task, what was logged, and the seconds it took."""
+        """The result of a task, what was logged, and the seconds it took.
+
+        Raises:
+            _UnfitError: the disk is full; this node would fail at one task after the other, which others may do.
+        """
         start = time.monotonic()
+        _check_room(self._room)
         result = self._function(task)
         records = [self._records.get() for _ in range(self._records.qsize())]
         return result, records, time.monotonic() - start
+
+
+def _check_room(least: int) -> None:
+    """Refuse to work where there are fewer bytes for copies of objects and unfinished results."""
+    try:
+        places = (Path(tempfile.gettempdir()), cache_folder())
+    except FileNotFoundError as error:  # all that it has tried are full
+        raise _UnfitError(f"{error.strerror}; free some space") from None
+    for place in places:
+        free = shutil.disk_usage(next(one for one in (place, *place.parents) if one.exists())).free
+        if free < least:
+            raise _UnfitError(f"{place}: only {free >> 10} KiB are free; free some space")
 
 
 @dataclass(frozen=True)
@@ -151,7 +185,10 @@ class _Order:
 
     version: str
     folder: str  # where relative paths begin
+    reads: Path | None  # a folder that tasks read
     token: Path | None  # a file where results go
+    into: Path | None  # the folder where they go
+    room: int  # bytes, see `_check_room`
     level: int  # of the log
     beside: int  # workers on one node, which share its memory
 
@@ -162,7 +199,7 @@ class _Hand:
 
     actor: Any
     node: str
-    work: Any = None  # that it has opened, if it is `ready`, or is about to
+    what: Any = None  # the work and the order that it has opened, if it is `ready`, or is about to, if there is any
     ready: bool = False
     held: deque[int] = field(default_factory=deque)
     seconds: float = 0.0  # that the last task took
@@ -182,7 +219,13 @@ class RayTeam:
         return max(sum(self._places().values()), 1)
 
     def arriving(
-        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+        self,
+        work: Work[_T, _R],
+        tasks: Iterable[_T],
+        *,
+        ahead: int | None = None,
+        reads: Path | None = None,
+        into: Path | None = None,
     ) -> Iterator[tuple[int, _R]]:
         """Do all tasks, as `Team` says. What a worker has logged is logged here when its result arrives.
 
@@ -190,7 +233,25 @@ class RayTeam:
             UserError: no node can take part.
         """
         with _token(into) as token:
-            yield from _Job(self, work, token).results(iter(tasks), ahead)
+            yield from _Job(self, work, reads, token, into).results(iter(tasks), ahead)
+
+    def begin_early(self) -> None:
+        """Let workers begin, on each node one at most, that will be ready sooner than what they shall do is known."""
+        for node in [node for node, count in self._places().items() if count][:_EARLY]:
+            self._begin(node)
+
+    def _begin(self, node: str) -> _Hand:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        actor = self._ray.remote(_Worker).options(
+            num_cpus=1,
+            num_gpus=int(self._gpu),
+            max_restarts=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        hand = _Hand(actor.remote(), node)
+        self._hands.append(hand)
+        return hand
 
     def _places(self) -> dict[str, int]:
         """How many workers each living node has room for."""
@@ -203,13 +264,16 @@ class RayTeam:
 class _Job:
     """Some tasks on their way through the workers."""
 
-    def __init__(self, team: RayTeam, work: Work[Any, Any], token: Path | None) -> None:
+    def __init__(
+        self, team: RayTeam, work: Work[Any, Any], reads: Path | None, token: Path | None, into: Path | None
+    ) -> None:
         self._team, self._ray, self._work = team, team._ray, work
         self._hands = team._hands
         beside = max(team._places().values(), default=1)
         level = logging.getLogger("gramgan").getEffectiveLevel()
-        self._order = self._ray.put(_Order(__version__, str(Path.cwd()), token, level, beside))
-        self._put = self._ray.put(work)
+        order = _Order(__version__, str(Path.cwd()), reads, token, into, _ROOM, level, beside)
+        self._what = (work, order)
+        self._put = tuple(map(self._ray.put, self._what))
         self._running: dict[Any, tuple[_Hand, int | None]] = {}  # None: opening the work
         self._tasks: dict[int, Any] = {}  # without a result
         self._waiting: deque[int] = deque()
@@ -218,7 +282,7 @@ class _Job:
         self._refused: dict[str, UserError] = {}
         for hand in self._hands:
             hand.held.clear()
-            if not hand.ready or hand.work != work:  # weights that it has loaded, it has
+            if not hand.ready or hand.what != self._what:  # weights that it has loaded, it has
                 self._open(hand)
 
     def results(self, pending: Iterator[Any], ahead: int | None) -> Iterator[tuple[int, Any]]:
@@ -255,24 +319,11 @@ class _Job:
         for index in range(max(open_to.values())):
             for node, count in open_to.items():
                 if there[node] <= index < count and len(self._hands) < len(self._tasks):
-                    self._begin(node)
-
-    def _begin(self, node: str) -> None:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        actor = self._ray.remote(_Worker).options(
-            num_cpus=1,
-            num_gpus=int(self._team._gpu),
-            max_restarts=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        )
-        hand = _Hand(actor.remote(), node)
-        self._hands.append(hand)
-        self._open(hand)
+                    self._open(self._team._begin(node))
 
     def _open(self, hand: _Hand) -> None:
-        hand.ready, hand.work = False, self._work
-        self._running[hand.actor.open.remote(self._put, self._order)] = (hand, None)
+        hand.ready, hand.what = False, self._what
+        self._running[hand.actor.open.remote(*self._put)] = (hand, None)
 
     def _hand_out(self) -> None:
         for most in range(1, HELD + 1):
@@ -289,8 +340,10 @@ class _Job:
         try:
             value = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            if number is not None or not isinstance(error.cause, UserError):
+            if not isinstance(error.cause, UserError if number is None else _UnfitError):
                 raise error.cause from error
+            if number is not None:
+                self._waiting.appendleft(number)
             self._refuse(hand.node, error.cause)
         except self._ray.exceptions.RayError as error:
             yield from self._gone(hand, number, error)

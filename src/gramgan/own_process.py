@@ -17,6 +17,8 @@ _ENVIRONMENT = {
     # Ray prints what its nodes say of themselves to standard output, where results go.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers of a cluster that we start are as urgent as any process; by Ray's default every other one comes first.
+    "RAY_worker_niceness": "0",
 }
 
 _beside = 1

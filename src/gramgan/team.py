@@ -41,7 +41,13 @@ class Team(Protocol):
         ...
 
     def arriving(
-        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+        self,
+        work: Work[_T, _R],
+        tasks: Iterable[_T],
+        *,
+        ahead: int | None = None,
+        reads: Path | None = None,
+        into: Path | None = None,
     ) -> Iterator[tuple[int, _R]]:
         """Do all tasks.
 
@@ -49,7 +55,8 @@ class Team(Protocol):
             work: what is done.
             tasks: taken from the iterable as they are needed.
             ahead: how far a task may be ahead of the oldest one that has no result yet; None for any distance.
-            into: the folder that the tasks write to.
+            reads: a file or folder that the tasks read, of many the first; a machine that does not see it does none.
+            into: the folder that the tasks write to, likewise.
 
         Yields:
             (number of the task from 0, its result), as they arrive.
@@ -57,11 +64,13 @@ class Team(Protocol):
         ...
 
 
-def in_order(team: Team, work: Work[_T, _R], tasks: Iterable[_T], ahead: int = _AHEAD) -> Iterator[_R]:
+def in_order(
+    team: Team, work: Work[_T, _R], tasks: Iterable[_T], ahead: int = _AHEAD, reads: Path | None = None
+) -> Iterator[_R]:
     """The results in the order of the tasks; those that come too early are kept, at most `ahead` for each worker."""
     early: dict[int, _R] = {}
     due = 0
-    for number, result in team.arriving(work, tasks, ahead=ahead * team.size):
+    for number, result in team.arriving(work, tasks, ahead=ahead * team.size, reads=reads):
         early[number] = result
         while due in early:
             yield early.pop(due)
@@ -74,7 +83,13 @@ class Alone:
     size = 1
 
     def arriving(
-        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+        self,
+        work: Work[_T, _R],
+        tasks: Iterable[_T],
+        *,
+        ahead: int | None = None,
+        reads: Path | None = None,
+        into: Path | None = None,
     ) -> Iterator[tuple[int, _R]]:
         """Do all tasks in their order, each when its result is asked for."""
         function = work.open()
@@ -89,7 +104,13 @@ class Threads:
         self.size = size
 
     def arriving(
-        self, work: Work[_T, _R], tasks: Iterable[_T], *, ahead: int | None = None, into: Path | None = None
+        self,
+        work: Work[_T, _R],
+        tasks: Iterable[_T],
+        *,
+        ahead: int | None = None,
+        reads: Path | None = None,
+        into: Path | None = None,
     ) -> Iterator[tuple[int, _R]]:
         """Do all tasks, as many at a time as there are threads."""
         function, pending, begun = work.open(), iter(tasks), 0

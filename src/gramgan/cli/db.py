@@ -59,28 +59,30 @@ def build(
     ray: Ray = None,
 ) -> None:
     """Build a texture database from a folder of photographs."""
-    from gramgan.collect import split
-    from gramgan.texture.database import TextureDatabase, sources_of
     from gramgan.texture.descriptors import DESCRIPTORS
 
     if descriptor not in DESCRIPTORS:
         raise UserError(f"--descriptor {descriptor}: unknown; choose one of {', '.join(DESCRIPTORS)}")
-    training, _ = split(photos)
-    sources = sources_of(photos, training, licence=licence, domain=_word("--domain", domain))
-    with team_on(ray) as team, progress_bar("photographs") as progress:
-        database = TextureDatabase.build(
-            output,
-            sources,
-            patches=patches,
-            descriptor=descriptor,
-            k=k,
-            flat_share=flat_share,
-            warp_share=warp_share,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-            team=team,
-        )
+    with team_on(ray) as team:  # before the rest is imported: its workers begin meanwhile
+        from gramgan.collect import split
+        from gramgan.texture.database import TextureDatabase, sources_of
+
+        training, _ = split(photos)
+        sources = sources_of(photos, training, licence=licence, domain=_word("--domain", domain))
+        with progress_bar("photographs") as progress:
+            database = TextureDatabase.build(
+                output,
+                sources,
+                patches=patches,
+                descriptor=descriptor,
+                k=k,
+                flat_share=flat_share,
+                warp_share=warp_share,
+                seed=seed,
+                overwrite=overwrite,
+                progress=progress,
+                team=team,
+            )
     used = len(database.info().by_source)
     say(f"{len(database):,} patches of {used} of {len(sources)} photographs: {output}")
     if len(database) < patches:

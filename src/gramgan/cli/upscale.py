@@ -103,6 +103,7 @@ def upscale(
         )
 
     with contextlib.ExitStack() as stack:
+        team = stack.enter_context(team_on(ray, device))  # first of all: its workers begin meanwhile
         sources: list[Path | str] = list(inputs)
         target = output
         if inputs == [STREAM]:
@@ -111,7 +112,6 @@ def upscale(
             target = str(stack.enter_context(output_file(sys.stdout.buffer, RESULT_SUFFIXES[form or "png"])))
         jobs = plan_jobs(sources, target, form, template)
         alone = len(jobs) == 1 and as_place(sources[0]) == jobs[0].source
-        team = stack.enter_context(team_on(ray, device))
         if team is not None:
             upscaling = Upscaling(settings, elsewhere=by_tiles(team, settings))
         _run(upscaling, jobs, None if alone else as_place(target), start, skip_existing, team, quiet=output == STREAM)
@@ -227,7 +227,7 @@ def _do(
         busy = []
         whole, cut = ([], waiting) if team is None else _divided(waiting, team, upscaling.settings.allow_huge)
         outcomes = chain(
-            _by_workers(upscaling.settings, untouched(whole), len(whole), folder, team),
+            _by_workers(upscaling.settings, untouched(whole), len(whole), jobs[0].source.parent, folder, team),
             _here(upscaling, untouched(cut), len(jobs) - len(cut), len(jobs)),
         )
         for job, outcome in outcomes:
@@ -268,7 +268,7 @@ def _here(upscaling: "Upscaling", jobs: "Iterable[Job]", before: int, total: int
 
 
 def _by_workers(
-    settings: Settings, jobs: "Iterable[Job]", total: int, folder: Path | None, team: "Team | None"
+    settings: Settings, jobs: "Iterable[Job]", total: int, reads: Path, folder: Path | None, team: "Team | None"
 ) -> "Iterator[tuple[Job, Outcome]]":
     """Pictures as they arrive from the workers, with one bar for all."""
     from gramgan.upscaling.spread import PictureWork
@@ -282,8 +282,9 @@ def _by_workers(
             given.append(job)
             yield job
 
+    arriving = team.arriving(PictureWork(settings), noted(), reads=reads, into=folder)
     with progress_bar("upscaling") as progress:
-        for done, (number, outcome) in enumerate(team.arriving(PictureWork(settings), noted(), into=folder), start=1):
+        for done, (number, outcome) in enumerate(arriving, start=1):
             progress(done, total)
             yield given[number], outcome
 

@@ -125,7 +125,7 @@ def _gather(candidates: list[_Candidate], output: Path, work: _Examine, progress
     new = 0
     fresh = [one for one in candidates if one.path.is_file() and not _is_listed(one, collection)]
     sources = {one.source for one in fresh}
-    seen = in_order(team, work, [one.path for one in fresh])
+    seen = in_order(team, work, [one.path for one in fresh], reads=fresh[0].path.parent if fresh else None)
     progress(0, len(candidates))
     for done, candidate in enumerate(candidates, start=1):
         if candidate.source in sources:

@@ -109,7 +109,7 @@ def evaluate(
     )
     team = team or Alone()
     # Every weight file is opened before the first image is enlarged: a wrong name must not show after an hour.
-    judges = next(in_order(team, judging, [None]))
+    judges = next(in_order(team, judging, [None], reads=hr_folder))
     assert isinstance(judges, _Judges)
     protocol = judges.protocol
     make_low = build_degradation(degradation, protocol.scale)
@@ -122,8 +122,8 @@ def evaluate(
         pairs = pair_with(hr_folder, folder, "result", protocol.scale)
         unreadable |= _check_sizes(pairs, protocol, 1)
         finished.append({pair.name: pair.other for pair in pairs})
-    if missing := left_out():
-        _log.warning("left out, their weights are not here: %s", ", ".join(missing))
+    if judges.missing:
+        _log.warning("left out, their weights are not here: %s", ", ".join(judges.missing))
     done, total = 0, len(low) * len(judges.entrants)
     report = progress or silent
     report(done, total)
@@ -133,11 +133,16 @@ def evaluate(
     tasks = [
         _Task(pair, tuple(_there(each[pair.name]) for each in finished), unreadable.get(pair.name)) for pair in low
     ]
-    for pair, scored in zip(low, in_order(team, judging, tasks), strict=True):
+    for pair, scored in zip(low, in_order(team, judging, tasks, reads=hr_folder), strict=True):
         if isinstance(scored, str):
             left.append(UnscoredImage(pair.name, scored))
         elif isinstance(scored, _Scored):
             for row, scores in zip(rows, scored.scores, strict=True):
+                if scores.keys() != {metric.name for metric in judges.metrics}:
+                    raise UserError(
+                        f"{pair.hr}: scored on a node that has weights of other metrics; run `gramgan weights get` "
+                        "for the same ones on all nodes, or share GRAMGAN_CACHE"
+                    )
                 row.append(ImageScores(pair.name, scores))
             strips += [scored.strip] if scored.strip is not None else []
         done += len(judges.entrants)
@@ -179,11 +184,15 @@ class _Scored:
 
 @dataclass(frozen=True)
 class _Judges:
-    """What images are scored by: protocol and metrics, and whose: the entrants, without what makes results."""
+    """What images are scored by: protocol and metrics, and whose: the entrants, without what makes results.
+
+    `missing` are metrics whose weights are not there.
+    """
 
     protocol: Protocol
     metrics: tuple[Metric, ...]
     entrants: list[Entrant]
+    missing: tuple[str, ...]
 
 
 _Answer = _Judges | _Scored | str
@@ -245,7 +254,7 @@ class _Judge:
     def __call__(self, task: _Task | None) -> _Answer:
         if task is None:
             known = [replace(each, enlarge=None) for each in self._entrants]
-            return _Judges(self._protocol, self._scorer.metrics, known)
+            return _Judges(self._protocol, self._scorer.metrics, known, tuple(left_out()))
         try:
             if task.why is not None:
                 raise _UnreadableError(task.why)
