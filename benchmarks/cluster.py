@@ -35,7 +35,7 @@ from gramgan.images import find_images, read_rgb, write_image
 from gramgan.texture.database import TextureDatabase, sources_of
 from gramgan.upscaling.jobs import plan_jobs
 from gramgan.upscaling.settings import Settings
-from gramgan.upscaling.spread import Pictures
+from gramgan.upscaling.spread import PictureWork
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200 << 20}
@@ -179,7 +179,7 @@ def of_cluster(command: int | None = None) -> dict[int, float]:
 def working(team: RayTeam, crops: Path, photos: Path, patches: int, out: Path) -> Iterator[tuple[str, float]]:
     """Of each job, how many things a second the workers do once all are at work."""
     jobs = plan_jobs([crops], out / "results")
-    times = [time.perf_counter() for _ in team.arriving(Pictures(HOW), jobs)]
+    times = [time.perf_counter() for _ in team.arriving(PictureWork(HOW), jobs)]
     yield "upscale", rate(times)
     times.clear()
     sources = sources_of(photos, find_images(photos))
