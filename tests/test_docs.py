@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 
 import gramgan
+from gramgan.cli import manual
 from gramgan.config import Config, _known_keys, preset_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +70,7 @@ def test_every_page_has_its_place_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_settings_in_blocks_of_code_exist(page: Path) -> None:
-    known = dict(reference.all_commands())
+    known = manual.commands()
     blocks = re.findall(r"^```(?:sh|bat)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         for words in re.findall(r"(?:^|[;|] ?|\$ |-m |/)(gramgan [^|;#>]*)", line):
@@ -85,7 +86,7 @@ def test_commands_and_settings_in_blocks_of_code_exist(page: Path) -> None:
 
 def test_every_command_and_option_is_in_the_reference() -> None:
     text = reference.commands()
-    paths = [path for path, _ in reference.all_commands()]
+    paths = list(manual.commands())
     assert {"gramgan upscale", "gramgan db build", "gramgan weights get"} <= set(paths)
     for path in paths:
         assert re.search(rf"^##+ {path}$", text, re.MULTILINE), path
@@ -110,7 +111,7 @@ def test_every_preset_has_a_table_of_what_it_changes() -> None:
 
 
 def test_the_help_of_train_names_every_preset() -> None:
-    train = dict(reference.all_commands())["gramgan train"]
+    train = manual.commands()["gramgan train"]
     (preset,) = [one for one in train.params if one.name == "preset"]
     assert set(preset_names()) <= set(re.findall(r"\w+", preset.help))
 
@@ -122,8 +123,8 @@ def test_an_option_without_help_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     def enlarge(strength: float = 1.0) -> None:
         """Make it larger."""
 
-    monkeypatch.setattr(reference, "app", app)
-    with pytest.raises(reference.UndocumentedError, match="gramgan: strength has no help text"):
+    monkeypatch.setattr(manual, "app", app)
+    with pytest.raises(manual.UndocumentedError, match="gramgan: strength has no help text"):
         reference.commands()
 
 
@@ -132,7 +133,7 @@ def test_a_setting_without_a_description_is_refused(monkeypatch: pytest.MonkeyPa
         speed: int = 1
 
     monkeypatch.setattr(reference, "Config", Odd)
-    with pytest.raises(reference.UndocumentedError, match="speed: the setting has no description"):
+    with pytest.raises(manual.UndocumentedError, match="speed: the setting has no description"):
         reference.settings()
 
 

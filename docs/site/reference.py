@@ -1,6 +1,6 @@
 """The reference of commands, settings and presets, as Markdown, from the code itself.
 
-A page says `<!-- from the code: commands -->` where it goes. What has no description raises `UndocumentedError`.
+A page says `<!-- from the code: commands -->` where it goes. What has no description raises `manual.UndocumentedError`.
 """
 
 import re
@@ -11,22 +11,16 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gramgan.cli.app import app
+from gramgan.cli import manual
 from gramgan.config import PRESETS, Config, load_config, preset_names
 from gramgan.config.losses import OwnLossConfig
 from gramgan.config.sections import DatabaseConfig
 
-VALUES = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 SIGNS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("multiple_of", "a multiple of"))
-
-
-class UndocumentedError(Exception):
-    """A command, option or setting without a description."""
 
 
 def filled(markdown: str) -> str:
@@ -36,70 +30,34 @@ def filled(markdown: str) -> str:
 
 
 def commands() -> str:
-    """Every command: what it does, and its options in their groups."""
-    return "\n".join(part for path, command in all_commands() for part in _command(path, command))
+    """The exit codes, and every command: what it does, and its options in their groups."""
+    codes = "; ".join(f"{code}: {_text(said).rstrip('.').lower()}" for code, said in manual.EXIT_CODES.items())
+    known = manual.commands()
+    return f"Exit codes: {codes}.\n\n" + "\n".join(part for name in known for part in _command(name, known[name]))
 
 
-def all_commands() -> Iterator[tuple[str, Any]]:
-    """Names and commands of the program, groups before what is in them."""
-
-    def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-        yield path, command
-        for name, inner in getattr(command, "commands", {}).items():
-            yield from walk(f"{path} {name}", inner)
-
-    return walk("gramgan", typer.main.get_command(app))
-
-
-def _command(path: str, command: Any) -> Iterator[str]:
-    if not command.help:
-        raise UndocumentedError(f"{path}: the command has no help text")
-    yield f"{'###' if path.count(' ') == 2 else '##'} {path}\n\n{command.help.strip()}\n"
-    arguments = " ".join(_value(one) for one in command.params if not _flags(one))
-    rest = "COMMAND …" if getattr(command, "commands", {}) else arguments
-    yield f"```text\n{path} {'[OPTIONS] ' if any(map(_flags, command.params)) else ''}{rest}".rstrip() + "\n```\n"
-    groups: dict[str, list[Any]] = {}
-    for one in command.params:
-        if not one.hidden:
-            groups.setdefault(one.rich_help_panel or "", []).append(one)
-    for group, options in groups.items():
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"{'###' if name.count(' ') == 2 else '##'} {name}\n\n{manual.about(name, command)}\n"
+    yield f"```text\n{name} {manual.synopsis(command)}".rstrip() + "\n```\n"
+    for group, options in manual.groups(name, command).items():
         yield f"| {group or 'option'} | |\n| --- | --- |"
         for one in options:
-            if not one.help:
-                raise UndocumentedError(f"{path}: {one.name} has no help text")
-            yield f"| {_named(path, one)} | {_text(one.help)}{_default(one)} |"
+            yield f"| {_named(name, one)} | {_text(one.help)}{_default(one)} |"
         yield ""
 
 
-def _flags(option: Any) -> list[str]:
-    return [flag for flag in [*option.opts, *option.secondary_opts] if flag.startswith("-")]
-
-
-def _value(option: Any) -> str:
-    if getattr(option, "is_flag", False):
-        return ""
-    kind = option.type_descriptor.annotation
-    inner = next(iter(get_args(kind)), kind) if get_origin(kind) is list else kind
-    value = option.metavar or VALUES.get(inner, "TEXT")
-    return value if _flags(option) else f"{value}{' …' if option.nargs == -1 else ''}"
-
-
-def _named(path: str, option: Any) -> str:
+def _named(name: str, option: Any) -> str:
     """Name and value of an option, with a place to link to: `#upscale-denoise`."""
-    place = f"{path.removeprefix('gramgan').strip()} {option.name}".strip().replace(" ", "-").replace("_", "-")
-    flags, value = _flags(option), _value(option)
+    place = f"{name.removeprefix('gramgan').strip()} {option.name}".strip().replace(" ", "-").replace("_", "-")
+    flags, value, bounds = manual.flags(option), manual.value(option), manual.bounds(option)
     named = "<br>".join(f"`{flag}`" for flag in flags) or _code(value)
-    bounds = f"{option.min if option.min is not None else ''}…{option.max if option.max is not None else ''}"
     value = f" {_code(value)}" if flags and value else ""
-    return f'<span id="{place}"></span>{named}{value}' + (f" ({bounds})" if bounds != "…" else "")
+    return f'<span id="{place}"></span>{named}{value}' + (f" ({bounds})" if bounds else "")
 
 
 def _default(option: Any) -> str:
-    if option.required:
-        return " **Required.**"
-    if option.default in (None, "", (), [], False) or getattr(option, "is_flag", False):
-        return ""
-    return f" Default: `{option.default}`"
+    usual = manual.default(option)
+    return " **Required.**" if option.required else "" if usual is None else f" Default: `{usual}`"
 
 
 def settings() -> str:
@@ -138,7 +96,7 @@ def place(key: str) -> str:
 def meaning(key: str, field: FieldInfo) -> str:
     """What a setting means."""
     if not field.description:
-        raise UndocumentedError(f"{key}: the setting has no description")
+        raise manual.UndocumentedError(f"{key}: the setting has no description")
     return field.description
 
 

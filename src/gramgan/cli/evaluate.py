@@ -24,7 +24,7 @@ def evaluate(
     hr_folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="HR_FOLDER...",
+            metavar="HR_FOLDER",
             help="Folder of the true, high-resolution images; several, such as Set14 BSD100 Urban100 Manga109, are "
             "scored one after the other.",
             show_default=False,

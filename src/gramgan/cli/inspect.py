@@ -12,7 +12,7 @@ from gramgan.errors import UserError, in_one_line
 
 def inspect(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Images, or folders with images.", show_default=False)
+        list[Path], typer.Argument(metavar="FILE", help="Images, or folders with images.", show_default=False)
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each file, with every figure and table.")

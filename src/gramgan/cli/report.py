@@ -10,7 +10,7 @@ from gramgan.cli.console import say
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folder of a training run; two or more are compared.", metavar="RUN…")
+        list[Path], typer.Argument(help="Folder of a training run; two or more are compared.", metavar="RUN")
     ],
     output: Annotated[
         Path | None,

@@ -39,7 +39,7 @@ def list_weights() -> None:
 
 
 @weights_app.command("get")
-def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weights list`.", metavar="NAME…")]) -> None:
+def get(names: Annotated[list[str], typer.Argument(help="Names of `gramgan weights list`.", metavar="NAME")]) -> None:
     """Download weights into the cache; files that are there already are checked and kept."""
     from gramgan.weights.catalog import expand, fetch_weights, weight_path
 
