@@ -1,6 +1,7 @@
 """The package as a user meets it: built, installed into an empty environment, and started."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gramgan
+from gramgan.cli import manual
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.weights.card import Card
 from gramgan.weights.formats import write_safetensors
@@ -84,7 +86,8 @@ def test_wheel_holds_the_package_and_its_licence(wheel: Path) -> None:
     information = f"gramgan-{gramgan.__version__}.dist-info"
     assert expected <= names
     assert {f"{information}/licenses/LICENSE", f"{information}/licenses/NOTICE"} <= names
-    assert {name.split("/")[0] for name in names} == {"gramgan", information}
+    pages = {f"gramgan-{gramgan.__version__}.data/data/share/man/man1/{name}" for name in manual.pages()}
+    assert names - expected == pages | {name for name in names if name.startswith(f"{information}/")}
 
 
 def test_installed_package_is_the_wheel_s(installed: Path, tmp_path: Path) -> None:
@@ -102,6 +105,20 @@ def test_installed_program_tells_its_commands_and_version(installed: Path, tmp_p
     version = run([gramgan_program, "--version"], tmp_path)
     assert version.returncode == 0, version.stderr
     assert gramgan.__version__ in version.stdout
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="there is no man here")
+def test_man_finds_the_page_of_an_environment_on_the_path(installed: Path) -> None:
+    found = subprocess.run(
+        ["man", "--where", "gramgan", "gramgan-upscale"],
+        env={"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    folder = installed.parent / "share" / "man" / "man1"
+    assert found.stdout.splitlines() == [str(folder / "gramgan.1"), str(folder / "gramgan-upscale.1")]
 
 
 def test_installed_program_upscales_a_picture(installed: Path, tmp_path: Path) -> None:
@@ -138,13 +155,6 @@ def test_what_computes_nothing_answers_at_once(argument: str, limit: float, tmp_
         return time.perf_counter() - start
 
     assert within(limit, measure)
-
-
-def test_public_names_can_be_imported() -> None:
-    for name in gramgan.__all__:
-        assert getattr(gramgan, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'upscail'"):
-        _ = gramgan.upscail
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -228,6 +238,108 @@ def needed(requirements: Iterator[Requirement]) -> set[str]:
             if entry.marker is None or entry.marker.evaluate({"extra": extra}):
                 waiting += [(entry, inner) for inner in ("", *entry.extras)]
     return {name for name, _ in found}
+
+
+CONSUMER = """\
+from pathlib import Path
+
+import gramgan
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 48, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.body(lr), 4)
+
+
+def edges(sr: Tensor, hr: Tensor) -> Tensor:
+    return (sr.diff(dim=-1) - hr.diff(dim=-1)).abs().mean()
+
+
+def darkness(sr: Tensor, hr: Tensor) -> float:
+    return float((sr - hr).mean())
+
+
+def crops(number: int, batch: int, crop: int) -> Tensor:
+    return torch.rand(batch, 3, crop, crop, generator=torch.Generator().manual_seed(number))
+
+
+def told(done: int, total: int) -> None:
+    print(done, total)
+
+
+def enlarged(picture: np.ndarray) -> tuple[int, ...]:
+    settings = gramgan.Settings(scale=2, denoise=0.5, model=Path("own.safetensors"))
+    written: Path = gramgan.upscale("a.png", "b.png", settings, progress=told)
+    gramgan.Upscaling(settings).file(written, "c.png")
+    return gramgan.upscale(picture, strength=0.5).shape
+
+
+def trained(folder: str) -> Path | None:
+    config = gramgan.load_config("lite", file="own.yaml", overrides=["data.photos=photos"])
+    print(config.data.crop + 1, config.losses.adversarial, config.to_yaml())
+    own = {"edges": (edges, 0.1)}
+    result: gramgan.RunResult = gramgan.train(
+        config, folder, generator=Small, losses=own, crops=crops, metrics={"darkness": darkness}
+    )
+    if result.best is not None:
+        generator = gramgan.load_own_generator(result.best, Small())
+        gramgan.Upscaler.for_generator(generator, "fp32", "cpu").upscale_array(np.zeros((3, 8, 8), np.float32))
+    return result.best
+
+
+def scored() -> float:
+    report = gramgan.evaluate(["bicubic", Path("own.safetensors")], "Set5", scale=4)
+    return report.models[0].mean()["psnr_y"] + len(gramgan.load_generator("gramgan-x4-lite").card.licence)
+
+
+def built() -> int:
+    photos = [gramgan.Source(path, licence="CC0-1.0") for path in Path("photos").glob("*.jpg")]
+    database = gramgan.TextureDatabase.build("own.lance", photos, patches=1000, k=4)
+    try:
+        return len(database.add(photos)) + database.info().patches + database.vectors().shape[0]
+    except gramgan.UserError as error:
+        raise SystemExit(str(error)) from None
+"""
+WRONG = (
+    ("gramgan.upscale(3)", "reportArgumentType"),
+    ('gramgan.upscale("a.png").shape.wide', "reportAttributeAccessIssue"),
+    ('gramgan.upscale("a.png", "b.png").shape', "reportAttributeAccessIssue"),
+    ('gramgan.Settings(scale="two")', "reportArgumentType"),
+    ("gramgan.Settings(strenght=0.5)", "reportCallIssue"),
+    ('gramgan.train("lite")', "reportArgumentType"),
+    ('gramgan.train(gramgan.load_config(), losses={"mine": 0.1})', "reportArgumentType"),
+    ("gramgan.load_config(3)", "reportArgumentType"),
+    ('gramgan.load_config("lite").data.fotos', "reportAttributeAccessIssue"),
+    ('gramgan.TextureDatabase.open("a.lance", tag="v1")', "reportCallIssue"),
+    ("gramgan.upscail", "reportAttributeAccessIssue"),
+)
+
+
+@pytest.mark.slow
+def test_types_help_whoever_builds_on_the_package(installed: Path, tmp_path: Path) -> None:
+    """In pyright's strict mode, with nothing but the wheel: no error, and one where each wrong line stands."""
+    (tmp_path / "right.py").write_text(CONSUMER, encoding="utf-8")
+    lines = ["import gramgan", *(f"print({line})" for line, _ in WRONG)]
+    (tmp_path / "wrong.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}', encoding="utf-8")
+    checker = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", program(installed, "python")]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(checker, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    found: dict[str, dict[int, list[str]]] = {"right.py": {}, "wrong.py": {}}
+    for each in json.loads(done.stdout)["generalDiagnostics"]:
+        rules = found[Path(each["file"]).name].setdefault(each["range"]["start"]["line"], [])
+        rules.append(f"{each.get('rule')}: {each['message']}")
+    assert found["right.py"] == {}
+    assert list(found["wrong.py"]) == list(range(1, len(lines)))
+    for number, (line, rule) in enumerate(WRONG, 1):
+        assert any(each.startswith(f"{rule}: ") for each in found["wrong.py"][number]), line
 
 
 @pytest.mark.slow

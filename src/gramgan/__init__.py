@@ -12,16 +12,24 @@ if TYPE_CHECKING:
     from gramgan.config import Config, load_config
     from gramgan.errors import UserError
     from gramgan.evaluation.compare import evaluate
-    from gramgan.networks.build import load_generator, load_own_generator
+    from gramgan.evaluation.report import EvaluationReport, ModelScores
+    from gramgan.networks.build import LoadedGenerator, OwnGenerator, load_generator, load_own_generator
     from gramgan.texture.database import TextureDatabase
-    from gramgan.training.run import train
+    from gramgan.texture.sources import Source
+    from gramgan.training.run import RunResult, train
     from gramgan.upscaling.api import Upscaling, upscale
     from gramgan.upscaling.engine import Upscaler
     from gramgan.upscaling.settings import Settings
 
 _HOME = {
     "Config": "gramgan.config",
+    "EvaluationReport": "gramgan.evaluation.report",
+    "LoadedGenerator": "gramgan.networks.build",
+    "ModelScores": "gramgan.evaluation.report",
+    "OwnGenerator": "gramgan.networks.build",
+    "RunResult": "gramgan.training.run",
     "Settings": "gramgan.upscaling.settings",
+    "Source": "gramgan.texture.sources",
     "UserError": "gramgan.errors",
     "TextureDatabase": "gramgan.texture.database",
     "evaluate": "gramgan.evaluation.compare",
@@ -36,7 +44,13 @@ _HOME = {
 
 __all__ = [
     "Config",
+    "EvaluationReport",
+    "LoadedGenerator",
+    "ModelScores",
+    "OwnGenerator",
+    "RunResult",
     "Settings",
+    "Source",
     "TextureDatabase",
     "Upscaler",
     "Upscaling",
@@ -51,10 +65,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gramgan' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+if not TYPE_CHECKING:  # which would let every name pass
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'gramgan' has no attribute {name!r}")
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

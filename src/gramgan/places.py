@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from gramgan import objects
+from gramgan.arguments import expect
 from gramgan.errors import UserError
 from gramgan.names import fitting
 
@@ -26,7 +27,12 @@ _FOLDERS_CHANGE = 60  # seconds for which a folder in object storage, which tell
 
 
 def as_place(given: Path | str) -> Path:
-    """`given` as a path: an `ObjectPath` where it begins with `s3://`, `gs://` or `az://`."""
+    """`given` as a path: an `ObjectPath` where it begins with `s3://`, `gs://` or `az://`.
+
+    Raises:
+        UserError: it is neither a path nor text.
+    """
+    expect("path", given, Path | str)
     if isinstance(given, ObjectPath):
         return given
     path = Path(given)

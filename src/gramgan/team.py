@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -32,6 +32,7 @@ class Work(Protocol[T_contra, R_co]):
         ...
 
 
+@runtime_checkable
 class Team(Protocol):
     """Who does the tasks."""
 

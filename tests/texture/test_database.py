@@ -160,7 +160,7 @@ def test_rows_and_info(photos: Path, tmp_path: Path) -> None:
     gram = encode(torch.from_numpy(rows[0]["patch"].copy()).permute(2, 0, 1)[None].float() / 255)
     np.testing.assert_allclose(rows[0]["gram"], gram[0, 0], rtol=1e-5)
     assert database.rows([]) == []
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match="patch -5: there is none"):
         database.rows([wanted[0], -5])
 
     info = database.info()

@@ -121,7 +121,7 @@ def test_a_resumed_run_is_given_the_same_parts(tiny: Tiny, tmp_path: Path) -> No
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"generator": lambda: Generator(2)}, "generator: .* gives 2x3x32x48 where 2x3x64x96 is wanted .generator.scale=4"),
-    ({"generator": 3}, "generator: is int; give a function or a torch.nn.Module"),
+    ({"generator": 3}, "generator: is 3; give torch.nn.Module, a function or None"),
     ({"generator": lambda: 3}, "generator: .* makes int; give what makes a torch.nn.Module"),
     ({"generator": lambda: nn.Upsample(scale_factor=4)}, "generator: .* has no parameters"),
     ({"generator": lambda: 1 / 0}, "generator: .* fails without arguments .ZeroDivisionError"),
@@ -133,7 +133,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"losses": {"mine": (lambda output, target: output, 1)}}, "losses.mine: .* takes output, target; name its arg"),
     ({"losses": {"mine": (lambda sr, hr: (sr - hr).abs(), 1)}}, "losses.mine: .* gives 2x3x128x128; give one finite"),
     ({"losses": {"mine": (lambda sr, hr: hr.mean(), 1)}}, "losses.mine: .* does not depend on sr"),
-    ({"losses": [edges]}, "losses: give a dictionary by name, not list"),
+    ({"losses": [edges]}, r"losses: is \[<function edges.*; give a dictionary"),
     ({"degradation": lambda hr: F.avg_pool2d(hr, 2)}, "degradation: .* gives 2x3x32x48 where 2x3x16x24 is wanted"),
     ({"degradation": lambda hr: half(hr) + 1}, r"degradation: .* gives values outside of \[0, 1\]"),
     ({"degradation": lambda: 1}, r"degradation: .* takes nothing; its arguments are \(hr\), or \(hr, seeds\)"),

@@ -416,18 +416,18 @@ def test_an_array_and_a_file_give_the_same(weights: Path, tmp_path: Path, scale:
 
 
 @pytest.mark.parametrize(
-    ("image", "kind", "message"),
+    ("image", "message"),
     [
-        (np.zeros((4, 4), np.int32), TypeError, "uint8, uint16 or float, not int32"),
-        (np.zeros((4, 4), bool), TypeError, "not bool"),
-        (np.zeros((3, 40, 40), np.uint8), ValueError, r"\[H, W, C\]"),
-        (np.zeros((0, 4), np.uint8), ValueError, "an image array must be"),
-        (np.full((4, 4, 3), 255.0), ValueError, r"in \[0, 1\]"),
-        (np.full((4, 4, 3), np.nan), ValueError, "finite"),
+        (np.zeros((4, 4), np.int32), "uint8, uint16 or float, not int32"),
+        (np.zeros((4, 4), bool), "not bool"),
+        (np.zeros((3, 40, 40), np.uint8), r"\[H, W, C\]"),
+        (np.zeros((0, 4), np.uint8), "an array must be"),
+        (np.full((4, 4, 3), 255.0), r"in \[0, 1\]"),
+        (np.full((4, 4, 3), np.nan), "finite"),
     ],
 )
-def test_arrays_that_are_no_images(image: np.ndarray, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
+def test_arrays_that_are_no_images(image: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         upscale(image)
 
 

@@ -2,12 +2,14 @@
 
 import difflib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from gramgan.arguments import checked
 from gramgan.config.base import Section
 from gramgan.config.losses import LossConfig
 from gramgan.config.sections import (
@@ -24,6 +26,7 @@ from gramgan.config.sections import (
     TrainConfig,
 )
 from gramgan.errors import UserError
+from gramgan.places import as_place
 
 _SHOWN = 200  # characters of a setting that a message repeats
 PRESETS = Path(__file__).parent / "presets"
@@ -129,7 +132,10 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def load_config(preset: str | None = None, file: Path | None = None, overrides: list[str] | None = None) -> Config:
+@checked
+def load_config(
+    preset: str | None = None, file: Path | str | None = None, overrides: Sequence[str] | None = None
+) -> Config:
     """Settings from a preset, a YAML file, or that file on top of the preset; dotted overrides come last.
 
     Raises:
@@ -144,7 +150,7 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
         values, where = _read_yaml(PRESETS / f"{preset}.yaml"), f"preset {preset}"
     if file is not None:
         where = f"{file} on preset {preset}" if values else where
-        values = _on_top(values, _read_yaml(file))
+        values = _on_top(values, _read_yaml(as_place(file)))
     for override in overrides or []:
         _apply(values, override)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gramgan.arguments import checked
 from gramgan.degradation import Degradation, build_degradation, seed_of
 from gramgan.degradation.bicubic import Bicubic
 from gramgan.errors import UserError, in_one_line
@@ -41,6 +42,7 @@ _LR_MADE = "made from HR by {}, rounded to 8 bits"
 _log = logging.getLogger(__name__)
 
 
+@checked
 def evaluate(
     models: str | Path | Entrant | Sequence[str | Path | Entrant],
     hr_folder: str | Path,
@@ -104,6 +106,8 @@ def evaluate(
     if not specs and not folders:
         raise UserError("evaluate: nothing to score; give a model or a folder of results")
     truths(hr_folder)
+    if strip_side < 0:
+        raise UserError(f"strip_side {strip_side}: is negative; give a side in pixels, or 0 for none")
     judging = _Judging(
         protocol, scale, specs, folders, device, precision, consistency, tuple(also), degradation, strip_side
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gramgan.arguments import checked, expect
 from gramgan.errors import UserError, message_of
 from gramgan.networks.discriminator import Discriminator, DiscriminatorConfig
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet, Upsampler
@@ -38,6 +39,7 @@ class LoadedGenerator:
     card: Card
 
 
+@checked
 def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> LoadedGenerator:
     """Build the generator of known weights (a name of `gramgan weights list`) or of a weight file.
 
@@ -50,8 +52,8 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
 
     Raises:
         UserError: there is no such name or file, the known weights are not in the cache yet (the message says the
-            command
-            that brings them), or the weights are damaged, incomplete or of another architecture.
+            command that brings them), the weights are damaged, incomplete or of another architecture, or there is no
+            such device.
     """
     located = locate_generator(spec)
     path, known = located.path, located.known
@@ -69,7 +71,11 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
     with torch.device("meta"):
         network = build_generator(config)
     load_strict(network, state, path)
-    return LoadedGenerator(network.eval().to(device), config, card)
+    try:
+        network = network.eval().to(device)
+    except (AssertionError, RuntimeError) as error:  # whatever torch lacks for it
+        raise UserError(f"device {str(device)!r}: {str(error).splitlines()[0]}; use cpu, or another one") from None
+    return LoadedGenerator(network, config, card)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class OwnGenerator:
     card: Card
 
 
+@checked
 def load_own_generator(path: str | Path, network: nn.Module | Callable[[], nn.Module]) -> OwnGenerator:
     """Fill a generator of your own with the weights that a training left (`gramgan_G_best.safetensors`).
 
@@ -94,6 +101,7 @@ def load_own_generator(path: str | Path, network: nn.Module | Callable[[], nn.Mo
     if weights.card is None:
         raise UserError(f"{path}: has no card that says its scale; give the .safetensors file that the training left")
     made = network if isinstance(network, nn.Module) else network()
+    expect("network", made, nn.Module)
     load_strict(made, weights.state, path)
     return OwnGenerator(made.eval(), weights.card)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gramgan.errors import in_one_line
+from gramgan.errors import UserError, in_one_line
 from gramgan.images import read_rgb8
 from gramgan.progress import Progress
 from gramgan.team import Team, Threads, in_order
@@ -34,6 +34,15 @@ class Sampling:
     flat_share: float
     warp_share: float
     seed: int
+
+    def __post_init__(self) -> None:
+        for name, share in (("flat_share", self.flat_share), ("warp_share", self.warp_share)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name}: {share:g} is no share; give one from 0 to 1")
+        if self.k < 1:
+            raise UserError(f"k: {self.k} is too small; give 1 or more")
+        if self.seed < 0:
+            raise UserError(f"seed: {self.seed} is negative; give 0 or more")
 
 
 class ScaleEstimate:

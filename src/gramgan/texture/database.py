@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gramgan.arguments import checked_methods, known
 from gramgan.errors import UserError
 from gramgan.places import as_place
 from gramgan.progress import Progress, silent
@@ -19,7 +20,7 @@ from gramgan.texture.new_table import build_table, merge_tables, shares_of
 from gramgan.texture.rows import Added, condition_of, is_present, record_batches, vector_blocks, without_known
 from gramgan.texture.snapshot import SUFFIX, Snapshot, TableLike, write_snapshot
 from gramgan.texture.sources import Source, sources_of
-from gramgan.texture.table import LanceTable, schema_of, values
+from gramgan.texture.table import NUMBERS, WORDS, LanceTable, schema_of, values
 from gramgan.texture.verify import Report, verify_table
 from gramgan.texture.versions import Cleaned, Version, clean, tag, untag, versions_of_table
 
@@ -32,8 +33,10 @@ MergeScale = Literal["same", "first", "new"]
 """Which scale tables get that are put together: they must have the same; that of the first; estimated anew."""
 
 _PATCHES = 200_000
+_NUMBERS = (*NUMBERS, "patch", "gram")
 
 
+@checked_methods
 class TextureDatabase:
     """Real texture patches, their Gram vectors, and where each comes from: one version of a table, for reading.
 
@@ -203,24 +206,23 @@ class TextureDatabase:
         """`x`, `y`, `scale`, `count`, `warped` (`[N]`) or `patch` (uint8 `[N, k*k*3]`) in the order of `vectors`.
 
         Raises:
-            UserError: a fragment is damaged, or a snapshot holds no patches.
+            UserError: there is no such column, a fragment is damaged, or a snapshot holds no patches.
         """
-        return self._storage.numbers(column, domain)
+        return self._storage.numbers(known("column", column, _NUMBERS), domain)
 
     def words(self, column: str, domain: str | None = None) -> tuple[np.ndarray, list[str]]:
         """`domain`, `source_id` or `licence` in the order of `vectors`: codes `[N]`, and the text of each code.
 
         Raises:
-            UserError: a fragment is damaged.
+            UserError: there is no such column, or a fragment is damaged.
         """
-        return self._storage.words(column, domain)
+        return self._storage.words(known("column", column, WORDS), domain)
 
     def rows(self, patch_ids: Iterable[int]) -> list[dict[str, Any]]:
         """The table's rows for some patch ids, in the order asked for; `patch` becomes uint8 `[k, k, 3]`.
 
         Raises:
-            KeyError: an id is not in the table.
-            UserError: a snapshot holds no patches.
+            UserError: an id is not in the table, or a snapshot holds no patches.
         """
         wanted = [int(patch_id) for patch_id in patch_ids]
         if not wanted:
@@ -230,7 +232,7 @@ class TextureDatabase:
             patch_id: row | {"patch": np.frombuffer(row["patch"], np.uint8).reshape(side, side, 3)}
             for patch_id, row in self._storage.rows(wanted).items()
         }
-        return [by_id[patch_id] for patch_id in wanted]
+        return [by_id[known("patch", patch_id, by_id, "ask for those of patch_ids()")] for patch_id in wanted]
 
     def info(self) -> DatabaseInfo:
         """Counts by domain, licence, scale and photograph.

@@ -87,7 +87,13 @@ def merge_tables(
 
 
 def shares_of(patches: int, photographs: int) -> list[int]:
-    """So many patches, spread evenly."""
+    """So many patches, spread evenly.
+
+    Raises:
+        UserError: there are none.
+    """
+    if patches < 1:
+        raise UserError(f"patches: {patches} is too few; give 1 or more")
     share, more = divmod(patches, photographs)
     return [share + (number < more) for number in range(photographs)]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gramgan.arguments import expect
 from gramgan.collect import known_licences
 from gramgan.files import sha256
 from gramgan.names import in_utf8
@@ -11,11 +12,23 @@ from gramgan.names import in_utf8
 
 @dataclass(frozen=True)
 class Source:
-    """One photograph that patches are taken from."""
+    """One photograph that patches are taken from.
+
+    Attributes:
+        path: the file.
+        licence: its name, as `CC0-1.0`; every patch keeps it.
+        domain: a label by which patches are searched, mixed and removed.
+
+    Raises:
+        UserError: `path` is no path.
+    """
 
     path: Path
     licence: str = "unknown"
     domain: str = "photo"
+
+    def __post_init__(self) -> None:
+        expect("path", self.path, Path)
 
     @property
     def source_id(self) -> str:

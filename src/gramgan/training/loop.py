@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -30,6 +30,7 @@ from gramgan.training.weights import write_best, write_psnr
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Whoever watches a run: told after every iteration, and of every record in the log.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from gramgan.arguments import checked
 from gramgan.config import Config, load_config
 from gramgan.config.sections import DatabaseConfig, Stage
 from gramgan.errors import UserError
@@ -82,6 +83,7 @@ class Unwatched:
         """A record was written to the log."""
 
 
+@checked
 def train(
     config: Config,
     folder: Path | str | None = None,

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from gramgan import __version__
+from gramgan.arguments import checked, checked_methods
 from gramgan.condition import Condition, measure, of_file
 from gramgan.condition.container import lossy_container
 from gramgan.errors import UserError
@@ -31,6 +32,25 @@ from gramgan.weights.catalog import KNOWN
 _log = logging.getLogger(__name__)
 
 
+@overload
+def upscale(
+    image: np.ndarray | Path | str,
+    output: None = None,
+    settings: Settings = ...,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> np.ndarray: ...
+@overload
+def upscale(
+    image: np.ndarray | Path | str,
+    output: Path | str,
+    settings: Settings = ...,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Path: ...
+@checked
 def upscale(
     image: np.ndarray | Path | str,
     output: Path | str | None = None,
@@ -56,9 +76,9 @@ def upscale(
         the path `output`.
 
     Raises:
-        UserError: a file cannot be read or written, weights are missing, or a setting is out of range.
-        TypeError: an array of another dtype, or an unknown setting.
-        ValueError: an array of another shape, or float values outside of [0, 1].
+        UserError: a file cannot be read or written, weights are missing, a setting is out of range, or an array has
+            another dtype, shape or range.
+        TypeError: there is no such setting.
     """
     settings = replace(settings, **changes)
     if settings.scientific and (isinstance(image, np.ndarray) or output is None):
@@ -78,7 +98,7 @@ def upscale(
         write_image(output, result, bits=bits, quality=settings.quality, comment=said)
         return as_place(output)
     if output is not None:
-        return upscaling.file(as_place(image), as_place(output), progress)
+        return upscaling.file(image, output, progress)
     raster = upscaling.open(as_place(image))
     if raster.info.pages > 1:
         _log.info("%s: %d images in it: the first is done", image, raster.info.pages)
@@ -123,6 +143,7 @@ class _Opened:
     engine: Upscaler
 
 
+@checked_methods
 class Upscaling:
     """Pictures enlarged with some settings; weights are opened when a picture first needs them, and kept.
 
@@ -205,7 +226,7 @@ class Upscaling:
         """
         return self.enlarger(_seen_in(pixels), name).array(pixels, name, progress or silent)
 
-    def file(self, source: Path, target: Path, progress: Progress | None = None) -> Path:
+    def file(self, source: Path | str, target: Path | str, progress: Progress | None = None) -> Path:
         """Enlarge a picture from file to file, with memory bounded by one row of tiles.
 
         Depth, grey, alpha, ICC profile, EXIF, XMP and resolution of the source go into the target as far as its format
@@ -220,12 +241,13 @@ class Upscaling:
             progress: told (tiles done, tiles in all), of all pages and passes together.
 
         Returns:
-            `target`.
+            `target`, as a path.
 
         Raises:
             UserError: the source cannot be read, the target cannot be written or is the source itself, or the size that
                 is asked for is out of range.
         """
+        source, target = as_place(source), as_place(target)
         if target.exists() and source.exists() and target.samefile(source):
             raise UserError(f"{target}: this is the input itself; choose another name or folder for the output")
         if self._scientific(source, target, progress or silent):
@@ -364,15 +386,15 @@ def _partner(spec: str | Path) -> str | Path:
 def _from_hwc(image: np.ndarray) -> np.ndarray:
     """A user's array as float32 `[C, H, W]` in [0, 1]."""
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
-        raise ValueError(f"an image array must be [H, W] or [H, W, C] with 1 to 4 channels, not {list(image.shape)}")
+        raise UserError(f"image: an array must be [H, W] or [H, W, C] with 1 to 4 channels, not {list(image.shape)}")
     if image.dtype in (np.uint8, np.uint16):
         pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     elif image.dtype.kind == "f":
         if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-            raise ValueError("a float image must be finite and in [0, 1]; scale or clip it first")
+            raise UserError("image: floats must be finite and in [0, 1]; scale or clip them first")
         pixels = image.astype(np.float32)
     else:
-        raise TypeError(f"an image array must be uint8, uint16 or float, not {image.dtype}")
+        raise UserError(f"image: an array must be uint8, uint16 or float, not {image.dtype}; convert it")
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 

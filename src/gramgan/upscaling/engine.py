@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from gramgan.arguments import checked, expect
 from gramgan.errors import UserError
 from gramgan.images import Raster, Window
 from gramgan.images.canvas import WindowPlan
@@ -136,13 +137,21 @@ class Upscaler:
         """An upscaler for a network in memory, on torch; `precision` and `device` as in `open_model`.
 
         `overlap` None is what the card says.
-        """
-        from gramgan.upscaling.backends.torch_backend import TorchBackend  # imports torch
 
+        Raises:
+            UserError: see `Upscaler`; precision or device is not there.
+        """
+        from gramgan.networks.build import LoadedGenerator, OwnGenerator  # imports torch
+        from gramgan.upscaling.backends.torch_backend import TorchBackend
+
+        expect("generator", generator, LoadedGenerator | OwnGenerator)
+        for name, number in (("overlap", overlap), ("tile", tile)):
+            expect(name, number, int | None)
         card = generator.card
         backend = TorchBackend(generator.network, card.name, precision, device)
         return cls(backend, overlap=card.overlap if overlap is None else overlap, tile=tile, **card.geometry)
 
+    @checked
     def upscale_array(
         self, image: np.ndarray, refine: Refine | None = None, progress: Progress | None = None
     ) -> np.ndarray:
@@ -157,11 +166,11 @@ class Upscaler:
             float32 `[C, sH, sW]` in [0, 1].
 
         Raises:
-            UserError: values that are not finite, or no memory for even the smallest tile.
-            ValueError: another shape, or an empty picture.
+            UserError: another shape or dtype, values that are not finite, or no memory for even the smallest tile.
         """
-        if image.ndim != 3 or image.shape[0] not in (1, 2, 3, 4) or 0 in image.shape:
-            raise ValueError(f"a picture must be [C, H, W] with 1 to 4 channels, not {list(image.shape)}")
+        if image.ndim != 3 or image.shape[0] not in (1, 2, 3, 4) or 0 in image.shape or image.dtype.kind != "f":
+            given = f"{image.dtype} {list(image.shape)}"
+            raise UserError(f"image: must be floats [C, H, W] with 1 to 4 channels, not {given}")
         channels, height, width = image.shape
         image = image.astype(np.float32, copy=False)
         result = np.empty((channels, self.scale * height, self.scale * width), dtype=np.float32)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
+from gramgan.arguments import expect
 from gramgan.defaults import QUALITY
 from gramgan.errors import UserError
 
@@ -40,12 +41,13 @@ class Setting:
     hint: str = ""
     negation: str | None = None
 
-    def check(self, name: str, value: Any) -> None:
-        """Refuse a value that is none of the choices or out of bounds; None is left to the default.
+    def check(self, name: str, value: Any, kind: Any) -> None:
+        """Refuse a value of another kind than its type hint says, none of the choices, or out of bounds.
 
         Raises:
             UserError: it is.
         """
+        expect(name, value, kind)
         if value is None:
             return
         if self.choices and value not in self.choices:
@@ -199,8 +201,9 @@ class Settings:
         Raises:
             UserError: one is not, or two do not go together.
         """
+        kinds = get_type_hints(Settings)
         for one in fields(self):
-            one.metadata["setting"].check(one.name, getattr(self, one.name))
+            one.metadata["setting"].check(one.name, getattr(self, one.name), kinds[one.name])
         if self.psnr_model is not None and self.strength is None:
             raise UserError(f"psnr_model {self.psnr_model}: has an effect only together with --strength; give both")
         if self.texture_threshold is not None and not self.texture_mask:
