@@ -33,7 +33,6 @@ MergeScale = Literal["same", "first", "new"]
 """Which scale tables get that are put together: they must have the same; that of the first; estimated anew."""
 
 _PATCHES = 200_000
-_NUMBERS = (*NUMBERS, "patch", "gram")
 
 
 @checked_methods
@@ -208,7 +207,7 @@ class TextureDatabase:
         Raises:
             UserError: there is no such column, a fragment is damaged, or a snapshot holds no patches.
         """
-        return self._storage.numbers(known("column", column, _NUMBERS), domain)
+        return self._storage.numbers(known("column", column, (*NUMBERS, "patch", "gram")), domain)
 
     def words(self, column: str, domain: str | None = None) -> tuple[np.ndarray, list[str]]:
         """`domain`, `source_id` or `licence` in the order of `vectors`: codes `[N]`, and the text of each code.

@@ -169,8 +169,7 @@ class Upscaler:
             UserError: another shape or dtype, values that are not finite, or no memory for even the smallest tile.
         """
         if image.ndim != 3 or image.shape[0] not in (1, 2, 3, 4) or 0 in image.shape or image.dtype.kind != "f":
-            given = f"{image.dtype} {list(image.shape)}"
-            raise UserError(f"image: must be floats [C, H, W] with 1 to 4 channels, not {given}")
+            raise UserError(f"image: is {image.dtype} {list(image.shape)}; give floats [C, H, W] with 1 to 4 channels")
         channels, height, width = image.shape
         image = image.astype(np.float32, copy=False)
         result = np.empty((channels, self.scale * height, self.scale * width), dtype=np.float32)
