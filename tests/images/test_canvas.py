@@ -47,6 +47,17 @@ def test_it_is_read_as_a_picture_of_any_size(tmp_path: Path, bands: int, dtype: 
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_left_open_on_the_journal_s_number(tmp_path: Path) -> None:
+    """A file object that outlives its lock would flush into whatever has the number by then."""
+    with canvas(tmp_path, key="key") as one:
+        fill(one, pixels())
+    assert one._journal.closed
+    with pytest.raises(KeyboardInterrupt), canvas(tmp_path, key="key") as stopped_one:
+        fill(stopped_one, pixels(), ROWS[:1])
+        raise KeyboardInterrupt
+    assert stopped_one._journal.closed
+
+
 def test_what_is_not_whole_is_not_read(tmp_path: Path) -> None:
     with canvas(tmp_path) as one:
         fill(one, pixels(), ROWS[:2])

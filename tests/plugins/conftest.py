@@ -15,9 +15,15 @@ from gramgan.weights.formats import write_safetensors
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all, so that backends are compared once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAMGAN_CACHE", str(cache))
 
 
 @pytest.fixture

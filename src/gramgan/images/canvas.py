@@ -107,6 +107,7 @@ class Canvas:
         else:
             self._flush()
             self._file.close()
+            self._journal.close()
             os.close(self._lock)
 
     @property
@@ -236,7 +237,8 @@ class Canvas:
         else:
             self._lock = claim_for(self.target, self._journal_path)
             stack.callback(release, self._lock, self._journal_path)
-            self._journal = os.fdopen(self._lock, "r+b", closefd=False)
+            # Closed before the lock: at its end it would touch whatever has that number by then.
+            self._journal = stack.enter_context(os.fdopen(self._lock, "r+b", closefd=False))
             handle = open_own(self._part)
         stack.callback(self._part.unlink, missing_ok=True)
         self._file = stack.enter_context(os.fdopen(handle, "r+b", buffering=0))
