@@ -74,7 +74,7 @@ def load_generator(spec: str | Path, device: str | torch.device = "cpu") -> Load
     try:
         network = network.eval().to(device)
     except (AssertionError, RuntimeError) as error:  # whatever torch lacks for it
-        raise UserError(f"device {str(device)!r}: {str(error).splitlines()[0]}; use cpu, or another one") from None
+        raise UserError(f"device {str(device)!r}: {message_of(error)}; use cpu, or another one") from None
     return LoadedGenerator(network, config, card)
 
 

@@ -1,7 +1,7 @@
 """The upscaling engine: any picture, in tiles, with memory bounded by a few tiles and rows of tiles of the input."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -136,8 +136,6 @@ class Upscaler:
     ) -> "Upscaler":
         """An upscaler for a network in memory, on torch; `precision` and `device` as in `open_model`.
 
-        `overlap` None is what the card says.
-
         Raises:
             UserError: see `Upscaler`; precision or device is not there.
         """
@@ -145,8 +143,7 @@ class Upscaler:
         from gramgan.upscaling.backends.torch_backend import TorchBackend
 
         expect("generator", generator, LoadedGenerator | OwnGenerator)
-        for name, number in (("overlap", overlap), ("tile", tile)):
-            expect(name, number, int | None)
+        expect("overlap, tile", (overlap, tile), Sequence[int | None])
         card = generator.card
         backend = TorchBackend(generator.network, card.name, precision, device)
         return cls(backend, overlap=card.overlap if overlap is None else overlap, tile=tile, **card.geometry)
