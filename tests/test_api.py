@@ -81,7 +81,7 @@ def test_names_can_be_imported_and_say_what_they_are() -> None:
         assert name == "__version__" or re.match(r"[A-Z`].+\.", found.__doc__), name
     assert dir(gramgan) == sorted(gramgan.__all__)
     with pytest.raises(AttributeError, match="no attribute 'upscail'"):
-        _ = gramgan.upscail
+        _ = gramgan.upscail  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Wrong:
