@@ -1,7 +1,14 @@
 """What all backends say and assume alike."""
 
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
 from gramgan.errors import UserError
 from gramgan.hardware.precision import Precision
+
+_log = logging.getLogger(__name__)
 
 _LIVE_MAPS = 3  # of nf channels, enlarged, in the last stage: convolution in and out, and a reordered copy
 
@@ -11,9 +18,21 @@ def bytes_per_pixel(nf: int, precision: Precision, scale: int = 4) -> int:
     return _LIVE_MAPS * scale**2 * nf * (4 if precision == "fp32" else 2)
 
 
-def rerun_message(weights: str, precision: Precision) -> str:
-    """What the log says before a tile is computed again in fp32."""
-    return f"{weights}: not finite in {precision} on this tile; computing it again in fp32"
+def finite(
+    run: Callable[[np.ndarray, Precision], np.ndarray | None], tiles: np.ndarray, precision: Precision, weights: str
+) -> np.ndarray:
+    """What `run` makes of `tiles`; where that is None, for it is not finite, what it makes of them in fp32.
+
+    Raises:
+        UserError: that is not finite either.
+    """
+    result = run(tiles, precision)
+    if result is None and precision != "fp32":
+        _log.warning("%s: not finite in %s on this tile; computing it again in fp32", weights, precision)
+        result = run(tiles, "fp32")
+    if result is None:
+        raise never_finite(weights)
+    return result
 
 
 def never_finite(weights: str) -> UserError:

@@ -16,7 +16,7 @@ from gramgan.hardware.allocator import usable_bytes
 from gramgan.hardware.precision import Precision
 from gramgan.hardware.processor import threads
 from gramgan.upscaling.backends import OutOfMemory
-from gramgan.upscaling.backends.common import never_finite, one_line, rerun_message
+from gramgan.upscaling.backends.common import finite, one_line
 
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "llocate")
@@ -75,16 +75,7 @@ class OpenVinoBackend:
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """Enlarge tiles; a result that is not finite in reduced precision is computed again in fp32."""
-        return np.stack([self._finite(tile) for tile in tiles])
-
-    def _finite(self, tile: np.ndarray) -> np.ndarray:
-        result = self._run(tile, self.precision)
-        if result is None and self.precision != "fp32":
-            _log.warning(rerun_message(self._weights, self.precision))
-            result = self._run(tile, "fp32")
-        if result is None:
-            raise never_finite(self._weights)
-        return result
+        return np.stack([finite(self._run, tile, self.precision, self._weights) for tile in tiles])
 
     def _run(self, tile: np.ndarray, precision: Precision) -> np.ndarray | None:
         """The network's result on `tile`; None where it is not finite."""

@@ -1,6 +1,5 @@
 """The generator on torch: CPU, CUDA and Apple's MPS."""
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -14,12 +13,10 @@ from gramgan.hardware.probe import probe
 from gramgan.networks.rrdb import RRDBConfig, RRDBNet
 from gramgan.networks.span import SPAN
 from gramgan.upscaling.backends import OutOfMemory
-from gramgan.upscaling.backends.common import bytes_per_pixel, never_finite, rerun_message
+from gramgan.upscaling.backends.common import bytes_per_pixel, finite
 
 _CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "MPS backend out of memory")
 _BATCH_ON_ACCELERATORS = 4
-
-_log = logging.getLogger(__name__)
 
 
 class TorchBackend:
@@ -72,13 +69,7 @@ class TorchBackend:
 
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """Enlarge tiles; a result that is not finite in reduced precision is computed again in fp32."""
-        result = self._run(tiles, self.precision)
-        if result is None and self.precision != "fp32":
-            _log.warning(rerun_message(self._weights, self.precision))
-            result = self._run(tiles, "fp32")
-        if result is None:
-            raise never_finite(self._weights)
-        return result
+        return finite(self._run, tiles, self.precision, self._weights)
 
     def _run(self, tiles: np.ndarray, precision: Precision) -> np.ndarray | None:
         """The result of `tiles`, or None where it is not finite."""
