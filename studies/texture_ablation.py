@@ -52,7 +52,7 @@ from gramgan.training.build import Parts, build_training, resolve
 from gramgan.training.folder import BEST_DISCRIMINATOR, BEST_GENERATOR, read_log
 from gramgan.training.schedule import set_learning_rate
 from peers import START
-from texture_study import Results, fill
+from texture_study import Results
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -504,7 +504,6 @@ def main() -> None:
     parser.add_argument("--discriminator", type=Path, help="a warmed-up one, for run and domains; default: its own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES, help="for run: only these")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/explanation/texture-study.md")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--patches", type=int, default=200_000)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
@@ -523,10 +522,8 @@ def main() -> None:
         ablation(arguments, results)
     elif arguments.what == "domains":
         domains(arguments, results)
-    for name, table in (("ablation", ablation_table), ("domains", domains_table)):
+    for table in (ablation_table, domains_table):
         print(f"{table(results, arguments.steps)}\n")
-        if arguments.page:
-            fill(arguments.page, name, table(results, arguments.steps))
     print(result_line(results, arguments.steps))
 
 

@@ -18,7 +18,7 @@ Distances are between standardised Gram vectors; "gap" is the distance between e
     opposed    share of patches whose gradient points away from where the plain Gram distance pulls (cos < 0)
 
     python studies/texture_study.py run [--patches 10000000] [--only rgb:4 rgb-centred:8]
-    python studies/texture_study.py figures      pictures for docs/explanation/texture-study.md
+    python studies/texture_study.py figures      curves, and what the chosen patches look like
     python studies/texture_study.py table        Markdown tables of what is there
 
 What is in the results file is not computed again. Without an argument the tables are printed. The last line's values
@@ -442,8 +442,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=PHOTOS)
     parser.add_argument("--patches", type=int, default=1_000_000, help="size of the largest database")
     parser.add_argument("--only", nargs="+", help="such as rgb:4; default: every descriptor with k = 4 and 8")
-    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="where figures go")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/explanation/texture-study.md")
+    parser.add_argument("--page", type=Path, help="put the first table into it, docs/explanation/texture-study.md")
     parser.add_argument("--keep", action="store_true", help="keep the databases")
     arguments = parser.parse_args()
 
@@ -458,14 +457,13 @@ def main() -> None:
             if not arguments.only or f"{name}:{k}" in arguments.only:
                 study(name, k, images, arguments, results)
     if arguments.what == "figures":
-        curves(results, arguments.images / "texture-study-curves.png")
-        chosen(arguments.folder / "mosaics", arguments.images / "texture-study-chosen.png")
+        curves(results, arguments.folder / "curves.png")
+        chosen(arguments.folder / "mosaics", arguments.folder / "chosen.png")
     for subset in ("all", "textured"):
         by_size, by_ratio = summary(results, subset)
         print(f"\n{subset} patches\n\n{by_size}\n\n{by_ratio}\n{tables(results, subset)}")
-        if arguments.page:
-            fill(arguments.page, f"sizes {subset}", by_size)
-            fill(arguments.page, f"ratios {subset}", by_ratio)
+        if arguments.page and subset == "all":
+            fill(arguments.page, "sizes", by_size)
     print(result_line(results))
 
 

@@ -71,7 +71,7 @@ SIDE, JUDGED = 256, 192
 """Of a quarter of a material, and of what is judged."""
 BATCH = 4
 PRETRAIN, WARM, STEPS = 200, 40, 100
-SHARE, AGREEMENT, ADVERSARIAL = 2.0, 3.0, 0.03
+SHARE, AGREEMENT = 2.0, 3.0
 STRENGTHS = (0.5, 0.75, 1.0)
 FULL = "1.0"
 METRICS = ("texture_distance", "psnr_y", "st_lpips", "lpips_alex", "dists")
@@ -101,9 +101,10 @@ log = logging.getLogger("texture_training")
 
 @dataclass(frozen=True)
 class Regime:
-    """How LR is made, and whether a training knows the truths."""
+    """How LR is made, the weight of L_G, and whether a training knows the truths."""
 
     degradation: Degradation
+    adversarial: float = 0.03
     adapted: bool = False
     truths: bool = True
 
@@ -114,7 +115,7 @@ class Regime:
 
 REGIMES = {
     "degraded": Regime(Photo(FAULTS), adapted=True),
-    "unpaired": Regime(Bicubic(), truths=False),
+    "unpaired": Regime(Bicubic(), adversarial=0.12, truths=False),
     "clean": Regime(Bicubic()),
 }
 
@@ -210,12 +211,12 @@ def overrides(regime: Regime, arguments: argparse.Namespace, **changes: object) 
         "texture": 0,
         "disc_perceptual": 0,
         "perceptual": 0.2,
-        "adversarial": ADVERSARIAL,
+        "adversarial": regime.adversarial,
         "pixel": 1.0,
         "artifact": 1.0,
     }
     if not regime.truths:
-        losses |= {"perceptual": 0, "pixel": 0, "artifact": 0}
+        losses |= dict.fromkeys(("perceptual", "pixel", "artifact"), 0)
     settings: dict[str, object] = {
         "generator": f"{{network: span, nf: 48, nb: 6, start: {SPAN}}}",
         **{f"losses.{name}": weight for name, weight in losses.items()},
@@ -345,7 +346,7 @@ def run_arm(name: str, seed: int, of: Setting, scores: "Scores", arguments: argp
     shown = step.shown if arm.addition == "evidence" else None
     changes = {
         "generator.start": of.start,
-        "losses.adversarial": arm.judged * ADVERSARIAL,
+        "losses.adversarial": arm.judged * of.regime.adversarial,
         "train.seed": seed,
         "log.validate_every": arguments.warm + arguments.steps,
     }
