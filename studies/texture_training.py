@@ -96,6 +96,9 @@ FAULTS = Faults(
 )
 """The middle of the profile `photo`: each fault always there and mild, no change of size."""
 
+Row = dict[str, Any]
+"""What is written down of one arm: its scores by strength, domain and metric."""
+
 log = logging.getLogger("texture_training")
 
 
@@ -332,7 +335,7 @@ def weight_of(loss: Callable[..., Tensor], step: Step, enlarge: Enlarge) -> floa
     return SHARE * statistics.mean(ratios)
 
 
-def run_arm(name: str, seed: int, of: Setting, scores: "Scores", arguments: argparse.Namespace) -> dict[str, Any]:
+def run_arm(name: str, seed: int, of: Setting, scores: "Scores", folder: Path, arguments: argparse.Namespace) -> Row:
     """Train one arm and score what it leaves."""
     arm, begin = ARMS[name], time.monotonic()
     step = of.step(arm, seed)
@@ -350,11 +353,12 @@ def run_arm(name: str, seed: int, of: Setting, scores: "Scores", arguments: argp
         "train.seed": seed,
         "log.validate_every": arguments.warm + arguments.steps,
     }
-    folder = arguments.folder / "run"
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(seed)
     config = load_config("lite", overrides=overrides(of.regime, arguments, **changes))
-    train(config, folder, losses=losses, discriminator=partial(Judge, shown), crops=step.crops)
+    left = train(config, folder, losses=losses, discriminator=partial(Judge, shown), crops=step.crops)
+    if not left.finished:
+        raise SystemExit(f"{folder}: stopped; start the same command again")
     took = time.monotonic() - begin
     file = folder / f"{BEST_GENERATOR}.safetensors"
     start, end = (load_generator(each).network.state_dict() for each in (of.start, file))
@@ -395,7 +399,8 @@ def run(arguments: argparse.Namespace) -> None:
                     enlarge = load_generator(of.start).network.eval()
                     row = {"scores": scores({FULL: enlarge}, of.regime), "known": known(of)}
                     write_text(first, json.dumps(row) + "\n")
-                row = {"steps": arguments.steps, **run_arm(name, seed, of, scores, arguments)}
+                runs = arguments.folder / "runs" / file.stem
+                row = {"steps": arguments.steps, **run_arm(name, seed, of, scores, runs, arguments)}
                 write_text(file, json.dumps(row) + "\n")
                 mean = {f"{d} {m}": round(_mean(row, FULL, d, m), 4) for d in DOMAINS for m in AT_EVERY_STRENGTH}
                 log.info("%s %s %d: %.0f s, %s", regime, name, seed, row["seconds"], mean)
@@ -443,9 +448,6 @@ class Scores:
                         value = float(self._metrics[metric](sr, hr))
                         found[strength][domain].setdefault(metric, []).append(value)
         return found
-
-
-Row = dict[str, Any]
 
 
 class Results:
