@@ -74,9 +74,12 @@ PRETRAIN, WARM, STEPS = 200, 40, 100
 SHARE, AGREEMENT = 2.0, 3.0
 STRENGTHS = (0.5, 0.75, 1.0)
 FULL = "1.0"
-METRICS = ("texture_distance", "psnr_y", "st_lpips", "lpips_alex", "dists")
+DECIMALS = {"texture_distance": 3, "psnr_y": 2, "st_lpips": 3, "lpips_alex": 3, "dists": 3}
+METRICS = tuple(DECIMALS)
 AT_EVERY_STRENGTH = METRICS[:3]
 _PSNR = 1
+BURST = 3.5
+"""dB that a picture loses more than the median one: its network burst, which says nothing of the formulation."""
 DOMAINS = ("photographs", "materials")
 FAULTS = Faults(
     clean=0,
@@ -140,15 +143,15 @@ class Arm:
 
 
 ARMS = {
-    "base": Arm("L_C + L_P + L_G + LDL, no database"),
-    "judged": Arm("L_G four times as strong, no database", judged=4.0),
+    "base": Arm("no database (`base`)"),
+    "judged": Arm("no database, L_G four times as strong", judged=4.0),
     "best": Arm("L_PT to the best of 8", "best"),
     "best-drawn": Arm("… of 8 drawn", "best", drawn=True),
     "sliced": Arm("sliced distance to 8", "sliced"),
     "sliced-drawn": Arm("… to 8 drawn", "sliced", drawn=True),
     "sliced-both": Arm("sliced distance to 8 and to HR", "sliced", hr=0.5),
     "sliced-both-drawn": Arm("… to 8 drawn and to HR", "sliced", hr=0.5, drawn=True),
-    "sliced-hr": Arm("sliced distance to HR alone, no database", "sliced", hr=1.0),
+    "sliced-hr": Arm("no database, sliced distance to HR", "sliced", hr=1.0),
     "evidence": Arm("D sees 8 beside", "evidence"),
     "evidence-drawn": Arm("… 8 drawn", "evidence", drawn=True),
     "gram": Arm("Gram matrices of shallow features, best of 8, HR not asked", "gram"),
@@ -402,7 +405,7 @@ def run(arguments: argparse.Namespace) -> None:
                 runs = arguments.folder / "runs" / file.stem
                 row = {"steps": arguments.steps, **run_arm(name, seed, of, scores, runs, arguments)}
                 write_text(file, json.dumps(row) + "\n")
-                mean = {f"{d} {m}": round(_mean(row, FULL, d, m), 4) for d in DOMAINS for m in AT_EVERY_STRENGTH}
+                mean = {f"{d} {m}": round(statistics.mean(v[m]), 4) for d, v in row["scores"][FULL].items() for m in v}
                 log.info("%s %s %d: %.0f s, %s", regime, name, seed, row["seconds"], mean)
 
 
@@ -465,54 +468,64 @@ class Results:
             if paths
         }
 
-    def means(self, name: str, domain: str, metric: str) -> dict[int, float]:
+    def means(self, name: str, domain: str, metric: str) -> list[float]:
         """Of each seed, the mean over pictures."""
-        return {seed: _mean(row, FULL, domain, metric) for seed, row in self.rows[name].items()}
+        return [statistics.mean(row["scores"][FULL][domain][metric]) for row in self.rows[name].values()]
 
-    def at_base(self, name: str, domain: str) -> dict[int, tuple[float, float]]:
-        """Of each seed, texture distance and ST-LPIPS at `base`'s PSNR-Y: on the way back to the start, if need be."""
-        found = {}
-        for seed, wanted in self.means("base", domain, "psnr_y").items():
-            if seed not in self.rows.get(name, {}):
-                continue
-            row = self.rows[name][seed]
-            way = [*((row, str(strength)) for strength in reversed(STRENGTHS)), (self.start, FULL)]
-            points = [np.array([_mean(*at, domain, metric) for metric in AT_EVERY_STRENGTH]) for at in way]
-            point = points[0]
-            for stronger, weaker in pairwise(points):
-                if stronger[_PSNR] >= wanted:
-                    break
-                share = min(1.0, (wanted - stronger[_PSNR]) / max(weaker[_PSNR] - stronger[_PSNR], 1e-6))
-                point = stronger + share * (weaker - stronger)
-                if weaker[_PSNR] >= wanted:
-                    break
-            found[seed] = float(point[0]), float(point[2])
-        return found
+    def unsteady(self, name: str, seed: int, domain: str) -> set[int]:
+        """Numbers of pictures on which an arm's network burst, as small networks do now and then: see `BURST`."""
+        psnr = (of["scores"][FULL][domain]["psnr_y"] for of in (self.rows[name][seed], self.start))
+        changes = np.subtract(*psnr)
+        return set(np.flatnonzero(changes < np.median(changes) - BURST).tolist())
+
+    def at_base(self, name: str, seed: int, domain: str) -> np.ndarray:
+        """Of an arm at `base`'s PSNR-Y, and of `base` itself: `AT_EVERY_STRENGTH`, `[2, 3]`.
+
+        An arm that is farther from the truth is taken on its way back to the start. Means are over the pictures on
+        which neither burst.
+        """
+        row, base = self.rows[name][seed], self.rows["base"][seed]
+        left_out = self.unsteady(name, seed, domain) | self.unsteady("base", seed, domain)
+
+        def means(of: Row, strength: str) -> np.ndarray:
+            columns = [of["scores"][strength][domain][metric] for metric in AT_EVERY_STRENGTH]
+            return np.delete(np.array(columns), list(left_out), axis=1).mean(axis=1)
+
+        wanted = means(base, FULL)
+        points = [*(means(row, str(strength)) for strength in reversed(STRENGTHS)), means(self.start, FULL)]
+        point = points[0]
+        for stronger, weaker in pairwise(points):
+            if stronger[_PSNR] >= wanted[_PSNR]:
+                break
+            share = min(1.0, (wanted[_PSNR] - stronger[_PSNR]) / max(weaker[_PSNR] - stronger[_PSNR], 1e-6))
+            point = stronger + share * (weaker - stronger)
+            if weaker[_PSNR] >= wanted[_PSNR]:
+                break
+        return np.stack([point, wanted])
 
     def compared(self, name: str, domain: str) -> tuple[Mean, Mean, bool]:
         """At `base`'s PSNR-Y: change of texture distance as a share, that of ST-LPIPS, and whether gate A is passed."""
-        found, base = self.at_base(name, domain), self.means("base", domain, "texture_distance")
-        base_st = self.means("base", domain, "st_lpips")
-        texture = mean_with_interval([found[seed][0] / base[seed] - 1 for seed in found])
-        st_lpips = mean_with_interval([found[seed][1] - base_st[seed] for seed in found])
-        own, others = mean_with_interval([each for each, _ in found.values()]), mean_with_interval([*base.values()])
+        seeds = sorted(self.rows[name].keys() & self.rows["base"].keys())
+        found = np.stack([self.at_base(name, seed, domain) for seed in seeds])
+        texture = mean_with_interval((found[:, 0, 0] / found[:, 1, 0] - 1).tolist())
+        st_lpips = mean_with_interval((found[:, 0, 2] - found[:, 1, 2]).tolist())
+        own, others = (mean_with_interval(found[:, which, 0].tolist()) for which in (0, 1))
         return texture, st_lpips, texture.value <= -0.1 and st_lpips.value <= 0.0005 and own.high < others.low
 
-
-def _mean(row: Row, strength: str, domain: str, metric: str) -> float:
-    return statistics.mean(row["scores"][strength][domain][metric])
+    def burst(self) -> tuple[int, int]:
+        """How many results are those of a network that burst, and of how many."""
+        pictures = [self.unsteady(name, seed, d) for d in DOMAINS for name in self.rows for seed in self.rows[name]]
+        every = sum(len(values["psnr_y"]) for values in self.start["scores"][FULL].values())
+        return sum(map(len, pictures)), every * len(pictures) // len(DOMAINS)
 
 
 def _scaled(mean: Mean, factor: float) -> Mean:
     return Mean(factor * mean.value, factor * mean.half_width, mean.count)
 
 
-def _text(mean: Mean, decimals: int) -> str:
+def _text(mean: Mean, decimals: int, interval: bool = True) -> str:
     text = f"{mean.value:.{decimals}f}"
-    return text if np.isnan(mean.half_width) else f"{text} ± {mean.half_width:.{decimals}f}"
-
-
-DECIMALS = {"texture_distance": 3, "psnr_y": 2, "st_lpips": 3, "lpips_alex": 3, "dists": 3}
+    return f"{text} ± {mean.half_width:.{decimals}f}" if interval and not np.isnan(mean.half_width) else text
 
 
 def table(results: Results, regime: str) -> str:
@@ -523,18 +536,15 @@ def table(results: Results, regime: str) -> str:
         "| --- " * 9 + "|",
     ]
     start = [
-        " / ".join(f"{_mean(results.start, FULL, domain, metric):.{DECIMALS[metric]}f}" for domain in DOMAINS)
-        for metric in METRICS
+        " / ".join(f"{statistics.mean(results.start['scores'][FULL][d][m]):.{digits}f}" for d in DOMAINS)
+        for m, digits in DECIMALS.items()
     ]
     lines.append(f"| the start | | {' | '.join(start)} | | |")
     for name, rows in results.rows.items():
-        cells = [
-            " / ".join(
-                _text(mean_with_interval([*results.means(name, domain, metric).values()]), DECIMALS[metric])
-                for domain in DOMAINS
-            )
-            for metric in METRICS
-        ]
+        cells = []
+        for metric, digits in DECIMALS.items():
+            means = [mean_with_interval(results.means(name, domain, metric)) for domain in DOMAINS]
+            cells.append(" / ".join(_text(each, digits, metric in AT_EVERY_STRENGTH) for each in means))
         if name == "base" or "base" not in results.rows:
             cells += ["", ""]
         else:
@@ -561,9 +571,12 @@ def tables(arguments: argparse.Namespace) -> None:
     """Print what is there, put it into the page if one is named, and end with the changes."""
     folder = arguments.folder / "results"
     found = {regime: Results(folder, regime) for regime in REGIMES if (folder / f"{regime}-start.json").is_file()}
-    parts = [*(table(results, regime) for regime, results in found.items()), known_table(found)]
-    text = "\n\n".join(parts)
-    print(f"\n{text}\n")
+    text = "\n\n".join(table(results, regime) for regime, results in found.items())
+    bursts = [f"{regime} {count} of {every}" for regime in found for count, every in (found[regime].burst(),)]
+    text += (
+        f"\n\nA network burst (PSNR-Y {BURST} dB below its usual change) on these of the pictures: {', '.join(bursts)}."
+    )
+    print(f"\n{text}\n\n{known_table(found)}\n")
     if arguments.page:
         fill(arguments.page, "training", text)
     values = []
@@ -576,6 +589,8 @@ def tables(arguments: argparse.Namespace) -> None:
                 key = f"{regime}_{name}_{domain}".replace("-", "_")
                 values.append(f"{key}_texture={texture.value:+.3f} {key}_st_lpips={st_lpips.value:+.4f}")
                 values.append(f"{key}_passed={int(passed)}")
+        count, of = results.burst()
+        values.append(f"{regime}_burst={count}of{of}")
     print(f"result: {' '.join(values)}")
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,8 +87,8 @@ def test_the_judge_is_shown_the_answers_of_what_it_judges(parts: Any) -> None:
 
 
 def row_of(texture: float, psnr: float, st_lpips: float) -> dict[str, dict[str, list[float]]]:
-    scores = {"texture_distance": [texture], "psnr_y": [psnr], "st_lpips": [st_lpips]}
-    return {domain: scores | {"lpips_alex": [0.3], "dists": [0.2]} for domain in study.DOMAINS}
+    one = {"texture_distance": texture, "psnr_y": psnr, "st_lpips": st_lpips, "lpips_alex": 0.3, "dists": 0.2}
+    return {domain: {metric: 3 * [value] for metric, value in one.items()} for domain in study.DOMAINS}
 
 
 def write(folder: Path, name: str, *points: tuple[float, float, float]) -> None:
@@ -107,12 +108,20 @@ def test_arms_are_compared_at_the_psnr_of_the_one_without(tmp_path: Path, capsys
         write(folder, f"sliced-{seed}", (0.3, 29.0, 0.32), (0.2 + more, 28.0, 0.28), (0.1, 27.0, 0.2))
         write(folder, f"evidence-{seed}", (0.36, 29.5, 0.4), (0.34, 29.0, 0.35), (0.29 + more, 28.6, 0.3))
     results = study.Results(folder, "degraded")
-    assert results.at_base("sliced", "materials")[0] == pytest.approx((0.25, 0.3))  # half-way from 28 to 29 dB
-    assert results.at_base("evidence", "materials")[0] == pytest.approx((0.29, 0.3))  # nearer to the truth as it is
+    half_way = (0.25, 28.5, 0.3)  # from 28 to 29 dB
+    assert results.at_base("sliced", 0, "materials") == pytest.approx(np.array([half_way, (0.3, 28.5, 0.3)]))
+    nearer = results.at_base("evidence", 0, "materials")[0]  # as it is
+    assert nearer == pytest.approx(np.array((0.29, 28.6, 0.3)))
     texture, st_lpips, passed = results.compared("sliced", "photographs")
     assert (texture.value, st_lpips.value) == (pytest.approx(-0.167, abs=1e-3), pytest.approx(0, abs=1e-9))
     assert passed
     assert not results.compared("evidence", "photographs")[2]
+    of = results.rows["sliced"][1]["scores"]["1.0"]["photographs"]
+    for metric, value in (("psnr_y", 20.0), ("texture_distance", 5.0)):  # its network burst on one picture
+        of[metric][2] = value
+    assert results.unsteady("sliced", 1, "photographs") == {2}
+    assert results.burst() == (1, 3 * 3 * 6)
+    assert results.compared("sliced", "photographs")[0] == texture
     study.tables(argparse.Namespace(folder=tmp_path, page=None))
     said = capsys.readouterr().out
     assert "| D sees 8 beside | 3 | 0.291 ± 0.002 / 0.291 ± 0.002 | 28.60 ± 0.00" in said
