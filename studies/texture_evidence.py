@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gramgan.networks.discriminator import SLOPE
 from gramgan.networks.trunks import PerceptualTrunk
 from gramgan.ops.resize import matlab_bicubic_down
-from gramgan.texture.descriptors import gram_vectors, texture_channels
+from gramgan.texture.encoding import gram_vectors, texture_channels
 
 WINDOW = 24
 CROP = 72
