@@ -1,6 +1,7 @@
 """Whether real textures that look alike in low resolution help when upscaling.
 
-    python studies/texture_memory.py [--materials brick ...] [--kinds clean web ...] [--optimise] [--output FOLDER]
+    python studies/texture_memory.py [--materials brick ...] [--kinds clean web ...] [--optimise] [--shipped]
+        [--output FOLDER]
 
 The database of a material is one part of a picture or another picture of it, the held-out picture is another part: the
 left half and the right of photographs, brick, grass, gravel and a stained tissue of scikit-image, and Asia and North
@@ -20,6 +21,9 @@ all made consistent afterwards:
     calibrated   between regression and generator, its spectrum corrected, texture added: shares as the database itself
                  says are best for PSNR-Y at a tenth less texture distance; where none are, nothing
     confident    that where the key is as near as keys of the database are to each other
+    alike        confident where the autocorrelation around a place is as near to the database's as well
+    shipped      `gramgan upscale --textures` with a database of the picture: alike, but what the picture has been
+                 through is only what the program measures of it
     bicubic      what interpolation has, for comparison
     optimise     Adam on the result towards relu1_2's Gram matrices of the retrieved places (--optimise: slow)
 
@@ -32,6 +36,7 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,27 +44,23 @@ import numpy as np
 import skimage.data
 import torch
 from PIL import Image
-from scipy import signal
 from torch import Tensor
 from torch.nn import functional as F
 
-from gramgan.metrics import TextureDistance
-from gramgan.metrics.psnr import psnr_y
+from gramgan.images import read_rgb
 from gramgan.metrics.texture_distance import noise_level
 from gramgan.networks.trunks import load_trunk
-from gramgan.ops.bicubic import SCALE, enlarge
+from gramgan.ops.bicubic import enlarge
+from gramgan.texture.database import Source, TextureDatabase
 from gramgan.upscaling.api import Upscaling
 from gramgan.upscaling.settings import Settings
+from gramgan.upscaling.texture_memory import Example, Plane, Scores, TextureMemory, blurred, enlarged_grid, keys
 from photo import KINDS, SHARED
-from texture_places import COUNT, Example, Memory, Plane, blurred, coverage, enlarged, ways, windows
+from texture_places import COUNT, Held, Places, coverage, enlarged
 
 ROOT = Path(__file__).resolve().parents[1]
-LR_SIDE, SR_SIDE = 9, 21
-RIDGE = 3e-3
-SHARES = [(c, p, w) for c in (0.0, 0.3, 0.6) for p in (0.0, 0.5, 1.0) for w in (0.0, 0.5)]
-"""Of the generator, of the spectrum's correction, of texture."""
-MARGIN = 0.9
-"""Of the generator's texture distance, what shares may have on the database's own picture."""
+PATCHES, SIDE = 1000, 64
+"""Of the texture databases that `shipped` reads."""
 
 
 def materials() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -99,110 +100,26 @@ def bands(plane: Plane) -> tuple[list[Plane], Plane]:
     return [fine - coarse for fine, coarse in pairwise(levels)], levels[-1]
 
 
-def context(lr: Plane, sr: Plane) -> Tensor:
-    """What the regression sees at each low-resolution pixel."""
-    around = windows(lr, LR_SIDE, 1)
-    mean = around.mean(dim=1, keepdim=True)
-    return torch.cat([around - mean, windows(sr, SR_SIDE, SCALE) - mean], dim=1)
-
-
-class Regression:
-    """Ridge regression of what bicubic enlargement lacks, fitted to one example."""
-
-    def __init__(self, example: Example) -> None:
-        seen, lacking = [], []
-        for hr, lr, sr, bicubic in ways(example.luma):
-            seen.append(context(lr, sr))
-            lacking.append(windows(hr - bicubic, SCALE, SCALE))
-        x, y = torch.cat(seen), torch.cat(lacking)
-        gram = x.T @ x
-        self._weights = torch.linalg.solve(gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram)), x.T @ y)
-
-    def __call__(self, lr: Plane, sr: Plane, bicubic: Plane) -> Plane:
-        """The luma of another example."""
-        cells = context(lr, sr) @ self._weights
-        return bicubic + F.fold(cells.T[None], bicubic.shape, SCALE, stride=SCALE)[0, 0].numpy()
-
-
-def with_energies(sr: Plane, lr: Plane, memory: Memory) -> Plane:
+def with_energies(sr: Plane, lr: Plane, memory: Places) -> Plane:
     """SR, each band's energy at each place as its eight nearest keys have it. `memory` holds the truth itself."""
     parts, low = bands(sr)
-    _, rows, contrast = memory.nearest(lr, 1, COUNT)
+    wanted, contrast = keys(lr)
+    _, rows = memory.nearest(wanted, COUNT)
     numbers, y, x = (memory.places[rows.numpy()][..., axis] for axis in range(3))
     ratio = np.clip(contrast.numpy()[..., None] / memory.contrasts[rows].numpy(), 1 / 3, 3) ** 2
     for level, part in enumerate(parts):
-        stored = np.stack([blurred(np.square(bands(plane)[0][level]), 4)[2::4, 2::4] for plane in memory.planes])
-        wanted = enlarge((stored[numbers, y, x] * ratio).mean(axis=-1)[None].astype(np.float32))[0]
-        gain = np.sqrt(np.maximum(wanted, 1e-8) / (blurred(np.square(part), 4) + 1e-7))
+        stored = np.stack([blurred(np.square(bands(plane)[0][level]), 4)[2::4, 2::4] for plane in memory.values])
+        energy = enlarge((stored[numbers, y, x] * ratio).mean(axis=-1)[None].astype(np.float32))[0]
+        gain = np.sqrt(np.maximum(energy, 1e-8) / (blurred(np.square(part), 4) + 1e-7))
         low = low + part * np.clip(gain, 0.5, 2)
     return low
 
 
-def spectrum(plane: Plane, side: int = 32) -> np.ndarray:
-    taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
-    parts = F.unfold(torch.from_numpy(plane)[None, None], side, stride=side // 2)[0].T.reshape(-1, side, side).numpy()
-    return np.square(np.abs(np.fft.fft2((parts - parts.mean(axis=(1, 2), keepdims=True)) * taper))).mean(axis=0)
-
-
-def reshaped(plane: Plane, gains: np.ndarray, share: float) -> Plane:
-    """A plane with `share` of the way to the gains `[n, n]` of its spectrum."""
-    kernel = np.fft.fftshift(np.fft.ifft2(1 + share * (gains - 1)).real)
-    side = len(kernel)
-    kernel = np.pad(kernel, (0, 1))  # odd: else the result lies half a pixel beside
-    kernel *= np.outer(np.hanning(side + 1), np.hanning(side + 1)) ** 0.25
-    kernel[side // 2, side // 2] += 1 - kernel.sum()
-    padded = np.pad(plane, side, mode="reflect")
-    return signal.fftconvolve(padded, kernel, mode="same")[side:-side, side:-side].astype(np.float32)
-
-
-class Scores:
-    """PSNR-Y and texture distance of whole pictures."""
-
-    def __init__(self) -> None:
-        self._distance = TextureDistance()
-
-    def __call__(self, example: Example, result: Tensor) -> tuple[float, float]:
-        """Of a result `[1, 3, H, W]`."""
-        hr = torch.from_numpy(example.hr.copy()).permute(2, 0, 1)[None].float() / 255
-        return float(psnr_y(result, hr)), float(self._distance.whole(result, hr))
-
-
-class Calibrated:
-    """Between regression and generator, with the shares that serve the database's own picture best."""
-
-    def __init__(self, example: Example, regression: Regression, lacking: Memory, scores: Scores) -> None:
-        hr, lr, sr, bicubic = example.luma
-        self._regression, self._lacking = regression, lacking
-        base = scores(example, example.finished(sr))
-        made, texture = regression(lr, sr, bicubic), lacking.woven(lr, "random")
-        self._gains: dict[float, np.ndarray] = {}
-        best: tuple[float, tuple[float, float, float] | None] = (0.0, None)
-        for c, p, w in SHARES:
-            mixed = made + c * (sr - made)
-            if c not in self._gains:
-                self._gains[c] = np.clip(np.sqrt(spectrum(hr) / (spectrum(mixed) + 1e-9)), 1 / 3, 3)
-            found = scores(example, example.finished(reshaped(mixed, self._gains[c], p) + w * texture))
-            if found[1] <= MARGIN * base[1]:
-                best = max(best, (found[0] - base[0], (c, p, w)), key=lambda each: each[0])
-        self.shares = best[1]
-        """None where none serves it."""
-
-    def __call__(self, example: Example) -> Plane:
-        """The luma of another example."""
-        _, lr, sr, bicubic = example.luma
-        if self.shares is None:
-            return sr
-        c, p, w = self.shares
-        made = self._regression(lr, sr, bicubic)
-        mixed = reshaped(made + c * (sr - made), self._gains[c], p)
-        return mixed + w * self._lacking.woven(lr, "nearest") if w else mixed
-
-
-def optimised(example: Example, truth: Memory, steps: int = 25) -> Plane:
+def optimised(example: Example, truth: Places, steps: int = 25) -> Plane:
     """SR moved towards the Gram matrices of the retrieved places' relu1_2, window by window."""
-    _, lr, sr, _ = example.luma
+    _, lr, sr, _ = example.planes
     trunk = load_trunk("vgg16", layers=["conv3_3"])
-    target = np.clip(blurred(sr, 2) + truth.woven(lr, "coherent"), 0, 1)
+    target = np.clip(blurred(sr, 2) + truth.woven_by(lr, "coherent"), 0, 1)
 
     def grams(plane: Tensor) -> Tensor:
         maps = (plane.expand(1, 3, -1, -1) - trunk.mean) / trunk.std
@@ -224,36 +141,57 @@ def optimised(example: Example, truth: Memory, steps: int = 25) -> Plane:
     return result.detach()[0, 0].numpy()
 
 
-def formulations(database: Example, example: Example, scores: Scores, optimise: bool) -> dict[str, Plane]:
+def shipped(
+    picture: np.ndarray, name: str, held: Held, settings: Settings, folder: Path, *, timed: bool = True
+) -> Tensor:
+    """What `gramgan upscale --textures` makes of a held-out picture with a database of `picture`: `[1, 3, H, W]`."""
+    table, target = folder / f"{name}.lance", folder / f"{held.file.stem}-textures.png"
+    if not table.exists():
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{name}.png")
+        TextureDatabase.build(table, [Source(folder / f"{name}.png")], patches=PATCHES, k=SIDE)
+    times = []
+    for textures in (None, table, table) if timed else (table,):  # fitted the first time
+        upscaling = Upscaling(replace(settings, textures=textures))
+        begin = time.monotonic()
+        upscaling.file(held.file, target)
+        times.append(time.monotonic() - begin)
+    if timed:
+        plain, first, again = times
+        print(f"  shipped: {first / plain:.2f} times the time of the plain command, {again / plain:.2f} when fitted")
+    return torch.from_numpy(read_rgb(target))[None]
+
+
+def formulations(database: Example, example: Example, optimise: bool) -> dict[str, Plane]:
     """By name, the luma that each formulation makes."""
-    _, lr, sr, bicubic = example.luma
-    regression = Regression(database)
-    high = Memory(database, lambda hr, lr, sr, bicubic: hr - blurred(hr, 2))
-    lacked = Memory(database, lambda hr, lr, sr, bicubic: hr - sr)
-    lacking = Memory(database, lambda hr, lr, sr, bicubic: hr - regression(lr, sr, bicubic))
+    _, lr, sr, bicubic = example.planes
+    memory = TextureMemory.fit([database])
+    regression = memory.regression
+    high = Places.of([database], lambda hr, lr, sr, bicubic: hr - blurred(hr, 2))
+    lacked = Places.of([database], lambda hr, lr, sr, bicubic: hr - sr)
+    lacking = Places.of([database], lambda hr, lr, sr, bicubic: hr - regression(lr, sr, bicubic))
     made, low = regression(lr, sr, bicubic), blurred(sr, 2)
-    calibrated = Calibrated(database, regression, lacking, scores)
-    final = calibrated(example)
-    sure = high.confidence(lr)
-    truth = Memory(database, lambda hr, lr, sr, bicubic: hr)
+    final, sure = memory.calibrated(lr, sr, bicubic), memory.confidence(lr)
+    near = enlarged_grid(memory.near(lr, 2)[0], lr.shape)
+    truth = Places.of([database], lambda hr, lr, sr, bicubic: hr)
     mixed = made + 0.6 * (sr - made)
     found = {
         "bicubic": bicubic,
-        "exchange": low + high.woven(lr, "nearest"),
-        "exchange random": low + high.woven(lr, "random"),
-        "coherent": low + high.woven(lr, "coherent"),
+        "exchange": low + high.woven(lr),
+        "exchange random": low + high.woven(lr, drawn=True),
+        "coherent": low + high.woven_by(lr, "coherent"),
         "statistics": with_energies(sr, lr, truth),
         "between": mixed + 0.7 * (with_energies(mixed, lr, truth) - mixed),
-        "mean": sr + lacked.woven(lr, "mean"),
+        "mean": sr + lacked.woven_by(lr, "mean"),
         "regression": made,
-        "regression+": made + 0.7 * lacking.woven(lr, "nearest"),
-        "regression+ random": made + 0.7 * lacking.woven(lr, "random"),
+        "regression+": made + 0.7 * lacking.woven(lr),
+        "regression+ random": made + 0.7 * lacking.woven(lr, drawn=True),
         "calibrated": final,
-        "confident": sr + sure * (final - sr),
+        "confident": sr + near * (final - sr),
+        "alike": sr + sure * (final - sr),
     }
     if optimise:
         found["optimise"] = optimised(example, high)
-    print(f"  shares {calibrated.shares}, sure {float(sure.mean()):.2f}")
+    print(f"  shares {memory.shares}, sure {float(sure.mean()):.2f}")
     return found
 
 
@@ -262,6 +200,7 @@ def main() -> None:
     parser.add_argument("--materials", nargs="+")
     parser.add_argument("--kinds", nargs="+", default=["clean", "web"], choices=["clean", *KINDS])
     parser.add_argument("--optimise", action="store_true", help="try `optimise` as well")
+    parser.add_argument("--shipped", action="store_true", help="that alone")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "texture_memory")
     arguments = parser.parse_args()
     everything = materials()
@@ -269,26 +208,32 @@ def main() -> None:
     table: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     covered: dict[tuple[str, str, int], list[dict[str, float]]] = {}
     for kind in arguments.kinds:
-        upscaling = Upscaling(Settings(model="gramgan-x4" if kind == "clean" else "gramgan-x4-photo", device="cpu"))
+        settings = Settings(model="gramgan-x4" if kind == "clean" else "gramgan-x4-photo", device="cpu")
+        upscaling = Upscaling(settings)
 
-        def example(name: str, part: int, kind: str = kind, upscaling: Upscaling = upscaling) -> Example:
+        def example(name: str, part: int, kind: str = kind, upscaling: Upscaling = upscaling) -> Held:
             return enlarged(everything[name][part], kind, f"{name}{part}-{kind}", upscaling, arguments.output)
 
         for name in arguments.materials or names:
             held = example(name, 1)
-            base = scores(held, held.finished(held.luma[2]))
-            same = float(noise_level(torch.from_numpy(held.hr.copy()).permute(2, 0, 1)[None].float() / 255))
+            base = scores(held, held.finished(held.planes[2]))
+            same = float(noise_level(torch.from_numpy(held.hr)[None]))
             print(
                 f"{kind} {name}: {base[0]:.2f} dB, texture distance {base[1]:.3f}, of the truth {same:.3f}", flush=True
             )
             other = names[(names.index(name) + len(names) // 2) % len(names)]
             for whose, source in (("own", name), ("other", other)):
-                database = example(source, 0)
-                for part in (1, 16):
-                    covered.setdefault((kind, whose, part), []).append(coverage(database, held, part))
-                begin = time.monotonic()
-                for formulation, luma in formulations(database, held, scores, arguments.optimise).items():
-                    psnr, distance = scores(held, held.finished(luma))
+                begin, results = time.monotonic(), {}
+                if not arguments.shipped:
+                    database = example(source, 0)
+                    for part in (1, 16):
+                        covered.setdefault((kind, whose, part), []).append(coverage(database, held, part))
+                    found = formulations(database, held, arguments.optimise)
+                    results = {formulation: held.finished(luma) for formulation, luma in found.items()}
+                picture, timed = everything[source][0], not arguments.shipped
+                results["shipped"] = shipped(picture, source, held, settings, arguments.output, timed=timed)
+                for formulation, result in results.items():
+                    psnr, distance = scores(held, result)
                     change = psnr - base[0], distance / base[1] - 1
                     table.setdefault((formulation, kind, whose), []).append(change)
                     print(f"  {whose:5} {formulation:18} {change[0]:+.2f} dB {100 * change[1]:+.0f} %", flush=True)
@@ -322,6 +267,8 @@ def report(
             passed, harmed = (sum(map(judge, changes)) for judge in (passes, harms))
             cells.append(f"{psnr:+.2f} dB, {100 * distance:+.0f} %; {passed} pass, {harmed} harmed")
         print(f"| {formulation} | {' | '.join(cells)} |")
+    if not covered:
+        return
     rows = list(next(iter(covered.values()))[0])
     print(f"\n| answers | {' | '.join(f'{a}, {b}, 1/{c}' for a, b, c in covered)} |\n| --- {'| --- ' * len(covered)}|")
     for row in rows:

@@ -135,6 +135,7 @@ def test_failures_in_a_folder_are_listed_at_the_end(upscale: Run, capsys: pytest
         (["-", "good.png", "-o", "out"], "-: stands for one picture"),
         (["good.png", "photo/good.png", "-o", "-"], "-: stands for one picture"),
         (["photo", "-o", "-"], "-: the name of one file"),
+        (["good.png", "-o", "-", "--textures", "a.lance", "--texture-map"], "texture_map: lies beside a result"),
     ],
 )
 def test_mistakes(upscale: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -49,7 +49,7 @@ def build(
     ),
     patches: Annotated[int, typer.Option(min=1, help="How many patches in all.")] = 200_000,
     descriptor: Annotated[str, typer.Option(help="rgb, rgb-centred or rgb-gradient.")] = "rgb",
-    k: Annotated[int, typer.Option("--k", min=2, max=32, help="Patch side in pixels.")] = 4,
+    k: Annotated[int, typer.Option("--k", min=2, max=128, help="Patch side in pixels.")] = 4,
     flat_share: Annotated[float, typer.Option(min=0, max=1, help=_FLAT)] = 0.1,
     warp_share: Annotated[float, typer.Option(min=0, max=1, help=_WARP)] = 0.1,
     domain: Annotated[str, typer.Option(help=_DOMAIN)] = "photo",

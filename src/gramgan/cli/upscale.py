@@ -94,6 +94,8 @@ def upscale(
     upscaling = Upscaling(settings)
     if STREAM in (output, *inputs) and (len(inputs) > 1 or name is not None):
         raise UserError("-: stands for one picture; give no other inputs and no --name with it")
+    if settings.texture_map and output == STREAM:
+        raise UserError("texture_map: lies beside a result, and standard output has no place for it; leave it out")
     if form is not None and form not in RESULT_SUFFIXES:
         raise UserError(f"format {form!r}: unknown; use {', '.join(RESULT_SUFFIXES)}")
     template = None

@@ -1,11 +1,12 @@
 """The front door: pictures enlarged with some settings, from file to file or as arrays."""
 
+import functools
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -28,6 +29,10 @@ from gramgan.upscaling.passes import Enlarger, Scale, comment
 from gramgan.upscaling.refine import TEXTURE_THRESHOLD, Refine
 from gramgan.upscaling.settings import Decides, Settings
 from gramgan.weights.catalog import KNOWN
+
+if TYPE_CHECKING:
+    from gramgan.upscaling.texture_memory import TextureMemory
+    from gramgan.upscaling.textures import Textures
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +91,8 @@ def upscale(
             f"{settings.scientific[0]}: is for scientific files, from file to file; leave it out, or name a file and "
             "output"
         )
+    if settings.texture_map and (isinstance(image, np.ndarray) or output is None):
+        raise UserError("texture_map: lies beside a result; leave it out, or enlarge from file to file")
     upscaling = Upscaling(settings)
     if isinstance(image, np.ndarray):
         pixels = _from_hwc(image)
@@ -202,8 +209,8 @@ class Upscaling:
         if not self.chooses:
             return self._key(self.model, "pixels", "file")
         weights = [KNOWN[name].files[0].sha256 for name in (DEFAULT_MODEL, PHOTO_MODEL)]
-        settings = self.settings.deciding("pixels", "file")
-        return json.dumps({"version": __version__, "weights": weights, **settings}, default=str)
+        made = {"version": __version__, "weights": weights, "textures": self._textures and self._textures.identity}
+        return json.dumps({**made, **self.settings.deciding("pixels", "file")}, default=str)
 
     def open(self, source: Path, page: int = 0) -> Raster:
         """Open a picture for enlarging. Raises what `Raster.open` raises."""
@@ -276,6 +283,11 @@ class Upscaling:
             learned = bool(card.settings.get("bands") or card.settings.get("radiometry"))
         if not (settings.scientific or learned or _is_scientific(source, target)):
             return False
+        if settings.textures is not None:
+            raise UserError(
+                f"{source}: textures are for photographs, and this is a scientific file; leave --textures out, or give "
+                "--plain"
+            )
         from gramgan.upscaling.scientific import upscale_scientific
 
         return upscale_scientific(source, target, settings, self.model, self.enlarger(), progress)
@@ -304,7 +316,37 @@ class Upscaling:
         origin = "" if seen is None or seen.clean else str(seen)
         key = self._key(opened.model, "pixels")
         scale = self.scale.on(opened.engine.scale, opened.model.name)
-        return Enlarger(opened.engine, scale, _refine(settings, measured), key, tells, origin)
+        refine = _refine(settings, measured, self._memory(opened, seen, measured, name))
+        return Enlarger(opened.engine, scale, refine, key, tells, origin, str(settings.textures), settings.texture_map)
+
+    def _memory(
+        self, opened: _Opened, seen: PictureHistory | None, measured: Measured | None, name: str
+    ) -> "TextureMemory | None":
+        """What the texture database says of a picture, if there is one and the picture is not clean.
+
+        Raises:
+            UserError: see `Textures` and its `memory`.
+        """
+        settings = self.settings
+        if self._textures is None or seen is None:
+            return None
+        if seen.condition.clean:  # measured: nothing to win there, and harm from foreign textures
+            _log.info("%s: a clean picture; nothing of %s is used", name, settings.textures)
+            return None
+
+        def refine(condition: Condition) -> tuple[Refine | None, Measured | None]:
+            held = measured if measured in (None, EVERYTHING) else Measured.of(condition, settings.denoise)
+            return _refine(settings, held), held
+
+        return self._textures.memory(opened.engine, opened.model.sha256, seen.condition, refine)
+
+    @functools.cached_property
+    def _textures(self) -> "Textures | None":
+        if self.settings.textures is None:
+            return None
+        from gramgan.upscaling.textures import Textures  # imports torch
+
+        return Textures(self.settings.textures)
 
     @property
     def chooses(self) -> bool:
@@ -344,6 +386,7 @@ class Upscaling:
 
     def _key(self, model: OpenModel, *decides: Decides) -> str:
         made = {"version": __version__, "weights": model.sha256, "backend": model.backend.name}
+        made |= {"textures": self._textures and self._textures.identity}
         return json.dumps(
             {**made, "consistent": model.card.consistent, **self.settings.deciding(*decides)}, default=str
         )
@@ -355,16 +398,16 @@ def _is_scientific(source: Path, target: Path) -> bool:
     return kind is not None and (kind != "TIFF with extra channels" or target.suffix.lower() in TIFF.suffixes)
 
 
-def _refine(settings: Settings, measured: Measured | None) -> Refine | None:
+def _refine(settings: Settings, measured: Measured | None, memory: "TextureMemory | None" = None) -> Refine | None:
     """What is done to every tile of a picture after the network, if anything.
 
     Raises:
         UserError: the threshold is out of range.
     """
-    if measured is None and not settings.texture_mask:
+    if measured is None and memory is None and not settings.texture_mask:
         return None
     threshold = TEXTURE_THRESHOLD if settings.texture_threshold is None else settings.texture_threshold
-    return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured)
+    return Refine(texture_threshold=threshold if settings.texture_mask else None, measured=measured, memory=memory)
 
 
 def _seen_in(pixels: np.ndarray) -> PictureHistory:

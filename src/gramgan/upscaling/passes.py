@@ -242,6 +242,8 @@ class Enlarger:
         identity: a text that says which network and settings these are, as far as they decide pixels.
         tells: whether the log says how far results are from their input.
         origin: what the input has been through, for the results' description; empty if nothing.
+        textures: the texture database that `refine` has a memory of, for the log.
+        maps: whether a map of its use is written beside each result.
     """
 
     engine: Upscaler
@@ -250,6 +252,8 @@ class Enlarger:
     identity: str
     tells: bool = False
     origin: str = ""
+    textures: str = ""
+    maps: bool = False
 
     def begin(self, info: RasterInfo, progress: Progress, pictures: int = 1) -> Course:
         """Plan the work on a file, and say in the log what is not plain about it.
@@ -302,6 +306,7 @@ class Enlarger:
             form = self._form(info, quality)
             with RasterWriter(target, plan.width, plan.height, **form, resume_key=course.key) as writer:
                 self.raster(raster, writer, course)
+            self._tell_textures(raster, str(info.path), target)
             return
         with PagesWriter(target, animation=info.animation, resume_key=course.key) as writer:
             for page in range(pictures):
@@ -316,6 +321,7 @@ class Enlarger:
                     enlarger = self if info.animation else of_page(page)
                 with writer.page(plan.width, plan.height, **enlarger._form(raster.info, quality)) as one:
                     enlarger.raster(raster, one, replace(course, plan=plan), page)
+        self._tell_textures(pages(0), str(info.path), target)
 
     def raster(self, raster: Raster, sink: NamedSink, course: Course, number: int = 0) -> None:
         """One picture by all its passes.
@@ -353,12 +359,23 @@ class Enlarger:
         info = RasterInfo(Path(name), width, height, colours, has_alpha=channels in (2, 4), dtype="float32")
         plan = self._plan(info)
         count = TileCount(progress, plan)
+        self._tell_textures(pixels, name)
         for number, each in enumerate(plan.passes):
             if pixels.shape[1:] != (each.height, each.width):
                 pixels = resize_array(pixels, each.width, each.height, info.has_alpha)
             pixels = self.engine.upscale_array(pixels, self._refine_of(number), count.of(0, number))
             self.tell(name, number, plan)
         return pixels if plan.native else resize_array(pixels, plan.width, plan.height, info.has_alpha)
+
+    def _tell_textures(self, picture: Raster | np.ndarray, name: str, target: Path | None = None) -> None:
+        """Say in the log where textures of a database fit a picture, and write a map beside `target`."""
+        if self.refine is not None and self.refine.memory is not None:
+            from gramgan.upscaling.textures import Use  # imports torch
+
+            use = Use(self.refine.memory, picture)
+            _log.info("%s: %s (%s)", name, use.describe(), self.textures)
+            if target is not None and self.maps:
+                use.write(target)
 
     def _refine_of(self, number: int) -> Refine | None:
         """Of a pass. What later ones enlarge is a result of the first, which is clean whatever the input was."""

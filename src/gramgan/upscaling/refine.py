@@ -1,10 +1,10 @@
-"""What is done to a tile after the network: texture only where the input has some, consistency with the input."""
+"""What is done to a tile after the network: texture where the input has some, consistency with it, a texture memory."""
 
 import functools
 import math
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from gramgan.errors import UserError
 from gramgan.ops import bicubic
 from gramgan.ops.filters import filtered
 from gramgan.upscaling.measured import EVERYTHING, Measured
+
+if TYPE_CHECKING:
+    from gramgan.upscaling.texture_memory import TextureMemory
 
 TEXTURE_THRESHOLD = 1.0
 """Default of `Refine.texture_threshold`, in grey levels: above what an optical blur leaves, below fine texture."""
@@ -41,12 +44,19 @@ class Refine:
             bicubic enlargement; from one to three times the threshold the two are blended. None: no texture mask.
         measured: change the result so that shrinking it (bicubic, anti-aliased) gives what was measured of the input.
             None: leave it.
+        memory: what a texture database says of the picture, if anything.
 
     Raises:
         UserError: the threshold is not a positive number.
     """
 
-    def __init__(self, *, texture_threshold: float | None = None, measured: Measured | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        texture_threshold: float | None = None,
+        measured: Measured | None = None,
+        memory: "TextureMemory | None" = None,
+    ) -> None:
         if texture_threshold is not None and not (0 < texture_threshold <= 255):
             raise UserError(
                 f"texture_threshold: {texture_threshold} is not a number of grey levels; use one above 0, such as "
@@ -54,17 +64,19 @@ class Refine:
             )
         self._threshold = texture_threshold
         self._measured = measured
+        self.memory = memory
         self._lock = threading.Lock()
         self._sums = np.zeros(3)  # squared residual before, after, and number of values
 
     def overlap(self, network: int) -> int:
         """Low-resolution pixels of context that a tile needs, where the network alone needs `network`."""
         mask = len(_BLUR) // 2 + len(_WINDOW) // 2 + bicubic.CONTEXT if self._threshold is not None else 0
+        memory = 0 if self.memory is None else self.memory.reach
         if self._measured is None:
-            return max(network, mask)
+            return max(network, mask) + memory
         # What is coarse hardly depends on how exact the network is at a tile's border; single pixels do.
         coarse = self._measured.reach
-        return max(network, mask, _REACH + coarse) if coarse else max(network, mask) + _REACH
+        return (max(network, mask, _REACH + coarse) if coarse else max(network, mask) + _REACH) + memory
 
     def __call__(self, lr: np.ndarray, sr: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
         """Refine one tile.
@@ -86,8 +98,13 @@ class Refine:
             sr = plain + mask * (sr - plain)
         if self._measured is not None:
             sr, before, after = back_project_measured(lr, sr, self._measured, top, left)
+            if self.memory is not None:
+                sr = self.memory(lr, sr, self._measured, top, left)
+                after = float(np.square(lr - bicubic.shrink(sr, sr.shape[1] // lr.shape[1])).sum(dtype=np.float64))
             with self._lock:
                 self._sums += before, after, lr.size
+        elif self.memory is not None:
+            sr = self.memory(lr, sr, None, top, left)
         return sr
 
     @functools.cached_property
@@ -112,7 +129,7 @@ class Refine:
             self._sums += sums
 
     def __getstate__(self) -> dict[str, object]:
-        return {"texture_threshold": self._threshold, "measured": self._measured}
+        return {"texture_threshold": self._threshold, "measured": self._measured, "memory": self.memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)

@@ -134,6 +134,21 @@ class Settings:
         metavar="0…1",
         bounds=(0, 1),
     )
+    textures: str | Path | None = _setting(  # noqa: RUF009
+        None,
+        "A texture database of the pictures' own material, for pictures that are not clean: what it knows of such "
+        "places changes the result; where nothing fits, nothing changes. (default: none)",
+        decides="weights",
+        group=_CONTROL,
+        metavar="NAME.lance",
+    )
+    texture_map: bool = _setting(
+        False,
+        "Write beside each result where the textures fitted (.textures.png), and from which photographs, with their "
+        "licences (.textures.csv).",
+        decides="file",
+        group=_CONTROL,
+    )
     bands: Sequence[str] = _setting(
         (),
         "Bands that the network sees together as red, green and blue (3,2,1), one band alone (4), or a band of "
@@ -211,6 +226,10 @@ class Settings:
                 f"texture_threshold {self.texture_threshold:g}: has an effect only together with --texture-mask; "
                 "give both"
             )
+        if self.texture_map and self.textures is None:
+            raise UserError("texture_map: has an effect only together with --textures; give both")
+        if self.textures is not None and self.scientific:
+            raise UserError(f"{self.scientific[0]}: is for scientific files, and textures for photographs; give one")
         if self.denoise != 1 and self.consistency is not None:
             flag = "--consistency, which keeps" if self.consistency else "--no-consistency, which leaves"
             raise UserError(f"denoise: {self.denoise:g} has no effect together with {flag} all noise; give one of them")
