@@ -1,4 +1,8 @@
-"""What the public functions are given: an argument of a wrong type is one line that names it, at once."""
+"""What the public functions are given: an argument of a wrong type is one line that names it, at once.
+
+Not by pydantic's `validate_call`, which hands on copies of the lists and wrapped iterators that it has looked at, and
+refuses NumPy's numbers where it is strict.
+"""
 
 import functools
 import inspect

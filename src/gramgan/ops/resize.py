@@ -16,7 +16,7 @@ def matlab_bicubic_down(images: Tensor, factor: int = 4, *, quantise: bool = Tru
     Args:
         images: `[B, C, H, W]` in [0, 1]; H and W multiples of `factor`.
         factor: how many times smaller.
-        quantise: clamp and round to multiples of 1/255 after each pass.
+        quantise: clamp and round to multiples of 1/255 after each pass, which has no gradient: a loss needs False.
 
     Returns:
         `[B, C, H/factor, W/factor]`, in [0, 1] where `quantise` is set (else the filter may overshoot slightly).
