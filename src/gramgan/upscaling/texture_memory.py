@@ -18,9 +18,10 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage, signal
 from torch import Tensor
 
+from gramgan.degradation.filters import blur
+from gramgan.degradation.kernels import gaussian_kernel
 from gramgan.metrics.psnr import psnr_y
 from gramgan.metrics.texture_distance import TextureDistance
 from gramgan.ops.bicubic import SCALE, enlarge
@@ -123,7 +124,8 @@ def keys(lr: Plane, step: int = 1, first: tuple[int, int] = (0, 0)) -> tuple[Ten
 
 def blurred(plane: Plane, sigma: float) -> Plane:
     """Through a Gaussian of `sigma` pixels that ends at three times as many."""
-    return np.asarray(ndimage.gaussian_filter(plane, sigma, mode="reflect", truncate=3))
+    kernel = gaussian_kernel(2 * round(3 * sigma) + 1, sigma)
+    return blur(torch.from_numpy(plane)[None], kernel)[0].numpy()
 
 
 class Regression:
@@ -443,5 +445,4 @@ def _reshaped(plane: Plane, gains: np.ndarray, share: float) -> Plane:
     kernel = np.pad(kernel, (0, 1))  # odd: else the result lies half a pixel beside
     kernel *= np.outer(np.hanning(side + 1), np.hanning(side + 1)) ** 0.25
     kernel[side // 2, side // 2] += 1 - kernel.sum()
-    padded = np.pad(plane, side, mode="reflect")
-    return signal.fftconvolve(padded, kernel, mode="same")[side:-side, side:-side].astype(np.float32)
+    return blur(torch.from_numpy(plane)[None], torch.from_numpy(kernel))[0].numpy()
