@@ -11,6 +11,7 @@ whole blocks; here each result counts as soon as it arrives, since journals are 
 
 import contextlib
 import glob
+import importlib
 import logging
 import os
 import platform
@@ -20,7 +21,7 @@ import socket
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from logging.handlers import QueueHandler
@@ -53,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def connect(address: str, device: str = "cpu") -> Iterator["RayTeam"]:
+def connect(address: str, device: str = "cpu", imports: Sequence[str] = ()) -> Iterator["RayTeam"]:
     """The workers of a Ray cluster, for as long as the block lasts.
 
     Args:
@@ -61,6 +62,7 @@ def connect(address: str, device: str = "cpu") -> Iterator["RayTeam"]:
             `local`, which starts a cluster of this machine alone and stops it in the end.
         device: what the tasks compute on. `cpu`: each worker has one processor. `cuda`: each has one GPU. `auto`: GPUs
             if the cluster has any, so that all results come from one kind of device.
+        imports: modules that the tasks need and that take time, for workers to import before their work is known.
 
     Raises:
         UserError: Ray is not installed, there is no cluster, or it has no such device.
@@ -88,7 +90,7 @@ def connect(address: str, device: str = "cpu") -> Iterator["RayTeam"]:
         raise UserError(f"--ray {address}: {next(iter(str(error).splitlines()), 'no cluster')}") from None
     try:
         team = RayTeam(ray, _on_gpus(ray, device))
-        team.begin_early()
+        team.begin_early(imports)
         yield team
     finally:
         ray.shutdown()
@@ -125,6 +127,12 @@ class _UnfitError(UserError):
 
 class _Worker:
     """What runs in a process of the cluster."""
+
+    def import_early(self, names: Sequence[str]) -> None:
+        """Import modules that the work will need; of one that is missing, the work will speak."""
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
     def open(self, work: Work[_T, _R], order: "_Order") -> None:
         """Get ready for tasks.
@@ -235,10 +243,10 @@ class RayTeam:
         with _token(into) as token:
             yield from _Job(self, work, reads, token, into).results(iter(tasks), ahead)
 
-    def begin_early(self) -> None:
+    def begin_early(self, imports: Sequence[str]) -> None:
         """Let workers begin, on each node one at most, that will be ready sooner than what they shall do is known."""
         for node in [node for node, count in self._places().items() if count][:_EARLY]:
-            self._begin(node)
+            self._begin(node).actor.import_early.remote(imports)
 
     def _begin(self, node: str) -> _Hand:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -80,8 +80,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def team_on(ray: str | None, device: str = "cpu") -> Iterator["Team | None"]:
-    """The workers of the cluster that `--ray` names, None where it was not given.
+def team_on(ray: str | None, device: str = "cpu", imports: Sequence[str] = ()) -> Iterator["Team | None"]:
+    """The workers of the cluster that `--ray` names, None where it was not given; arguments as for `cluster.connect`.
 
     Raises:
         UserError: see `cluster.connect`.
@@ -91,7 +91,7 @@ def team_on(ray: str | None, device: str = "cpu") -> Iterator["Team | None"]:
         return
     from gramgan.cluster import connect
 
-    with connect(ray, device) as team:
+    with connect(ray, device, imports) as team:
         yield team
 
 

@@ -105,7 +105,7 @@ def upscale(
         )
 
     with contextlib.ExitStack() as stack:
-        team = stack.enter_context(team_on(ray, device))  # first of all: its workers begin meanwhile
+        team = stack.enter_context(team_on(ray, device, ("torch",)))  # first of all: its workers begin meanwhile
         sources: list[Path | str] = list(inputs)
         target = output
         if inputs == [STREAM]:
