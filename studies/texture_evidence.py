@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gramgan.networks.discriminator import SLOPE
 from gramgan.networks.trunks import PerceptualTrunk
+from gramgan.ops.bicubic import SCALE
 from gramgan.ops.resize import matlab_bicubic_down
 from gramgan.texture.encoding import gram_vectors, texture_channels
 
@@ -27,7 +28,6 @@ MARGIN = 24
 COUNT = 8
 """How many answers a place gets."""
 DIRECTIONS, QUANTILES = 24, 24
-SCALE = 4
 
 Enlarge = Callable[[Tensor], Tensor]
 Degrade = Callable[[Tensor, int], Tensor]

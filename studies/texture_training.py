@@ -590,7 +590,7 @@ def tables(arguments: argparse.Namespace) -> None:
                 values.append(f"{key}_texture={texture.value:+.3f} {key}_st_lpips={st_lpips.value:+.4f}")
                 values.append(f"{key}_passed={int(passed)}")
         count, of = results.burst()
-        values.append(f"{regime}_burst={count}of{of}")
+        values.append(f"{regime}_burst={count} {regime}_judged={of}")
     print(f"result: {' '.join(values)}")
 
 

@@ -1,6 +1,7 @@
 """The examples of own parts run from a checkout, with a training of some steps."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,20 +38,36 @@ def test_all_five_are_there() -> None:
     ]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_trains(
-    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an example is told: three photographs, a run's folder, few steps."""
+    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
     photos = tmp_path / "photos"
     for number in range(3):
         picture = np.random.default_rng(number).random((3, 12, 12)).repeat(8, 1).repeat(8, 2)
         write_image(photos / f"{number}.png", picture.astype(np.float32))
     settings = [part for key, value in STEPS.items() for part in ("--set", f"{key}={value}")]
-    monkeypatch.setenv("GRAMGAN_CACHE", str(tmp_path / "cache"))
+    return ["--photos", str(photos), "--output", str(tmp_path / "run"), *settings]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_trains(
+    example: Path,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.syspath_prepend(example.parent)
-    monkeypatch.setattr(
-        sys, "argv", [str(example), "--photos", str(photos), "--output", str(tmp_path / "run"), *settings]
-    )
+    monkeypatch.setattr(sys, "argv", [str(example), *arguments])
     runpy.run_path(str(example), run_name="__main__")
     assert "done: " in capsys.readouterr().out
     assert (tmp_path / "run" / "parts.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_a_program(example: Path, arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(example), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "done: " in done.stdout

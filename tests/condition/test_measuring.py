@@ -72,6 +72,13 @@ def test_photographs_that_were_never_compressed_show_no_jpeg(photographs: list[P
 
 
 @pytest.mark.slow
+def test_no_photograph_shows_jpeg_whatever_else_was_done_to_it(photographs: list[Picture]) -> None:
+    for picture in photographs:
+        for one in (picture, as_grey(picture), resized(picture, 2), with_noise(picture, 6)):
+            assert looked_at(one).jpeg is None
+
+
+@pytest.mark.slow
 def test_no_jpeg_in_any_of_the_photographs_beside_this_checkout(shared: Callable[[str], list[Path]]) -> None:
     for path in shared("cid22/*.png") + shared("gb82/*.png"):
         assert of_file(path).jpeg is None, path.name
